@@ -1,0 +1,168 @@
+# mete: every task by name. `make help` lists them; there is no configure step.
+#
+# FLAVOUR picks how things are built, each in a folder of its own:
+#   release (build/)        optimised, hardened, LTO: what users run
+#   check   (build/check)   -O1 -Werror: what the suite is built with
+#   asan    (build/asan)    address, undefined and leak sanitizers (clang)
+#   tsan    (build/tsan)    thread sanitizer, the table's lock variant (clang)
+#   clang   (build/clang)   as check, by clang
+#   fuzz    (build/fuzz)    libFuzzer with address and undefined sanitizers
+FLAVOUR ?= release
+
+CC_release = gcc
+CC_check   = gcc
+CC_clang   = clang
+CC_asan    = clang
+CC_tsan    = clang
+CC_fuzz    = clang
+CC         = $(CC_$(FLAVOUR))
+BUILD     := $(if $(filter release,$(FLAVOUR)),build,build/$(FLAVOUR))
+
+WARN  = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+STRICT = -Wconversion
+FLAGS_release = -O3 -flto=auto -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection
+LINK_release  = -O3 -flto=auto -pie -Wl,-z,relro,-z,now
+FLAGS_check   = -O1 -Werror
+FLAGS_clang   = -O1 -Werror
+FLAGS_asan    = -O1 -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+LINK_asan     = -fsanitize=address,undefined
+FLAGS_tsan    = -O1 -Werror -fsanitize=thread -DMETE_TABLE_LOCK
+LINK_tsan     = -fsanitize=thread
+FLAGS_fuzz    = -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LINK_fuzz     = -fsanitize=fuzzer,address,undefined
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+ARCH    := $(if $(filter x86_64,$(shell uname -m)),-mcx16)
+CFLAGS  = -std=gnu11 -g $(WARN) $(FLAGS_$(FLAVOUR)) $(ARCH) -pthread -D_GNU_SOURCE \
+          -Iinclude -Isrc -MMD -MP
+LDFLAGS = -pthread $(LINK_$(FLAVOUR))
+LIBS    = -luring -lyaml -lsodium -ljansson -lz -lxxhash
+
+OBJ        = $(BUILD)/obj
+SRC       := $(sort $(wildcard src/*.c src/*/*.c))
+SRC_LIB   := $(filter-out src/main.c,$(SRC))
+CLIENT_SRC := $(wildcard clients/c/*.c)
+OBJ_LIB    = $(SRC_LIB:%.c=$(OBJ)/%.o) $(CLIENT_SRC:%.c=$(OBJ)/%.o)
+
+# Programs of the suite: one per file; each links everything but main.c.
+TEST_PROGRAMS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c tests/property/*.c tests/race/*.c))
+BENCH_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
+
+FUZZ_PROGRAMS  := $(patsubst %.c,build/fuzz/%,$(notdir $(wildcard tests/fuzz/fuzz_*.c)))
+SECONDS_EACH   ?= 60
+PREFIX         ?= /usr/local
+
+.PHONY: all demo run test check-all bench bench-quick fuzz race tidy format install clean help deps deps-ci \
+        programs compile
+
+all: deps ## build build/mete and the client library
+	@$(MAKE) --no-print-directory compile
+
+demo: all ## install what is missing, build, start a server, ask it, load it, stop it
+	@bench/demo build/mete
+
+run: all ## serve in the foreground on the embedded default
+	build/mete serve $(ARGS)
+
+test: deps ## build and run the whole suite; ends with `N passed, N failed`
+	@$(MAKE) --no-print-directory compile
+	@$(MAKE) --no-print-directory FLAVOUR=check programs
+	@tests/run --build build/check
+
+bench: all ## the comparison table: mete beside the null echo (about ten minutes)
+	@$(MAKE) --no-print-directory build/bench/echo build/bench/micro_table
+	@python3 bench/compare.py
+
+bench-quick: all ## the same with short rounds (about a minute)
+	@$(MAKE) --no-print-directory build/bench/echo build/bench/micro_table
+	@python3 bench/compare.py --quick
+
+fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60
+	@$(MAKE) --no-print-directory FLAVOUR=fuzz $(FUZZ_PROGRAMS)
+	@tests/fuzz/run $(SECONDS_EACH) $(FUZZ_PROGRAMS)
+
+race: deps-ci ## the race tests under the thread sanitizer
+	@$(MAKE) --no-print-directory FLAVOUR=tsan build/tsan/tests/race/race_table
+	@build/tsan/tests/race/race_table $(ARGS)
+
+tidy: ## includes, sizes of functions and files, banned calls
+	@python3 tests/tidy/test_tidy.py
+
+format: ## let clang-format decide the form
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+install: all ## daemon, client library and headers to $(DESTDIR)$(PREFIX)
+	install -D -m 755 build/mete $(DESTDIR)$(PREFIX)/bin/mete
+	install -D -m 644 build/libmete.a $(DESTDIR)$(PREFIX)/lib/libmete.a
+	for header in include/mete/*.h; do \
+	    install -D -m 644 $$header $(DESTDIR)$(PREFIX)/$$header || exit 1; done
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
+
+# Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
+PACKAGES    = gcc libc6-dev pkg-config liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev \
+              libxxhash-dev libcmocka-dev python3 procps
+PACKAGES_CI = $(PACKAGES) clang libclang-rt-14-dev llvm-14 clang-format
+deps:
+	@tests/lib/install-packages $(PACKAGES)
+deps-ci:
+	@tests/lib/install-packages $(PACKAGES_CI)
+
+compile: $(BUILD)/mete $(BUILD)/libmete.a
+programs: compile $(TEST_PROGRAMS) $(BENCH_PROGRAMS)
+
+$(BUILD)/mete: $(OBJ)/src/main.o $(OBJ_LIB)
+	@echo "  link $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# The client library knows nothing of the daemon.
+$(BUILD)/libmete.a: $(CLIENT_SRC:%.c=$(OBJ)/%.o)
+	@rm -f $@ && $(AR) rcs $@ $^
+
+# An archive, so that a test may bring its own build of one file (the interleaving test does).
+$(OBJ)/all.a: $(OBJ_LIB)
+	@rm -f $@ && $(if $(findstring gcc,$(CC)),gcc-ar,llvm-ar-14) rcs $@ $^
+
+$(BUILD)/tests/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+$(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# -Wconversion where bytes from outside are turned into numbers.
+$(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o: CFLAGS += $(STRICT)
+
+$(OBJ)/src/%.o: src/%.c
+	@mkdir -p $(@D)
+	@echo "  cc   $<"
+	@$(CC) $(CFLAGS) -DMETE_VERSION='"$(VERSION)"' -c -o $@ $<
+
+$(OBJ)/clients/%.o: clients/%.c
+	@mkdir -p $(@D)
+	@echo "  cc   $<"
+	@$(CC) $(CFLAGS) -fPIC -c -o $@ $<
+
+$(OBJ)/tests_bench/%.o: tests/%.c
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS) -Itests -c -o $@ $<
+
+$(OBJ)/tests_bench/%.o: bench/%.c
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS) -c -o $@ $<
+
+$(OBJ)/tests_bench/fuzz/%.o: tests/fuzz/%.c
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS) -Itests -c -o $@ $<
+
+build/fuzz/fuzz_%: $(OBJ)/tests_bench/fuzz/fuzz_%.o $(OBJ)/all.a
+	@echo "  link $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+-include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
+.SECONDARY:

@@ -1,0 +1,161 @@
+/* What the limiter adds to a datagram, without the kernel: decode, judge, encode and sign over
+ * messages in memory, for single checks and batches of 50, over as many keys as asked for.
+ *
+ *   micro_path [--tiny] [KEYS]     default 1,000,000 keys */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/config.h"
+#include "engine/engine.h"
+#include "net/udp.h"
+#include "sys/clock.h"
+
+#define MESSAGES IO_BATCH
+
+static uint64_t answered_bytes;
+
+static void count_reply(struct io *io, const struct io_message *message, uint32_t offset,
+                        uint32_t len, uint32_t segment)
+{
+    (void)io, (void)message, (void)offset, (void)segment;
+    answered_bytes += len;
+}
+
+struct path {
+    struct config *config;
+    struct table *table;
+    struct counters counters;
+    struct rule_counters *rule_counters;
+    struct engine engine;
+    struct udp udp;
+    struct io io;
+    uint64_t keys;
+    uint64_t next_key;
+    struct io_message messages[MESSAGES];
+    uint8_t bytes[MESSAGES][METE_WIRE_MAX_BYTES];
+};
+
+static uint64_t scramble(uint64_t x)
+{
+    x = (x ^ x >> 31) * 0x7FB5D329728EA185ull;
+    return (x ^ x >> 27) * 0x81DADEF4BC2DD44Dull;
+}
+
+static void write_request(struct path *path, unsigned at, unsigned n)
+{
+    static const struct mete_mac_key zero_key;
+    struct mete_header header = {
+        .type = METE_CHECK,
+        .n = (uint8_t)n,
+        .tenant = path->config->tenants[0].id,
+        .secret = METE_WIRE_NO_SECRET,
+        .entry_bytes = METE_WIRE_ENTRY_BYTES,
+    };
+    mete_wire_encode_header(path->bytes[at], &header);
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t key = scramble(path->next_key++) % path->keys;
+        struct mete_entry entry = {
+            .rule = mete_name_id("fast", 4),
+            .cost = 1,
+            .key_low = scramble(key + 1),
+            .key_high = scramble(key + 2),
+        };
+        mete_wire_encode_entry(path->bytes[at], &header, i, &entry);
+    }
+    size_t len = mete_wire_request_bytes(n, METE_WIRE_ENTRY_BYTES);
+    mete_wire_sign_request(path->bytes[at], len, &zero_key);
+    path->messages[at].len = path->messages[at].segment = (uint32_t)len;
+}
+
+/* Nanoseconds per check; writing the requests is not counted. */
+static double measure(struct path *path, unsigned n, uint64_t checks)
+{
+    uint64_t spent_ns = 0;
+    uint64_t done = 0;
+    while (done < checks) {
+        for (unsigned i = 0; i < MESSAGES; i++)
+            write_request(path, i, n);
+        uint64_t start_ns = clock_boot_ns();
+        struct instant now = {.now_ns = start_ns - table_time_base_ns(path->table)};
+        udp_judge(&path->udp, &path->io, path->messages, MESSAGES, &now);
+        spent_ns += clock_boot_ns() - start_ns;
+        done += (uint64_t)MESSAGES * n;
+    }
+    return (double)spent_ns / (double)done;
+}
+
+static int setup(struct path *path, uint64_t keys)
+{
+    static const struct io_operations operations = {.name = "memory", .reply = count_reply};
+    static const struct sockaddr_in loopback = {.sin_family = AF_INET,
+                                                .sin_addr.s_addr = 0x0100007F};
+    char error[256];
+    path->keys = keys;
+    path->io.operations = &operations;
+    path->config = config_load(&(struct config_options){0}, error, sizeof(error));
+    if (!path->config) {
+        fprintf(stderr, "micro_path: %s\n", error);
+        return 2;
+    }
+    struct table_options options = {
+        .entries = keys * 4 / 3 + 16,
+        .owner_rows = path->config->index_count,
+        .index_secret = {0x243F6A8885A308D3ull, 0x13198A2E03707344ull},
+        .boot_id = 1,
+        .time_base_ns = clock_boot_ns(),
+        .huge_pages = true,
+    };
+    path->rule_counters = calloc(path->config->index_count, sizeof(*path->rule_counters));
+    if (!path->rule_counters || table_create(&options, &path->table) ||
+        engine_bind_owners(path->table, path->config)) {
+        fprintf(stderr, "micro_path: no memory for %" PRIu64 " keys\n", keys);
+        return 2;
+    }
+    engine_init(&path->engine, path->config, path->table, 0, 1);
+    path->engine.counters = &path->counters;
+    path->engine.rule_counters = path->rule_counters;
+    udp_init(&path->udp, path->config, &path->engine, &path->counters, options.boot_id);
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        path->messages[i].data = path->bytes[i];
+        path->messages[i].peer = (const struct sockaddr *)&loopback;
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    bool is_tiny = argc > 1 && strcmp(argv[1], "--tiny") == 0;
+    uint64_t keys = is_tiny ? 1000 : 1000000;
+    if (argc > 1 + is_tiny)
+        keys = strtoull(argv[1 + is_tiny], NULL, 10);
+    struct path *path = aligned_alloc(128, (sizeof(*path) + 127) & ~(size_t)127);
+    if (!path || keys == 0 || keys > 1000000000) {
+        fprintf(stderr, "usage: micro_path [--tiny] [KEYS, 1 to 1000000000]\n");
+        return 2;
+    }
+    memset(path, 0, sizeof(*path));
+    if (setup(path, keys))
+        return 2;
+    uint64_t checks = is_tiny ? 20000 : 10000000;
+    measure(path, 50, checks); /* fill the table */
+    printf("%" PRIu64 " keys, table %.1f MiB%s\n", keys,
+           (double)table_size_bytes(path->table) / 1048576,
+           table_has_huge_pages(path->table) ? " in huge pages" : "");
+    printf("batches of 50   %7.1f ns per check\n", measure(path, 50, checks));
+    printf("single checks   %7.1f ns per check\n", measure(path, 1, checks / 5));
+    uint64_t judged = counter_read(&path->counters.cell[COUNTER_CHECKS]);
+    if (judged != counter_read(&path->counters.cell[COUNTER_ALLOWED]) +
+                      counter_read(&path->counters.cell[COUNTER_DENIED]) ||
+        !answered_bytes) {
+        fprintf(stderr, "micro_path: %" PRIu64 " checks judged, not all allowed or denied\n",
+                judged);
+        return 4;
+    }
+    table_destroy(path->table);
+    config_destroy(path->config);
+    free(path->rule_counters);
+    free(path);
+    return 0;
+}

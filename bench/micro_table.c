@@ -1,0 +1,259 @@
+/* What the table costs by itself: hash, find, decide, compare-and-swap, in groups of 32 as a batch
+ * of the engine does it (all probes first, so that their cache misses overlap, then each in turn).
+ *
+ *   micro_table [--keys N] [--load PERCENT] [--seconds S] [--huge] [--threads N] [--tiny]
+ *
+ * The first line is random checks over all keys, every one allowed, so every one swaps. The second
+ * is one key denied by all threads at once, which writes nothing. Pin it (taskset -c 1) for one
+ * core. Times are those of this machine and this minute; compare with another run, not with a
+ * number. */
+#include <getopt.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "table/table.h"
+
+#define GROUP 32u
+#define SECOND_NS 1000000000ull
+
+struct bench {
+    struct table *table;
+    uint64_t keys;
+    double load;
+    double seconds;
+    unsigned threads;
+    bool huge;
+    struct limit limits[2]; /* by owner row: allows everything; denies everything */
+};
+
+struct worker {
+    struct bench *bench;
+    uint64_t seed;
+    bool hot;
+    uint64_t checks;
+    uint64_t allowed;
+    double seconds;
+    pthread_t thread;
+} __attribute__((aligned(128)));
+
+static uint64_t mix(uint64_t x) /* splitmix64, Sebastiano Vigna */
+{
+    x += 0x9e3779b97f4a7c15ull;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+    return x ^ x >> 31;
+}
+
+static uint64_t clock_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * SECOND_NS + (uint64_t)ts.tv_nsec;
+}
+
+static struct key key_number(uint64_t i)
+{
+    return (struct key){.low = mix(i), .high = mix(~i)};
+}
+
+/* One group of keys through the table; returns how many were allowed. */
+static unsigned check_group(struct bench *bench, uint32_t owner, const struct key keys[GROUP],
+                            const struct instant *now)
+{
+    const struct limit *limit = &bench->limits[owner];
+    struct table_probe probes[GROUP];
+    unsigned allowed = 0;
+
+    for (unsigned i = 0; i < GROUP; i++)
+        probes[i] = table_probe(bench->table, keys[i], owner);
+    for (unsigned i = 0; i < GROUP; i++) {
+        for (;;) {
+            struct table_ref ref;
+
+            if (table_find_or_claim(bench->table, &probes[i], TABLE_EVICT, now, &ref) == TABLE_FULL)
+                break;
+            struct step step = limit_apply(limit, ref.state, OPERATION_CHECK, 1, now->now_ns);
+
+            if (step.state != ref.state && !table_swap(bench->table, &ref, step.state))
+                continue;
+            allowed += step.verdict.decision == DECISION_ALLOW;
+            break;
+        }
+    }
+    return allowed;
+}
+
+static void preload(struct bench *bench)
+{
+    struct instant now = {.now_ns = SECOND_NS, .wall_ns = SECOND_NS};
+    struct key keys[GROUP];
+
+    for (uint64_t i = 0; i < bench->keys; i += GROUP) {
+        for (unsigned j = 0; j < GROUP; j++)
+            keys[j] = key_number(i + j < bench->keys ? i + j : i);
+        check_group(bench, 0, keys, &now);
+    }
+}
+
+static void *worker_run(void *argument)
+{
+    struct worker *worker = argument;
+    struct bench *bench = worker->bench;
+    uint64_t random = mix(worker->seed), start = clock_ns(), at = start;
+    uint64_t end = start + (uint64_t)(bench->seconds * 1e9);
+    struct key keys[GROUP];
+
+    while (at < end) {
+        struct instant now = {.now_ns = SECOND_NS + (worker->hot ? 0 : at - start)};
+
+        for (unsigned i = 0; i < GROUP; i++) {
+            random ^= random << 13; /* xorshift64, George Marsaglia */
+            random ^= random >> 7;
+            random ^= random << 17;
+            uint64_t number = (uint64_t)((unsigned __int128)random * bench->keys >> 64);
+
+            keys[i] = key_number(worker->hot ? bench->keys : number);
+        }
+        worker->allowed += check_group(bench, worker->hot, keys, &now);
+        worker->checks += GROUP;
+        at = clock_ns();
+    }
+    worker->seconds = (double)(at - start) / 1e9;
+    return NULL;
+}
+
+static void run(struct bench *bench, bool hot, unsigned threads)
+{
+    struct worker *workers = aligned_alloc(128, threads * sizeof *workers);
+    uint64_t checks = 0, allowed = 0;
+    double seconds = 0, rate = 0;
+
+    if (!workers)
+        abort();
+    for (unsigned i = 0; i < threads; i++) {
+        workers[i] = (struct worker){.bench = bench, .seed = i + 1, .hot = hot};
+        if (pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]))
+            abort();
+    }
+    for (unsigned i = 0; i < threads; i++) {
+        pthread_join(workers[i].thread, NULL);
+        checks += workers[i].checks;
+        allowed += workers[i].allowed;
+        seconds += workers[i].seconds;
+        rate += (double)workers[i].checks / workers[i].seconds;
+    }
+    printf("%-8s %2u thread%s  %7.2f M checks/s  %6.1f ns per check  %5.1f %% allowed\n",
+           hot ? "hot key" : "random", threads, threads == 1 ? " " : "s", rate / 1e6,
+           seconds * 1e9 / (double)checks, 100.0 * (double)allowed / (double)checks);
+    free(workers);
+}
+
+static void limits_make(struct bench *bench)
+{
+    struct limit_spec all = {ALGORITHM_TOKEN_BUCKET, 100, SECOND_NS, 1000000};
+    struct limit_spec one = {ALGORITHM_TOKEN_BUCKET, 1, 3600 * SECOND_NS, 1};
+
+    if (limit_compile(&all, &bench->limits[0]) || limit_compile(&one, &bench->limits[1]))
+        abort();
+    for (uint32_t row = 0; row < 2; row++) {
+        struct table_owner owner = {
+            .limit = bench->limits[row],
+            .region = table_region_shared(bench->table),
+        };
+
+        if (table_owner_set(bench->table, row, &owner))
+            abort();
+    }
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: micro_table [--keys N] [--load PERCENT] [--seconds S] [--huge] "
+                    "[--threads N] [--tiny]\n");
+    return 2;
+}
+
+static int options_parse(struct bench *bench, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"keys", required_argument, NULL, 'k'},
+        {"load", required_argument, NULL, 'l'},
+        {"seconds", required_argument, NULL, 's'},
+        {"huge", no_argument, NULL, 'H'},
+        {"threads", required_argument, NULL, 't'},
+        {"tiny", no_argument, NULL, 'T'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'k':
+            bench->keys = strtoull(optarg, NULL, 10);
+            break;
+        case 'l':
+            bench->load = atof(optarg) / 100;
+            break;
+        case 's':
+            bench->seconds = atof(optarg);
+            break;
+        case 'H':
+            bench->huge = true;
+            break;
+        case 't':
+            bench->threads = (unsigned)atoi(optarg);
+            break;
+        case 'T':
+            bench->keys = 10000;
+            bench->seconds = 0.05;
+            break;
+        default:
+            return -1;
+        }
+    }
+    return bench->keys && bench->threads && bench->load > 0 && bench->load <= 1 ? 0 : -1;
+}
+
+int main(int argc, char **argv)
+{
+    struct bench bench = {.keys = 1000000, .load = 0.70, .seconds = 2, .threads = 1};
+    struct table_census census;
+
+    if (options_parse(&bench, argc, argv))
+        return usage();
+    struct table_options options = {
+        .entries = (uint64_t)((double)bench.keys / bench.load) + 16,
+        .owner_rows = 2,
+        .index_secret = {mix(11), mix(12)},
+        .boot_id = 1,
+        .huge_pages = bench.huge,
+    };
+    int error = table_create(&options, &bench.table);
+
+    if (error) {
+        fprintf(stderr, "micro_table: no table: %s\n", strerror(-error));
+        return 2;
+    }
+    limits_make(&bench);
+    preload(&bench);
+    table_take_census(bench.table, &census);
+    printf("%" PRIu64 " keys, %.1f MiB, huge pages %s, load %.1f %%, %.1f bytes per live key, "
+           "%.1f %% of groups ran over, %" PRIu64 " evicted\n",
+           bench.keys, (double)table_size_bytes(bench.table) / 1048576,
+           table_has_huge_pages(bench.table) ? "yes" : "no",
+           100.0 * (double)census.live / (double)table_entry_count(bench.table),
+           (double)table_size_bytes(bench.table) / (double)census.live,
+           400.0 * (double)census.overflow_marks / (double)table_entry_count(bench.table),
+           table_eviction_count(bench.table));
+    run(&bench, false, bench.threads);
+    run(&bench, true, 1);
+    if (bench.threads > 1)
+        run(&bench, true, bench.threads);
+    table_destroy(bench.table);
+    return 0;
+}

@@ -1,0 +1,161 @@
+/* The checks that were asked for: taking a place for one, finishing it, calling back, deadlines.
+ *
+ * All submitted checks wait equally long, so the list in the order of submission is also the order
+ * of their deadlines and expiry looks at its head only. One thread at a time. */
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void list_push(struct mete_client *client, struct check_list *list, uint32_t index)
+{
+    struct check *check = &client->checks[index];
+    check->next = NONE;
+    check->previous = list->tail;
+    if (list->tail == NONE)
+        list->head = index;
+    else
+        client->checks[list->tail].next = index;
+    list->tail = index;
+    list->count++;
+}
+
+static void list_remove(struct mete_client *client, struct check_list *list, uint32_t index)
+{
+    const struct check *check = &client->checks[index];
+    if (check->previous == NONE)
+        list->head = check->next;
+    else
+        client->checks[check->previous].next = check->next;
+    if (check->next == NONE)
+        list->tail = check->previous;
+    else
+        client->checks[check->next].previous = check->previous;
+    list->count--;
+}
+
+int mete_check_validate(uint8_t type, const struct mete_request *request, uint8_t flags_allowed)
+{
+    if (type != METE_CHECK)
+        flags_allowed &= METE_FLAG_INLINE_LIMIT | METE_FLAG_MIN_RESULT;
+    const uint8_t clash = METE_FLAG_ALL_OR_NOTHING | METE_FLAG_AT_MOST;
+    bool has_rule = request->rule ? request->rule[0] != '\0' : request->rule_id != 0;
+    return has_rule && request->subject && request->subject_len &&
+                   !(request->flags & ~flags_allowed) && (request->flags & clash) != clash
+               ? 0
+               : -EINVAL;
+}
+
+uint32_t mete_check_take(struct mete_client *client, uint8_t type,
+                         const struct mete_request *request, int64_t deadline_ns)
+{
+    uint32_t index = client->check_free;
+    if (index == NONE)
+        index = client->check_fresh++;
+    else
+        client->check_free = client->checks[index].next;
+    struct check *check = &client->checks[index];
+    *check = (struct check){
+        .flight = NONE,
+        .state = CHECK_WAITING,
+        .blocking = true,
+        .type = type,
+        .flags = request->flags,
+        .deadline_ns = deadline_ns,
+        .entry = {.rule = request->rule ? mete_name_id(request->rule, strlen(request->rule))
+                                        : request->rule_id,
+                  .cost = request->cost,
+                  .limit_count = request->limit_count,
+                  .limit_burst = request->limit_burst,
+                  .limit_period_ns = request->limit_period_ns},
+        .subject_len = request->subject_len,
+    };
+    if (request->subject_len <= sizeof(check->subject))
+        memcpy(check->subject, request->subject, request->subject_len);
+    else
+        mete_datagram_key(client, request->subject, request->subject_len, &check->entry);
+    return index;
+}
+
+void mete_check_enlist(struct mete_client *client, uint32_t index, mete_answer_fn *on_answer,
+                       void *context)
+{
+    struct check *check = &client->checks[index];
+    check->blocking = false;
+    check->on_answer = on_answer;
+    check->context = context;
+    client->submitted++;
+    list_push(client, &client->waiting, index);
+}
+
+static void release(struct mete_client *client, uint32_t index)
+{
+    struct check *check = &client->checks[index];
+    if (!check->blocking)
+        client->submitted--;
+    check->state = CHECK_FREE;
+    check->next = client->check_free;
+    client->check_free = index;
+}
+
+void mete_check_finish(struct mete_client *client, uint32_t index, const struct mete_answer *answer)
+{
+    struct check *check = &client->checks[index];
+    if (answer->source == METE_SOURCE_TIMEOUT)
+        client->stats.timeouts++;
+    if (answer->source == METE_SOURCE_SERVER || answer->source == METE_SOURCE_STATUS)
+        client->stats.answers++;
+    if (!check->blocking) {
+        check->answer = *answer;
+        check->state = CHECK_FINISHED;
+        list_remove(client, &client->waiting, index);
+        list_push(client, &client->finished, index);
+        return;
+    }
+    *(struct mete_answer *)check->context = *answer;
+    client->blocking--;
+    release(client, index);
+}
+
+void mete_check_give_up(struct mete_client *client, uint32_t index, enum mete_source source,
+                        uint8_t status, int error)
+{
+    struct mete_answer answer =
+        mete_answer_fallback(client, &client->checks[index], source, mete_now_ns());
+    answer.status = status;
+    answer.mete_errno = error;
+    mete_check_finish(client, index, &answer);
+}
+
+/* Only what is finished now: a callback may submit something that fails at once, and so on. */
+int mete_check_deliver(struct mete_client *client)
+{
+    uint32_t count = client->finished.count;
+    int called = 0;
+    for (uint32_t i = 0; i < count && client->finished.head != NONE; i++) {
+        uint32_t index = client->finished.head;
+        struct check *check = &client->checks[index];
+        struct mete_answer answer = check->answer;
+        mete_answer_fn *on_answer = check->on_answer;
+        void *context = check->context;
+        list_remove(client, &client->finished, index);
+        release(client, index);
+        on_answer(context, &answer);
+        called++;
+    }
+    return called;
+}
+
+void mete_check_expire(struct mete_client *client, int64_t now_ns)
+{
+    while (client->waiting.head != NONE &&
+           client->checks[client->waiting.head].deadline_ns <= now_ns) {
+        uint32_t index = client->waiting.head;
+        mete_flight_leave(client, index);
+        mete_check_give_up(client, index, METE_SOURCE_TIMEOUT, METE_STATUS_OK, 0);
+    }
+    if (client->hello.in_flight && client->hello.deadline_ns <= now_ns) {
+        client->hello.in_flight = false;
+        client->hello.failed = true;
+    }
+}

@@ -1,0 +1,156 @@
+/* libmete: ask a mete server from C.
+ *
+ * Two forms over one object. Blocking: mete_client_check() and its kin send one datagram and wait,
+ * at most until the deadline. Non-blocking: mete_client_submit() queues checks, mete_client_fd()
+ * becomes readable when answers are there, mete_client_process() delivers them to callbacks; what
+ * is submitted between two flushes and looks alike travels in one datagram.
+ *
+ * Threads: an object belongs to one thread at a time; make one per thread, they are small (and each
+ * has a socket of its own). No thread is ever started. After fork() the child's first call takes a
+ * new socket, client id and sequence, so parent and child never get each other's answers; what the
+ * parent had in flight or queued stays the parent's: the child never calls back for it. (After
+ * vfork() or clone() with shared memory the child must not touch the object.)
+ *
+ * Memory: all of it is taken at open. Signals: a call goes on after EINTR.
+ *
+ * No answer before the deadline is not an error: the verdict is then the fallback that was chosen
+ * at open, and verdict.source says so. Nothing is sent twice to a server that does not recognise
+ * repeats (HELLO tells), because it would charge twice. */
+#ifndef METE_CLIENT_H
+#define METE_CLIENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct mete_client;
+
+enum mete_fallback {
+    METE_FALLBACK_ALLOW, /* the default: a limiter that is away must not take its users down */
+    METE_FALLBACK_DENY,
+    METE_FALLBACK_LOCAL, /* a token bucket in this process, per client object (not per subject) */
+};
+
+enum mete_source {
+    METE_SOURCE_SERVER = 0,  /* the server decided */
+    METE_SOURCE_TIMEOUT = 1, /* fallback: no answer before the deadline */
+    METE_SOURCE_STATUS = 2, /* fallback: the server answered with a status that decides nothing (all
+                               but OK and TABLE_FULL; see status) */
+    METE_SOURCE_SEND = 3,   /* fallback: the datagram could not be sent (mete_errno says why), or
+                               nobody listens there (ECONNREFUSED, known before the deadline) */
+};
+
+#define METE_NEVER UINT64_MAX
+
+struct mete_answer {
+    int allowed;             /* 1 or 0: what the caller should do */
+    enum mete_source source; /* who says so */
+    uint8_t status;          /* enum mete_status of wire.h */
+    uint8_t flags;           /* enum mete_verdict_flag of wire.h */
+    int mete_errno;          /* METE_SOURCE_SEND: errno */
+    uint32_t remaining;
+    uint32_t granted;        /* units charged, as far as the answer tells (AT_MOST: exactly) */
+    uint64_t retry_after_us; /* denied: sleep this long, METE_NEVER: do not; jitter is added. Denied
+                                by METE_FALLBACK_DENY: the time-out */
+    uint64_t delay_us;       /* allowed by a queue: serve after this long */
+    uint64_t reset_after_us; /* until the full quota is back, or METE_NEVER */
+};
+
+struct mete_client_options {
+    const char *server;  /* "127.0.0.1:6383", "[::1]:6383"; NULL: 127.0.0.1:6383. A name is
+                            looked up once, in open, which may then wait; IPv4 is preferred */
+    const char *tenant;  /* NULL: "default" */
+    uint32_t timeout_us; /* deadline of a blocking call and of each submitted check; 0: 20,000 */
+    enum mete_fallback fallback;
+    uint32_t local_per_second; /* METE_FALLBACK_LOCAL: its rate ... */
+    uint32_t local_burst;      /* ... and burst; 0: as the rate */
+    uint32_t jitter_percent;   /* added at random to retry_after_us, 0..100 of it; default 10 (set
+                                  METE_NO_JITTER for none) */
+    uint32_t max_in_flight;    /* submitted checks not yet called back; 0: 1,024; at most 2^20 */
+    uint32_t ipv6_prefix;      /* mete_subject_of_address(): bits of an IPv6 address kept; 0: 64 */
+};
+#define METE_NO_JITTER UINT32_MAX
+
+struct mete_request {
+    const char *rule; /* name; or NULL and rule_id */
+    uint32_t rule_id;
+    const void *subject; /* bytes */
+    size_t subject_len;
+    uint32_t cost; /* 0: asks without taking */
+    uint8_t flags; /* of wire.h: PEEK, SHADOW, AT_MOST, INLINE_LIMIT, MIN_RESULT (the answer may
+                      then be `allowed` alone); ALL_OR_NOTHING only in
+                      mete_client_check_many(), and not with AT_MOST. Refund and reset take
+                      INLINE_LIMIT and MIN_RESULT only */
+    uint32_t limit_count; /* with INLINE_LIMIT */
+    uint32_t limit_burst;
+    uint64_t limit_period_ns;
+};
+
+/* Results: 0 and *ret_client, -EINVAL (an address or option that cannot be), -ENOMEM, or the
+ * negative errno of a system call. Sends nothing yet. */
+int mete_client_open(const struct mete_client_options *options, struct mete_client **ret_client);
+void mete_client_close(struct mete_client *client);
+
+/* Blocking. Results: 0 and *ret_answer (a fallback is an answer too: see its source), or -EINVAL
+ * (no rule, no subject, a flag that does not go here; a subject may have any length from 1). */
+int mete_client_check(struct mete_client *client, const char *rule, const void *subject,
+                      size_t subject_len, uint32_t cost, struct mete_answer *ret_answer);
+int mete_client_ask(struct mete_client *client, const struct mete_request *request,
+                    struct mete_answer *ret_answer);
+int mete_client_refund(struct mete_client *client, const struct mete_request *request,
+                       struct mete_answer *ret_answer);
+int mete_client_reset(struct mete_client *client, const struct mete_request *request,
+                      struct mete_answer *ret_answer);
+/* 1..25 requests, same flags for all (those of the first); answers in order. One datagram, but for
+ * long subjects under rules that must see them, which may need several; with ALL_OR_NOTHING it is
+ * one datagram always, or the fallback with status NEED_SUBJECT. ALL_OR_NOTHING charged all of them
+ * if and only if all are allowed. Results: as above, -E2BIG (count). */
+int mete_client_check_many(struct mete_client *client, const struct mete_request *requests,
+                           unsigned count, struct mete_answer *ret_answers);
+
+/* Non-blocking. */
+typedef void mete_answer_fn(void *context, const struct mete_answer *answer);
+
+/* Queues one check; on_answer is called from a later mete_client_process(), exactly once, with the
+ * answer or the fallback. It may submit, flush and ask on the same object, but neither process nor
+ * close it. The subject is copied. Results: 0, -EAGAIN (max_in_flight reached; or a subject of more
+ * than 111 bytes, 95 with an inline limit, while the server's answer to the first HELLO is still
+ * awaited: process, then try again), -EINVAL, or after fork the negative errno of a system call. */
+int mete_client_submit(struct mete_client *client, const struct mete_request *request,
+                       mete_answer_fn *on_answer, void *context);
+/* Sends what is queued. Returns the number of datagrams sent. Full ones are sent by submit itself.
+ */
+int mete_client_flush(struct mete_client *client);
+/* To poll for reading; stays the same until close. In a forked child: until its first call, which
+ * takes a new one. */
+int mete_client_fd(const struct mete_client *client);
+/* Flushes, takes the answers that are there, expires what is past its deadline, calls on_answer for
+ * each. Never blocks. Returns the number of callbacks made. */
+int mete_client_process(struct mete_client *client);
+/* Microseconds until the next deadline (for poll's time-out), or -1 if nothing is in flight. */
+int64_t mete_client_next_deadline_us(const struct mete_client *client);
+
+/* Counters of this object. */
+struct mete_client_stats {
+    uint64_t sent_datagrams; /* HELLO among them */
+    uint64_t sent_checks;
+    uint64_t answers;  /* checks that the server answered, with a decision or a status */
+    uint64_t timeouts; /* checks given up at their deadline */
+    uint64_t dropped;  /* datagrams that came but were no good answer, or came too late */
+};
+struct mete_client_stats mete_client_stats(const struct mete_client *client);
+
+/* The subject to use for an address: IPv4 whole (4 bytes), IPv6 cut to ipv6_prefix bits (16 bytes,
+ * the rest 0), v4-mapped as IPv4. address is a struct sockaddr_in or sockaddr_in6. Returns bytes
+ * written to out (room for 16), or 0 for another family. */
+struct sockaddr;
+size_t mete_subject_of_address(const struct mete_client *client, const struct sockaddr *address,
+                               uint8_t *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,247 @@
+/* `mete bench`: loads a server in a closed loop and reports what it did.
+ *
+ * A client like any other, and cheap, because it often shares the machine with what it measures.
+ * Closed loop: a fixed number of datagrams is in flight, and a stalled server is asked less, so
+ * latency is blind to stalls; the report says so. This file is the order of events; bench.h names
+ * the others.
+ *
+ * Threads: the calling one is the first of --threads; they share nothing but the stop flag and, for
+ * the progress line, a counter each. */
+#include "cmd/bench.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "cmd/bench_hello.h"
+#include "cmd/bench_judge.h"
+#include "cmd/bench_loop.h"
+#include "cmd/bench_traffic.h"
+#include "cmd/cmd.h"
+
+volatile sig_atomic_t bench_stop;
+
+struct bench {
+    struct bench_options options;
+    struct bench_server server;
+    struct traffic traffic;
+    bool traffic_is_open;
+    struct bench_judge *judge;
+    struct flow *flows;
+    unsigned flow_count; /* opened */
+    struct bench_thread **threads;
+    unsigned thread_count;  /* made */
+    uint64_t checks_before; /* of the progress line */
+    bool progress_to_terminal;
+    uint64_t cpu_ns; /* of the run */
+};
+
+static void on_signal(int number)
+{
+    (void)number;
+    bench_stop = 1;
+}
+
+static void on_second(void *context, uint64_t elapsed_ns)
+{
+    struct bench *bench = context;
+    const struct bench_thread *first = bench->threads[0];
+    uint64_t checks = first->counts.checks;
+    for (unsigned i = 1; i < bench->thread_count; i++)
+        checks += atomic_load_explicit(&bench->threads[i]->progress, memory_order_relaxed);
+    fprintf(stderr, "%s%4.0f s  %.3f M checks/s  allowed %.1f %%  p99 %.0f us  lost %llu%s",
+            bench->progress_to_terminal ? "\r" : "", (double)elapsed_ns / 1e9,
+            (double)(checks - bench->checks_before) / 1e6,
+            first->counts.checks
+                ? 100.0 * (double)first->counts.allowed / (double)first->counts.checks
+                : 0.0,
+            (double)histogram_percentile(&first->latency, 0.99) / 1e3,
+            (unsigned long long)first->counts.lost, bench->progress_to_terminal ? "   " : "\n");
+    bench->checks_before = checks;
+}
+
+static int make_thread(struct bench *bench, unsigned index)
+{
+    const struct bench_options *options = &bench->options;
+    const unsigned begin = options->flows * index / options->threads;
+    const unsigned end = options->flows * (index + 1) / options->threads;
+    struct bench_thread *thread = calloc(1, sizeof(*thread));
+    if (!thread)
+        return -1;
+    bench->threads[bench->thread_count++] = thread;
+    thread->options = options;
+    thread->flows = bench->flows + begin;
+    thread->flow_count = end - begin;
+    thread->traffic = traffic_share(&bench->traffic, index, options->threads);
+    thread->judge = bench->judge;
+    histogram_init(&thread->latency);
+    if (index == 0 && (options->progress || bench->progress_to_terminal)) {
+        thread->on_second = on_second;
+        thread->context = bench;
+    }
+    return flow_io_open(options->join, &thread->io);
+}
+
+static int prepare(struct bench *bench)
+{
+    const struct bench_options *options = &bench->options;
+    int result = bench_hello(options, &bench->server);
+    if (result == 0)
+        result = traffic_open(options, bench->server.seed, options->verify && !options->no_salt,
+                              &bench->traffic);
+    if (result != 0)
+        return result;
+    bench->traffic_is_open = true;
+    if (options->verify && options->no_salt)
+        result = bench_reset(options, &bench->server, &bench->traffic);
+    if (result != 0)
+        return result;
+    if (options->verify) {
+        bench->judge = bench_judge_create(&options->limit, options->cost,
+                                          bench->traffic.subject_count, &bench->server);
+        if (!bench->judge)
+            return cmd_fail("bench", "not enough memory for %u subjects",
+                            bench->traffic.subject_count);
+    }
+    bench->flows = calloc(options->flows, sizeof(*bench->flows));
+    bench->threads = calloc(options->threads, sizeof(*bench->threads));
+    if (!bench->flows || !bench->threads)
+        return cmd_fail("bench", "not enough memory");
+    for (; bench->flow_count < options->flows; bench->flow_count++) {
+        const int error = flow_open(options, &bench->server, &bench->flows[bench->flow_count]);
+        if (error < 0)
+            return cmd_fail("bench", "%s: %s", bench->server.text, strerror(-error));
+    }
+    bench->progress_to_terminal = !options->json && isatty(STDERR_FILENO);
+    for (unsigned i = 0; i < options->threads; i++)
+        if (make_thread(bench, i) < 0)
+            return cmd_fail("bench", "not enough memory");
+    return 0;
+}
+
+static void *run_thread(void *thread)
+{
+    bench_loop_run(thread);
+    return NULL;
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000u +
+           (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000u;
+}
+
+static int run(struct bench *bench)
+{
+    pthread_t ids[BENCH_MAX_THREADS];
+    unsigned started = 1;
+    bench->cpu_ns = cpu_ns();
+    for (; started < bench->thread_count; started++)
+        if (pthread_create(&ids[started], NULL, run_thread, bench->threads[started]) != 0)
+            break;
+    const bool complete = started == bench->thread_count;
+    if (complete)
+        bench_loop_run(bench->threads[0]);
+    else
+        bench_stop = 1;
+    for (unsigned i = 1; i < started; i++)
+        pthread_join(ids[i], NULL);
+    bench->cpu_ns = cpu_ns() - bench->cpu_ns;
+    return complete ? 0 : cmd_fail("bench", "threads: could not start %u", bench->thread_count);
+}
+
+static void add_counts(struct bench_counts *into, const struct bench_counts *from)
+{
+    into->checks += from->checks;
+    into->datagrams += from->datagrams;
+    into->sent += from->sent;
+    into->allowed += from->allowed;
+    into->denied += from->denied;
+    into->lost += from->lost;
+    into->late += from->late;
+    into->malformed += from->malformed;
+    for (unsigned i = 0; i <= METE_STATUS_COUNT; i++)
+        into->statuses[i] += from->statuses[i];
+}
+
+/* Prints and says how it went. */
+static int report(struct bench *bench)
+{
+    struct bench_thread *first = bench->threads[0];
+    struct bench_run all = {.options = &bench->options,
+                            .server = &bench->server,
+                            .counts = first->counts,
+                            .latency = &first->latency,
+                            .judge = bench->judge,
+                            .cpu_ns = bench->cpu_ns,
+                            .subject_count = bench->traffic.subject_count,
+                            .line_count = bench->traffic.line_count,
+                            .unparsed_count = bench->traffic.unparsed_count};
+    uint64_t start_ns = first->start_ns, end_ns = first->end_ns;
+    for (unsigned i = 1; i < bench->thread_count; i++) {
+        const struct bench_thread *thread = bench->threads[i];
+        add_counts(&all.counts, &thread->counts);
+        histogram_merge(all.latency, &thread->latency);
+        start_ns = thread->start_ns < start_ns ? thread->start_ns : start_ns;
+        end_ns = thread->end_ns > end_ns ? thread->end_ns : end_ns;
+    }
+    all.elapsed_ns = end_ns - start_ns;
+    if (bench->progress_to_terminal)
+        fprintf(stderr, "\r%78s\r", "");
+    if (all.counts.checks == 0 && all.counts.sent > 0) {
+        fprintf(stderr, "mete bench: %s answered at first, but none of %llu datagrams\n",
+                bench->server.text, (unsigned long long)all.counts.sent);
+        return EXIT_NO_ANSWER;
+    }
+    if (bench->options.json)
+        bench_report_json(&all);
+    else
+        bench_report_text(&all);
+    if (!bench->judge)
+        return 0;
+    const struct judge_totals totals = bench_judge_totals(bench->judge);
+    return totals.outside || totals.subjects_outside ? EXIT_INVALID : 0;
+}
+
+static void deinit(struct bench *bench)
+{
+    for (unsigned i = 0; i < bench->thread_count; i++) {
+        flow_io_close(bench->threads[i]->io);
+        free(bench->threads[i]);
+    }
+    free(bench->threads);
+    for (unsigned i = 0; i < bench->flow_count; i++)
+        flow_close(&bench->flows[i]);
+    free(bench->flows);
+    bench_judge_destroy(bench->judge);
+    if (bench->traffic_is_open)
+        traffic_close(&bench->traffic);
+}
+
+int cmd_bench(int argc, char **argv)
+{
+    const struct sigaction action = {.sa_handler = on_signal};
+    struct bench bench = {0};
+    int result = bench_options_parse(argc, argv, &bench.options);
+
+    if (result != 0)
+        return result;
+    if (bench.options.help) {
+        bench_options_help();
+        return 0;
+    }
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    result = prepare(&bench);
+    if (result == 0)
+        result = run(&bench);
+    if (result == 0)
+        result = report(&bench);
+    deinit(&bench);
+    return result;
+}

@@ -1,0 +1,99 @@
+/* `mete bench`: what its files share. bench_options.c reads the command line, bench_hello.c makes
+ * the first contact, bench_traffic.c chooses subjects, bench_flow.c holds one socket and what is in
+ * flight on it, bench_loop.c is the closed loop, bench_judge.c and bench_bounds_*.c verify,
+ * bench_report.c prints. */
+#ifndef METE_CMD_BENCH_H
+#define METE_CMD_BENCH_H
+
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/limit.h"
+#include "mete/wire.h"
+#include "obs/histogram.h"
+
+#define BENCH_MAX_BATCH 50u
+#define BENCH_MAX_FLOWS 1024u
+#define BENCH_MAX_OUTSTANDING 1024u
+#define BENCH_MAX_THREADS 64u
+
+struct bench_options {
+    const char *server;
+    const char *tenant;
+    const char *rule;
+    const char *subjects; /* path, or NULL: made keys */
+    const char *verify;   /* text of the rule that verdicts are compared with, or NULL */
+    struct limit limit;   /* of verify */
+    uint32_t cost;
+    unsigned flows;
+    unsigned outstanding;
+    unsigned batch;
+    unsigned threads;
+    uint64_t keys;
+    uint64_t requests;    /* checks to send; 0: until the time is over */
+    uint64_t duration_ns; /* 0: until the requests or subjects are used up */
+    uint64_t timeout_ns;
+    uint64_t seed;
+    bool join;    /* several datagrams of a flow in one send (UDP_SEGMENT) and receive (UDP_GRO) */
+    bool echo;    /* the server returns what it gets */
+    bool no_salt; /* verify: subjects as they are, reset first */
+    bool no_tag_check;
+    bool progress;
+    bool json;
+    bool help;
+};
+
+/* The server as the first contact found it. */
+struct bench_server {
+    struct sockaddr_storage address;
+    socklen_t address_len;
+    char text[64];
+    uint64_t seed; /* of the tenant's keys */
+    /* The server's wall clock is this machine's CLOCK_BOOTTIME plus something in this range. */
+    int64_t wall_low_ns;
+    int64_t wall_high_ns;
+    uint64_t wall_at_ns; /* when that was measured */
+};
+
+struct bench_counts {
+    uint64_t checks;    /* answered */
+    uint64_t datagrams; /* answered */
+    uint64_t sent;      /* datagrams */
+    uint64_t allowed;
+    uint64_t denied;
+    uint64_t statuses[METE_STATUS_COUNT + 1]; /* checks by status; the last: unknown ones */
+    uint64_t lost;                            /* datagrams without an answer in time */
+    uint64_t late;                            /* answers to those */
+    uint64_t malformed;                       /* answers of wrong form, sequence or tag */
+};
+
+/* Set by SIGINT and SIGTERM: end early and report what was measured. */
+extern volatile sig_atomic_t bench_stop;
+
+/* Reads argv into *ret_options, defaults included. 0, or EXIT_USAGE after saying what is wrong. */
+int bench_options_parse(int argc, char **argv, struct bench_options *ret_options);
+void bench_options_help(void);
+
+struct bench_judge;
+
+struct bench_run { /* what a report is made from */
+    const struct bench_options *options;
+    const struct bench_server *server;
+    struct bench_counts counts;
+    struct histogram *latency;
+    const struct bench_judge *judge; /* or NULL */
+    uint64_t elapsed_ns;
+    uint64_t cpu_ns;        /* of this process */
+    uint64_t subject_count; /* different ones */
+    uint64_t line_count;    /* of --subjects, those used */
+    uint64_t unparsed_count;
+};
+
+void bench_report_text(const struct bench_run *run);
+void bench_report_json(const struct bench_run *run);
+
+#endif

@@ -1,0 +1,246 @@
+/* First contact: one datagram at a time on a socket of its own, each tried a few times with a new
+ * sequence number, so that a server that is away is noticed within two seconds. */
+#include "cmd/bench_hello.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "net/socket.h"
+#include "sys/clock.h"
+
+#define TRIES 5
+#define WAIT_MS 300
+#define CLOCK_SAMPLES 8
+
+static const struct mete_mac_key zero_key;
+
+struct contact {
+    int fd;
+    uint32_t tenant;
+    uint32_t client;
+    uint32_t sequence;
+    uint64_t sent_ns; /* of the last exchange */
+    uint64_t received_ns;
+};
+
+static int resolve(const char *text, struct bench_server *server)
+{
+    char host[256];
+    const char *colon = strrchr(text, ':');
+    const struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
+    struct addrinfo *found;
+
+    if (!colon || colon == text || (size_t)(colon - text) >= sizeof(host))
+        return cmd_fail("bench", "--server: '%s' is not HOST:PORT", text);
+    size_t len = (size_t)(colon - text);
+    const bool brackets = text[0] == '[' && text[len - 1] == ']';
+    memcpy(host, text + brackets, len - 2 * brackets);
+    host[len - 2 * brackets] = 0;
+    const int error = getaddrinfo(host, colon + 1, &hints, &found);
+    if (error)
+        return cmd_fail("bench", "--server: '%s': %s", text, gai_strerror(error));
+    memcpy(&server->address, found->ai_addr, found->ai_addrlen);
+    server->address_len = found->ai_addrlen;
+    freeaddrinfo(found);
+    socket_format_address((const struct sockaddr *)&server->address, server->text,
+                          sizeof(server->text));
+    return 0;
+}
+
+static int contact_open(const struct bench_options *options, const struct bench_server *server,
+                        struct contact *contact)
+{
+    uint32_t random[2];
+    if (getrandom(random, sizeof(random), 0) != sizeof(random))
+        return cmd_fail("bench", "no random numbers to be had");
+    *contact = (struct contact){
+        .tenant = mete_name_id(options->tenant, strlen(options->tenant)),
+        .client = random[0],
+        .sequence = random[1],
+        .fd = socket(server->address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0),
+    };
+    if (contact->fd < 0 ||
+        connect(contact->fd, (const struct sockaddr *)&server->address, server->address_len) < 0)
+        return cmd_fail("bench", "%s: %s", server->text, strerror(errno));
+    return 0;
+}
+
+/* Is this the answer to the request? */
+static bool is_answer(const uint8_t *answer, ssize_t len, const uint8_t *request,
+                      size_t request_len, bool echo)
+{
+    struct mete_result_header header;
+    if (echo)
+        return len == (ssize_t)request_len && memcmp(answer, request, request_len) == 0;
+    return len > 0 && mete_wire_decode_result(answer, (size_t)len, &header) == METE_WIRE_OK &&
+           header.sequence == mete_wire_get32(request + 12) &&
+           header.type == (request[1] | METE_RESULT) &&
+           mete_wire_verify_result(answer, (size_t)len, mete_wire_tag(request, request_len),
+                                   &zero_key);
+}
+
+/* Waits for the answer to one send; its length, or -1. */
+static ssize_t wait_answer(struct contact *contact, const uint8_t *request, size_t request_len,
+                           bool echo, uint8_t *answer)
+{
+    const uint64_t until = clock_boot_ns() + WAIT_MS * 1000000ull;
+    for (uint64_t now = clock_boot_ns(); now < until && !bench_stop; now = clock_boot_ns()) {
+        struct pollfd wait = {.fd = contact->fd, .events = POLLIN};
+        if (poll(&wait, 1, (int)((until - now) / 1000000) + 1) <= 0)
+            continue;
+        const ssize_t len = recv(contact->fd, answer, METE_WIRE_MAX_BYTES, MSG_DONTWAIT);
+        contact->received_ns = clock_boot_ns();
+        if (len < 0 && errno == ECONNREFUSED)
+            usleep(WAIT_MS * 1000 / 2); /* it may be starting */
+        if (len < 0 && errno != EINTR)
+            return -1;
+        if (is_answer(answer, len, request, request_len, echo))
+            return len;
+    }
+    return -1;
+}
+
+/* Sends the request (sequence number and tag are set here) until it is answered. Returns the length
+ * of the answer, or -1. */
+static ssize_t ask(struct contact *contact, uint8_t *request, size_t len, bool echo,
+                   uint8_t *answer)
+{
+    for (int i = 0; i < TRIES && !bench_stop; i++) {
+        mete_wire_put32(request + 12, contact->sequence++);
+        mete_wire_sign_request(request, len, &zero_key);
+        contact->sent_ns = clock_boot_ns();
+        if (send(contact->fd, request, len, MSG_NOSIGNAL) < 0)
+            send(contact->fd, request, len, MSG_NOSIGNAL); /* the first told an older error */
+        const ssize_t got = wait_answer(contact, request, len, echo, answer);
+        if (got >= 0)
+            return got;
+    }
+    return -1;
+}
+
+static size_t begin_request(const struct contact *contact, uint8_t type, uint8_t flags, unsigned n,
+                            struct mete_header *header, uint8_t *bytes)
+{
+    *header = (struct mete_header){.type = type,
+                                   .flags = flags,
+                                   .n = (uint8_t)n,
+                                   .secret = METE_WIRE_NO_SECRET,
+                                   .tenant = contact->tenant,
+                                   .client = contact->client,
+                                   .entry_bytes = type == METE_HELLO ? 32 : METE_WIRE_ENTRY_BYTES};
+    const size_t len = mete_wire_request_bytes(n, header->entry_bytes);
+    memset(bytes, 0, len);
+    mete_wire_encode_header(bytes, header);
+    return len;
+}
+
+/* Seed, and the distance of the clocks from several exchanges: each bounds it from both sides. */
+static int learn(struct contact *contact, struct bench_server *server)
+{
+    uint8_t request[METE_WIRE_MAX_BYTES], answer[METE_WIRE_MAX_BYTES];
+    struct mete_header header;
+    server->wall_low_ns = INT64_MIN;
+    server->wall_high_ns = INT64_MAX;
+    for (int i = 0; i < CLOCK_SAMPLES; i++) {
+        const size_t len = begin_request(contact, METE_HELLO, 0, 1, &header, request);
+        if (ask(contact, request, len, false, answer) != METE_WIRE_HELLO_BYTES)
+            return -1;
+        const struct mete_hello_result hello = mete_wire_decode_hello_result(answer);
+        const int64_t wall = (int64_t)(hello.wall_ms * 1000000u);
+        const int64_t low = wall - (int64_t)contact->received_ns;
+        const int64_t high = wall + 1000000 - (int64_t)contact->sent_ns; /* cut to whole ms */
+        server->seed = hello.masked_seed; /* no secret: the pad is 0 */
+        server->wall_low_ns = low > server->wall_low_ns ? low : server->wall_low_ns;
+        server->wall_high_ns = high < server->wall_high_ns ? high : server->wall_high_ns;
+    }
+    if (server->wall_low_ns > server->wall_high_ns) /* its clock was set meanwhile: the widest */
+        server->wall_low_ns = server->wall_high_ns - 2000000;
+    server->wall_at_ns = contact->sent_ns;
+    return 0;
+}
+
+static int probe_rule(struct contact *contact, const struct bench_options *options,
+                      const struct bench_server *server)
+{
+    uint8_t request[METE_WIRE_MAX_BYTES], answer[METE_WIRE_MAX_BYTES];
+    struct mete_header header;
+    const size_t len = begin_request(contact, METE_CHECK, METE_FLAG_PEEK, 1, &header, request);
+    const struct mete_entry entry = {.rule = mete_name_id(options->rule, strlen(options->rule)),
+                                     .cost = 1};
+    mete_wire_encode_entry(request, &header, 0, &entry);
+    if (ask(contact, request, len, false, answer) < 0)
+        return -1;
+    if (answer[3] == 1 && mete_wire_decode_verdict(answer, 0).status == METE_STATUS_UNKNOWN_RULE)
+        return cmd_fail("bench", "--rule: the server at %s knows no rule '%s' of tenant '%s'",
+                        server->text, options->rule, options->tenant);
+    return 0;
+}
+
+static int no_answer(const struct bench_server *server, const char *what)
+{
+    fprintf(stderr, "mete bench: no answer from %s%s\n", server->text, what);
+    return EXIT_NO_ANSWER;
+}
+
+int bench_hello(const struct bench_options *options, struct bench_server *ret_server)
+{
+    struct bench_server server = {0};
+    struct contact contact = {.fd = -1};
+    uint8_t request[METE_WIRE_MAX_BYTES], answer[METE_WIRE_MAX_BYTES];
+    struct mete_header header;
+    int result = resolve(options->server, &server);
+
+    if (result == 0)
+        result = contact_open(options, &server, &contact);
+    if (result == 0 && options->echo) {
+        const size_t len = begin_request(&contact, METE_CHECK, 0, 1, &header, request);
+        if (ask(&contact, request, len, true, answer) < 0)
+            result = no_answer(&server, " (an echo was expected)");
+    } else if (result == 0) {
+        if (learn(&contact, &server) < 0)
+            result = no_answer(&server, "");
+        else
+            result = probe_rule(&contact, options, &server);
+        if (result < 0)
+            result = no_answer(&server, " to a check");
+    }
+    if (contact.fd >= 0)
+        close(contact.fd);
+    if (result == 0)
+        *ret_server = server;
+    return result;
+}
+
+int bench_reset(const struct bench_options *options, const struct bench_server *server,
+                const struct traffic *traffic)
+{
+    struct contact contact = {.fd = -1};
+    uint8_t request[METE_WIRE_MAX_BYTES], answer[METE_WIRE_MAX_BYTES];
+    struct mete_header header;
+    struct mete_entry entry = {.rule = mete_name_id(options->rule, strlen(options->rule))};
+    int result = contact_open(options, server, &contact);
+
+    for (uint32_t at = 0; at < traffic->subject_count && result == 0;) {
+        const uint32_t left = traffic->subject_count - at;
+        const unsigned n = left < BENCH_MAX_BATCH ? left : BENCH_MAX_BATCH;
+        const size_t len = begin_request(&contact, METE_RESET, 0, n, &header, request);
+        for (unsigned i = 0; i < n; i++) {
+            const struct key key = traffic_key(traffic, at++);
+            entry.key_low = key.low;
+            entry.key_high = key.high;
+            mete_wire_encode_entry(request, &header, i, &entry);
+        }
+        if (ask(&contact, request, len, false, answer) < 0)
+            result = no_answer(server, " to a reset");
+    }
+    if (contact.fd >= 0)
+        close(contact.fd);
+    return result;
+}

@@ -1,0 +1,40 @@
+/* Verdicts against the exact model, subject by subject: bench_bounds.h for a whole run. One thread.
+ */
+#ifndef METE_CMD_BENCH_JUDGE_H
+#define METE_CMD_BENCH_JUDGE_H
+
+#include "cmd/bench.h"
+
+struct judge_answer {
+    uint64_t sent_ns; /* this machine's CLOCK_BOOTTIME */
+    uint64_t received_ns;
+    bool allowed;
+    uint32_t remaining;
+};
+
+struct judge_totals {
+    uint64_t checked;                          /* verdicts */
+    uint64_t outside;                          /* of them, outside the bounds */
+    uint64_t subjects;                         /* that were asked for */
+    uint64_t subjects_outside;                 /* whose admitted total is outside */
+    uint64_t admitted_most;                    /* by one subject */
+    uint64_t upper_slack_min, upper_slack_max; /* bound - admitted, units, over subjects */
+    uint64_t lower_slack_min, lower_slack_max; /* admitted - bound */
+    const char *example;                       /* of something outside, or NULL */
+};
+
+struct bench_judge;
+
+/* NULL: not enough memory. */
+struct bench_judge *bench_judge_create(const struct limit *limit, uint32_t cost,
+                                       uint32_t subject_count, const struct bench_server *server);
+void bench_judge_destroy(struct bench_judge *judge);
+
+void bench_judge_pass(struct bench_judge *judge, uint32_t subject,
+                      const struct judge_answer *answer);
+/* No answer, or one without a decision: it may have been charged. */
+void bench_judge_lost(struct bench_judge *judge, uint32_t subject);
+
+struct judge_totals bench_judge_totals(const struct bench_judge *judge);
+
+#endif

@@ -1,0 +1,259 @@
+/* The command line of `mete bench`: options, their bounds and the help text. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/bench.h"
+#include "cmd/cmd.h"
+#include "config/config.h"
+
+enum option_id {
+    OPTION_SERVER = 1,
+    OPTION_TENANT,
+    OPTION_RULE,
+    OPTION_COST,
+    OPTION_FLOWS,
+    OPTION_OUTSTANDING,
+    OPTION_BATCH,
+    OPTION_KEYS,
+    OPTION_SUBJECTS,
+    OPTION_REQUESTS,
+    OPTION_SECONDS,
+    OPTION_JOIN,
+    OPTION_TIMEOUT,
+    OPTION_THREADS,
+    OPTION_VERIFY,
+    OPTION_NO_SALT,
+    OPTION_SEED,
+    OPTION_ECHO,
+    OPTION_NO_TAG_CHECK,
+    OPTION_PROGRESS,
+    OPTION_JSON,
+    OPTION_HELP,
+};
+
+static const struct option long_options[] = {
+    {"server", required_argument, NULL, OPTION_SERVER},
+    {"tenant", required_argument, NULL, OPTION_TENANT},
+    {"rule", required_argument, NULL, OPTION_RULE},
+    {"cost", required_argument, NULL, OPTION_COST},
+    {"flows", required_argument, NULL, OPTION_FLOWS},
+    {"outstanding", required_argument, NULL, OPTION_OUTSTANDING},
+    {"batch", required_argument, NULL, OPTION_BATCH},
+    {"keys", required_argument, NULL, OPTION_KEYS},
+    {"subjects", required_argument, NULL, OPTION_SUBJECTS},
+    {"requests", required_argument, NULL, OPTION_REQUESTS},
+    {"seconds", required_argument, NULL, OPTION_SECONDS},
+    {"join", no_argument, NULL, OPTION_JOIN},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"threads", required_argument, NULL, OPTION_THREADS},
+    {"verify", required_argument, NULL, OPTION_VERIFY},
+    {"no-salt", no_argument, NULL, OPTION_NO_SALT},
+    {"seed", required_argument, NULL, OPTION_SEED},
+    {"echo", no_argument, NULL, OPTION_ECHO},
+    {"no-tag-check", no_argument, NULL, OPTION_NO_TAG_CHECK},
+    {"progress", no_argument, NULL, OPTION_PROGRESS},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {0},
+};
+
+void bench_options_help(void)
+{
+    puts(
+        "usage: mete bench [OPTION...]\n\n"
+        "Keeps a number of checks in flight and reports what the server did with them.\n\n"
+        "  --server HOST:PORT   default 127.0.0.1:6383\n"
+        "  --tenant NAME        default `default`\n"
+        "  --rule NAME          default `fast`\n"
+        "  --cost N             units a check asks for (1)\n"
+        "  --flows N            sockets (8)\n"
+        "  --outstanding N      datagrams in flight per flow (32)\n"
+        "  --batch N            checks per datagram, 1 to 50 (1)\n"
+        "  --keys N             different subjects, drawn at random (1000000; with --verify "
+        "10000)\n"
+        "  --subjects FILE      subjects from a file, one a line and in its order; an access "
+        "log's\n"
+        "                       client addresses; plain or gzip; - is standard input\n"
+        "  --requests N         stop after N checks\n"
+        "  --seconds S          stop after S seconds (5, unless --requests or --subjects)\n"
+        "  --join               several datagrams of a flow per send and receive\n"
+        "  --timeout MS         give an answer up after this long (100)\n"
+        "  --threads N          (1)\n"
+        "  --verify RULE        compare every verdict with the exact model of RULE, which must be\n"
+        "                       what --rule means: \"token_bucket 10/s burst 20\"\n"
+        "  --no-salt            with --verify: the subjects as they are, reset first; otherwise a\n"
+        "                       random salt makes them new to the server\n"
+        "  --seed N             of the random draws (1)\n"
+        "  --echo               the server is bench/echo\n"
+        "  --no-tag-check       trust the answers' tags\n"
+        "  --progress           a line every second even if this is no terminal\n"
+        "  --json               the report as JSON\n\n"
+        "exit status: 0 done, 2 wrong use, 3 no answer, 4 verdicts outside the model's bounds");
+}
+
+static int parse_seconds(const char *text, uint64_t *ret_ns)
+{
+    char *end;
+    const double seconds = strtod(text, &end);
+    if (end == text || *end || !(seconds >= 0.001 && seconds <= 1e6))
+        return cmd_fail("bench", "--seconds: '%s' is not a number from 0.001 to 1000000", text);
+    *ret_ns = (uint64_t)(seconds * 1e9);
+    return 0;
+}
+
+static int parse_verify(const char *text, struct bench_options *options)
+{
+    struct limit_spec spec;
+    char error[256];
+    if (config_parse_rule_text(text, &spec, error, sizeof(error)) < 0)
+        return cmd_fail("bench", "--verify: %s", error);
+    const enum limit_error code = limit_compile(&spec, &options->limit);
+    if (code != LIMIT_OK)
+        return cmd_fail("bench", "--verify: '%s': %s", text, limit_error_text(code));
+    options->verify = text;
+    return 0;
+}
+
+static int parse_unsigned(const char *option, uint64_t min, uint64_t max, unsigned *ret)
+{
+    uint64_t number;
+    const int result = cmd_number("bench", option, optarg, min, max, &number);
+    if (result == 0)
+        *ret = (unsigned)number;
+    return result;
+}
+
+/* The options that have a number. -1 if id is none of them. */
+static int set_number(int id, struct bench_options *options)
+{
+    uint64_t number;
+    int result;
+    switch (id) {
+    case OPTION_COST:
+        return parse_unsigned("--cost", 1, UINT32_MAX, &options->cost);
+    case OPTION_FLOWS:
+        return parse_unsigned("--flows", 1, BENCH_MAX_FLOWS, &options->flows);
+    case OPTION_OUTSTANDING:
+        return parse_unsigned("--outstanding", 1, BENCH_MAX_OUTSTANDING, &options->outstanding);
+    case OPTION_BATCH:
+        return parse_unsigned("--batch", 1, BENCH_MAX_BATCH, &options->batch);
+    case OPTION_THREADS:
+        return parse_unsigned("--threads", 1, BENCH_MAX_THREADS, &options->threads);
+    case OPTION_KEYS:
+        return cmd_number("bench", "--keys", optarg, 1, UINT32_MAX, &options->keys);
+    case OPTION_REQUESTS:
+        return cmd_number("bench", "--requests", optarg, 1, UINT64_MAX / 2, &options->requests);
+    case OPTION_SEED:
+        return cmd_number("bench", "--seed", optarg, 0, UINT64_MAX, &options->seed);
+    case OPTION_TIMEOUT:
+        result = cmd_number("bench", "--timeout", optarg, 1, 60000, &number);
+        if (result == 0)
+            options->timeout_ns = number * 1000000;
+        return result;
+    case OPTION_SECONDS:
+        return parse_seconds(optarg, &options->duration_ns);
+    default:
+        return -1;
+    }
+}
+
+static int set_other(int id, struct bench_options *options)
+{
+    switch (id) {
+    case OPTION_SERVER:
+        options->server = optarg;
+        return 0;
+    case OPTION_TENANT:
+        options->tenant = optarg;
+        return 0;
+    case OPTION_RULE:
+        options->rule = optarg;
+        return 0;
+    case OPTION_SUBJECTS:
+        options->subjects = optarg;
+        return 0;
+    case OPTION_VERIFY:
+        return parse_verify(optarg, options);
+    case OPTION_JOIN:
+        options->join = true;
+        return 0;
+    case OPTION_NO_SALT:
+        options->no_salt = true;
+        return 0;
+    case OPTION_ECHO:
+        options->echo = true;
+        return 0;
+    case OPTION_NO_TAG_CHECK:
+        options->no_tag_check = true;
+        return 0;
+    case OPTION_PROGRESS:
+        options->progress = true;
+        return 0;
+    case OPTION_JSON:
+        options->json = true;
+        return 0;
+    case OPTION_HELP:
+        options->help = true;
+        return 0;
+    default:
+        return cmd_fail("bench", "unknown option or missing value; `mete bench --help` lists them");
+    }
+}
+
+/* What fits together and what does not; defaults that depend on others. */
+static int finish(struct bench_options *options)
+{
+    if (options->keys && options->subjects)
+        return cmd_fail("bench", "--keys and --subjects exclude each other");
+    if (options->verify && options->echo)
+        return cmd_fail("bench", "--verify needs verdicts, and --echo gives none");
+    if (options->no_salt && !options->verify)
+        return cmd_fail("bench", "--no-salt belongs to --verify");
+    if (options->verify && (options->threads > 1 || options->join))
+        return cmd_fail("bench", "--verify works with one thread and without --join");
+    if (options->threads > options->flows)
+        return cmd_fail("bench", "--threads: more than --flows (%u)", options->flows);
+    if (options->verify && options->keys > 1000000)
+        return cmd_fail("bench", "--keys: at most 1000000 with --verify");
+    if (!options->keys && !options->subjects)
+        options->keys = options->verify ? 10000 : 1000000;
+    if (!options->duration_ns && !options->requests && !options->subjects)
+        options->duration_ns = 5000000000ull;
+    return 0;
+}
+
+int bench_options_parse(int argc, char **argv, struct bench_options *ret_options)
+{
+    struct bench_options options = {
+        .server = "127.0.0.1:6383",
+        .tenant = "default",
+        .rule = "fast",
+        .cost = 1,
+        .flows = 8,
+        .outstanding = 32,
+        .batch = 1,
+        .threads = 1,
+        .timeout_ns = 100000000,
+        .seed = 1,
+    };
+    int id;
+
+    opterr = 0;
+    optind = 1;
+    while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        int result = set_number(id, &options);
+        if (result < 0)
+            result = set_other(id, &options);
+        if (result != 0)
+            return result;
+    }
+    if (optind < argc)
+        return cmd_fail("bench", "'%s' is not an option", argv[optind]);
+    const int result = options.help ? 0 : finish(&options);
+    if (result == 0)
+        *ret_options = options;
+    return result;
+}

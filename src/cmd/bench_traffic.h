@@ -1,0 +1,74 @@
+/* Which subject is asked next. Two sources: made keys, drawn at random; or the lines of a file, in
+ * their order. A subject is a number here; traffic_key() is what stands for it on the wire.
+ *
+ * With `exclusive` (for --verify) a subject is never handed out again before traffic_return(): one
+ * whose turn comes too early waits, and is the first to go when it is back.
+ *
+ * Threads: a traffic belongs to one; traffic_share() makes those of others. */
+#ifndef METE_CMD_BENCH_TRAFFIC_H
+#define METE_CMD_BENCH_TRAFFIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cmd/bench.h"
+#include "cmd/subjects.h"
+#include "core/key.h"
+
+struct traffic {
+    uint32_t subject_count; /* different ones */
+    uint64_t random;        /* state */
+    uint64_t salt;          /* of made keys */
+    /* of a file */
+    struct key *keys; /* of each subject; NULL: made keys */
+    uint32_t *lines;  /* the subject of each line */
+    uint64_t line_count;
+    uint64_t line_at;
+    uint64_t line_step;      /* threads share the lines out */
+    bool wraps;              /* start again at the end */
+    uint64_t unparsed_count; /* lines of an access log that are none */
+    uint64_t left;           /* checks that may still be drawn */
+    /* exclusive */
+    bool exclusive;
+    bool *is_out;
+    uint32_t *waiting; /* checks of a subject whose turn came while it was out */
+    uint32_t *ready;   /* ring of subjects that are back and have some waiting */
+    uint32_t ready_begin, ready_count;
+    uint64_t waiting_count; /* over all */
+};
+
+/* Reads the file, if there is one. 0, or EXIT_USAGE after saying what is wrong. seed is the
+ * tenant's; salt, if salted, makes the subjects new to the server. */
+int traffic_open(const struct bench_options *options, uint64_t seed, bool salted,
+                 struct traffic *ret_traffic);
+void traffic_close(struct traffic *traffic);
+
+/* Part `index` of `count` of what was opened; the arrays stay the original's. */
+struct traffic traffic_share(const struct traffic *traffic, unsigned index, unsigned count);
+
+/* Up to n subjects to ask now; 0 when all are used up or, exclusive, none may go now. */
+unsigned traffic_draw(struct traffic *traffic, unsigned n, uint32_t *ret_subjects);
+
+/* Exclusive: the subject's answer is there, or given up. */
+void traffic_return(struct traffic *traffic, uint32_t subject);
+
+/* Nothing left to draw, now or later. */
+bool traffic_is_over(const struct traffic *traffic);
+
+/* The finalizer of SplitMix64 (Steele, Lea, Flood 2014): a bijection that mixes well. */
+static inline uint64_t traffic_mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+    return x ^ (x >> 31);
+}
+
+static inline struct key traffic_key(const struct traffic *traffic, uint32_t subject)
+{
+    if (traffic->keys)
+        return traffic->keys[subject];
+    const uint64_t x = traffic->salt + subject * 0x9e3779b97f4a7c15ull;
+    return (struct key){.low = traffic_mix(x), .high = traffic_mix(~x)};
+}
+
+#endif

@@ -1,0 +1,352 @@
+/* mete check: ask a server once, with the same client library that services use, and tell the
+ * answer to a human (one line), a program (--json) and a shell (the exit status).
+ *
+ * Only a decision of the server is told as one: no fallback, no jitter. */
+#include "cmd/cmd.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mete/client.h"
+#include "mete/wire.h"
+
+static const char usage[] =
+    "usage: mete check RULE SUBJECT [OPTION...]\n"
+    "\n"
+    "Asks a server whether SUBJECT may spend under RULE, and takes what it asks for.\n"
+    "\n"
+    "  --cost N            units to take, default 1; 0 asks without taking\n"
+    "  --peek              ask without taking\n"
+    "  --at-most           take what is there, up to the cost\n"
+    "  --refund            give the cost back instead\n"
+    "  --reset             forget what the subject spent instead\n"
+    "  --server HOST:PORT  default 127.0.0.1:6383; IPv6 as [::1]:6383\n"
+    "  --tenant NAME       default \"default\"\n"
+    "  --timeout MS        how long to wait for the answer, default 1000\n"
+    "  --json              one object: rule, subject, cost, allowed (null: nobody decided), "
+    "status,\n"
+    "                      remaining, granted, delay_us, retry_after_us (null: never),\n"
+    "                      reset_after_us (null: never), source (server, status, timeout, send)\n"
+    "  --help\n"
+    "\n"
+    "A SUBJECT that begins with - goes behind --.\n"
+    "\n"
+    "exit status: 0 allowed, 1 denied, 2 wrong use or a question the server cannot decide "
+    "(unknown\n"
+    "rule, say), 3 no answer\n"
+    "\n"
+    "  mete check demo alice\n"
+    "  mete check demo alice --cost 5 --peek\n"
+    "  mete check login 192.0.2.7 --server 10.0.0.5:6383 --tenant acme && echo welcome\n";
+
+struct question {
+    const char *rule, *subject, *server, *tenant;
+    uint64_t cost, timeout_ms;
+    bool peek, at_most, refund, reset, json;
+};
+
+static const char *const status_names[METE_STATUS_COUNT] = {
+    [METE_STATUS_OK] = "ok",
+    [METE_STATUS_UNKNOWN_RULE] = "unknown_rule",
+    [METE_STATUS_BAD_LIMIT] = "bad_limit",
+    [METE_STATUS_NEED_SUBJECT] = "need_subject",
+    [METE_STATUS_TABLE_FULL] = "table_full",
+    [METE_STATUS_STALE] = "stale",
+    [METE_STATUS_SHED] = "shed",
+    [METE_STATUS_UNSUPPORTED] = "unsupported",
+    [METE_STATUS_UNKNOWN_LEASE] = "unknown_lease",
+    [METE_STATUS_EXPIRED_LEASE] = "expired_lease",
+    [METE_STATUS_LIMITED] = "limited",
+};
+
+static const char *status_name(uint8_t status)
+{
+    return status < METE_STATUS_COUNT ? status_names[status] : "unknown_status";
+}
+
+/* "250us", "499.9ms", "5s", "2m 5s", "3h 20m", "4d 2h", rounded up so that the wait suffices. */
+static const char *format_wait(uint64_t us, char *text, size_t size)
+{
+    const uint64_t second = 1000000;
+    if (us < 1000) {
+        snprintf(text, size, "%" PRIu64 "us", us);
+    } else if (us < 120 * second) {
+        bool is_ms = us <= 999900;
+        uint64_t tenth = is_ms ? 100 : second / 10;
+        uint64_t tenths = us / tenth + (us % tenth != 0);
+        int len = snprintf(text, size, "%" PRIu64, tenths / 10);
+        if (tenths % 10)
+            len += snprintf(text + len, size - (size_t)len, ".%" PRIu64, tenths % 10);
+        snprintf(text + len, size - (size_t)len, is_ms ? "ms" : "s");
+    } else {
+        uint64_t s = us / second + (us % second != 0);
+        if (s < 3600)
+            snprintf(text, size, "%" PRIu64 "m %" PRIu64 "s", s / 60, s % 60);
+        else if (s < 86400)
+            snprintf(text, size, "%" PRIu64 "h %" PRIu64 "m", s / 3600, (s % 3600 + 59) / 60);
+        else
+            snprintf(text, size, "%" PRIu64 "d %" PRIu64 "h", s / 86400, (s % 86400 + 3599) / 3600);
+    }
+    return text;
+}
+
+static const char *outcome(const struct question *question, const struct mete_answer *answer)
+{
+    if (!answer->allowed)
+        return "denied";
+    return question->refund ? "refunded" : question->reset ? "reset" : "allowed";
+}
+
+/* Why a denied check will never pass. */
+static void print_never(const struct question *question, const struct mete_answer *answer)
+{
+    if (answer->remaining == 0 && answer->reset_after_us == 0)
+        printf(", never: the rule lets nothing pass");
+    else
+        printf(", never: cost %" PRIu64 " exceeds the burst", question->cost);
+}
+
+static void print_human(const struct question *question, const struct mete_answer *answer)
+{
+    char text[64];
+    if (answer->status == METE_STATUS_TABLE_FULL) {
+        printf("%s  undecided: the server's table is full, and this is what it does then\n",
+               outcome(question, answer));
+        return;
+    }
+    printf("%s  ", outcome(question, answer));
+    if (answer->flags & METE_VERDICT_GRANTED)
+        printf("%" PRIu32 " of %" PRIu64 " granted, ", answer->granted, question->cost);
+    if (answer->remaining == UINT32_MAX)
+        printf("no limit");
+    else
+        printf("%" PRIu32 " left", answer->remaining);
+    if (answer->delay_us)
+        printf(", serve after %s", format_wait(answer->delay_us, text, sizeof(text)));
+    if (!answer->allowed && answer->retry_after_us == METE_NEVER)
+        print_never(question, answer);
+    else if (!answer->allowed)
+        printf(", retry after %s", format_wait(answer->retry_after_us, text, sizeof(text)));
+    if (answer->reset_after_us == METE_NEVER)
+        printf(", never full again");
+    else if (answer->reset_after_us && answer->retry_after_us != METE_NEVER)
+        printf(", full again in %s", format_wait(answer->reset_after_us, text, sizeof(text)));
+    if (answer->flags & METE_VERDICT_WOULD_DENY)
+        printf(", shadow rule: would be denied");
+    if (answer->flags & METE_VERDICT_DEGRADED)
+        printf(", decided without the other nodes");
+    putchar('\n');
+}
+
+/* Bytes as a JSON string; what is not UTF-8 is taken as Latin-1. */
+static json_t *json_text(const char *bytes)
+{
+    json_t *text = json_string(bytes);
+    if (text)
+        return text;
+    size_t len = strlen(bytes), at = 0;
+    char *wide = malloc(2 * len + 1);
+    if (!wide)
+        return json_null();
+    for (size_t i = 0; i < len; i++) {
+        unsigned char byte = (unsigned char)bytes[i];
+        if (byte >= 0x80)
+            wide[at++] = (char)(0xc0 | byte >> 6);
+        wide[at++] = (char)(byte >= 0x80 ? 0x80 | (byte & 0x3f) : byte);
+    }
+    text = json_stringn(wide, at);
+    free(wide);
+    return text;
+}
+
+static json_t *json_wait(uint64_t us)
+{
+    return us == METE_NEVER ? json_null() : json_integer((json_int_t)us);
+}
+
+static void print_json(const struct question *question, const struct mete_answer *answer)
+{
+    static const char *const sources[] = {"server", "timeout", "status", "send"};
+    bool decided = answer->source == METE_SOURCE_SERVER;
+    bool answered = decided || answer->source == METE_SOURCE_STATUS;
+    json_t *object = json_object();
+    json_object_set_new(object, "rule", json_text(question->rule));
+    json_object_set_new(object, "subject", json_text(question->subject));
+    json_object_set_new(object, "cost", json_integer((json_int_t)question->cost));
+    json_object_set_new(object, "allowed", decided ? json_boolean(answer->allowed) : json_null());
+    json_object_set_new(object, "status",
+                        answered ? json_string(status_name(answer->status)) : json_null());
+    json_object_set_new(object, "remaining", json_integer(decided ? answer->remaining : 0));
+    json_object_set_new(object, "granted", json_integer(decided ? answer->granted : 0));
+    json_object_set_new(object, "delay_us", json_wait(decided ? answer->delay_us : 0));
+    json_object_set_new(object, "retry_after_us", json_wait(decided ? answer->retry_after_us : 0));
+    json_object_set_new(object, "reset_after_us", json_wait(decided ? answer->reset_after_us : 0));
+    json_object_set_new(object, "source", json_string(sources[answer->source]));
+    json_dumpf(object, stdout, JSON_PRESERVE_ORDER);
+    putchar('\n');
+    json_decref(object);
+}
+
+/* A status that decides nothing, in words. */
+static int explain_status(const struct question *question, uint8_t status)
+{
+    switch (status) {
+    case METE_STATUS_UNKNOWN_RULE:
+        return cmd_fail("check", "the server has no rule '%s' for tenant '%s'", question->rule,
+                        question->tenant);
+    case METE_STATUS_UNSUPPORTED:
+        return cmd_fail("check", "rule '%s': the server does not serve this kind of request",
+                        question->rule);
+    case METE_STATUS_NEED_SUBJECT:
+        return cmd_fail("check", "rule '%s' must see the subject, which is too long to send",
+                        question->rule);
+    default:
+        return cmd_fail("check", "the server decided nothing: status %s (%u)", status_name(status),
+                        status);
+    }
+}
+
+static int explain_no_answer(const struct question *question, const struct mete_answer *answer)
+{
+    if (answer->source == METE_SOURCE_TIMEOUT)
+        cmd_fail("check", "no answer from %s within %" PRIu64 " ms; is the server running?",
+                 question->server, question->timeout_ms);
+    else if (answer->mete_errno == ECONNREFUSED)
+        cmd_fail("check", "no answer from %s: nobody listens there; is the server running?",
+                 question->server);
+    else
+        cmd_fail("check", "no answer from %s: %s", question->server, strerror(answer->mete_errno));
+    return EXIT_NO_ANSWER;
+}
+
+/* One option with its argument in optarg. 0 or EXIT_USAGE. */
+static int take_option(int option, struct question *question)
+{
+    switch (option) {
+    case 'c':
+        return cmd_number("check", "--cost", optarg, 0, UINT32_MAX, &question->cost);
+    case 't':
+        return cmd_number("check", "--timeout", optarg, 1, 4000000, &question->timeout_ms);
+    case 's':
+        question->server = optarg;
+        return 0;
+    case 'n':
+        question->tenant = optarg;
+        return *optarg ? 0 : cmd_fail("check", "--tenant: the name is empty");
+    case 'S':
+        return cmd_fail("check", "--secret-file: secrets are not served yet; leave it out");
+    case 'p':
+        question->peek = true;
+        return 0;
+    case 'a':
+        question->at_most = true;
+        return 0;
+    case 'r':
+        question->refund = true;
+        return 0;
+    case 'R':
+        question->reset = true;
+        return 0;
+    default:
+        question->json = true;
+        return 0;
+    }
+}
+
+/* Results: 0, EXIT_USAGE after saying why, or -1: help was asked for. */
+static int parse(int argc, char **argv, struct question *question)
+{
+    static const struct option options[] = {
+        {"cost", required_argument, NULL, 'c'},    {"server", required_argument, NULL, 's'},
+        {"tenant", required_argument, NULL, 'n'},  {"secret-file", required_argument, NULL, 'S'},
+        {"timeout", required_argument, NULL, 't'}, {"peek", no_argument, NULL, 'p'},
+        {"at-most", no_argument, NULL, 'a'},       {"refund", no_argument, NULL, 'r'},
+        {"reset", no_argument, NULL, 'R'},         {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},          {0},
+    };
+    int option;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+        if (option == 'h')
+            return -1;
+        if (option == '?' || option == ':')
+            return cmd_fail("check", "%s '%s'; `mete check --help` lists the options",
+                            option == ':' ? "an argument is missing behind" : "unknown option",
+                            argv[optind - 1]);
+        if (take_option(option, question))
+            return EXIT_USAGE;
+    }
+    if (argc - optind != 2)
+        return cmd_fail("check", "needs RULE and SUBJECT, not %d words; `mete check --help`",
+                        argc - optind);
+    question->rule = argv[optind];
+    question->subject = argv[optind + 1];
+    if (!question->rule[0] || !question->subject[0])
+        return cmd_fail("check", "the %s is empty", question->rule[0] ? "subject" : "rule");
+    if (question->refund + question->reset + (question->peek || question->at_most) > 1)
+        return cmd_fail("check", "--refund, --reset and --peek or --at-most exclude each other");
+    return 0;
+}
+
+static int ask(const struct question *question, struct mete_client *client,
+               struct mete_answer *ret_answer)
+{
+    struct mete_request request = {
+        .rule = question->rule,
+        .subject = question->subject,
+        .subject_len = strlen(question->subject),
+        .cost = (uint32_t)question->cost,
+        .flags = (uint8_t)((question->peek ? METE_FLAG_PEEK : 0) |
+                           (question->at_most ? METE_FLAG_AT_MOST : 0)),
+    };
+    return question->refund  ? mete_client_refund(client, &request, ret_answer)
+           : question->reset ? mete_client_reset(client, &request, ret_answer)
+                             : mete_client_ask(client, &request, ret_answer);
+}
+
+int cmd_check(int argc, char **argv)
+{
+    struct question question = {
+        .server = "127.0.0.1:6383", .tenant = "default", .cost = 1, .timeout_ms = 1000};
+    int error = parse(argc, argv, &question);
+    if (error) {
+        if (error < 0)
+            fputs(usage, stdout);
+        return error < 0 ? 0 : error;
+    }
+    struct mete_client_options options = {
+        .server = question.server,
+        .tenant = question.tenant,
+        .timeout_us = (uint32_t)question.timeout_ms * 1000,
+        .fallback = METE_FALLBACK_DENY,
+        .jitter_percent = METE_NO_JITTER,
+        .max_in_flight = 1,
+    };
+    struct mete_client *client;
+    error = mete_client_open(&options, &client);
+    if (error == -EINVAL)
+        return cmd_fail("check", "--server: '%s' is not HOST:PORT, or there is no such host",
+                        question.server);
+    if (error)
+        return cmd_fail("check", "%s: %s", question.server, strerror(-error));
+    struct mete_answer answer;
+    error = ask(&question, client, &answer);
+    mete_client_close(client);
+    if (error)
+        return cmd_fail("check", "cannot ask: %s", strerror(-error));
+    if (question.json)
+        print_json(&question, &answer);
+    if (answer.source == METE_SOURCE_STATUS)
+        return explain_status(&question, answer.status);
+    if (answer.source != METE_SOURCE_SERVER)
+        return explain_no_answer(&question, &answer);
+    if (!question.json)
+        print_human(&question, &answer);
+    return answer.allowed ? EXIT_ALLOWED : EXIT_DENIED;
+}

@@ -1,0 +1,33 @@
+/* What a running daemon is made of. Owned by cmd/serve.c, torn down in reverse; cmd/serve_stats.c
+ * reads it. */
+#ifndef METE_CMD_SERVER_H
+#define METE_CMD_SERVER_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "config/config.h"
+#include "doors/admin.h"
+#include "net/worker.h"
+#include "obs/counters.h"
+#include "table/table.h"
+
+struct server {
+    struct config *config;
+    struct table *table;
+    uint64_t started_boot_ns;
+    unsigned worker_count;  /* configured */
+    unsigned running_count; /* started */
+    unsigned socket_groups; /* listen addresses whose sockets are open */
+    struct worker *workers;
+    struct counters *counters;           /* per worker */
+    struct rule_counters *rule_counters; /* index_count per worker, worker by worker */
+    atomic_bool stop;
+    struct admin *admin;
+};
+
+/* admin_answer_fn for the server's socket: "stats" and "stats json". */
+void serve_answer_admin(void *server, const char *command, FILE *out);
+
+#endif

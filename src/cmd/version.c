@@ -1,0 +1,50 @@
+/* `mete version`: version, compiler, kernel features in use. */
+#include "cmd/cmd.h"
+
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "net/io.h"
+#include "net/socket.h"
+
+/* Opens the backend on a socket of its own, as a worker would, and lets it go. */
+static int try_backend(enum io_backend backend)
+{
+    struct sockaddr_storage address = {0};
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
+    v4->sin_family = AF_INET;
+    v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int socket;
+    int result = socket_open_group(&address, sizeof(*v4), &(struct socket_options){.join = true},
+                                   &socket, 1);
+    if (result)
+        return result;
+    struct io *io;
+    struct io_options options = {.sockets = &socket, .socket_count = 1, .buffers = IO_BATCH};
+    result = io_open(backend, &options, &io);
+    if (!result)
+        io_close(io);
+    socket_close_group(&socket, 1);
+    return result;
+}
+
+int cmd_version(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
+        puts("usage: mete version\n\nPrints version, compiler, kernel and which backends work "
+             "here.");
+        return 0;
+    }
+    if (argc > 1 && argv[0][0] != '-')
+        return cmd_fail("version", "takes no argument '%s'", argv[1]);
+    struct utsname kernel;
+    uname(&kernel);
+    int uring = try_backend(IO_BACKEND_IO_URING);
+    int mmsg = try_backend(IO_BACKEND_MMSG);
+    printf("mete %s\ncompiler %s\nkernel %s %s\nbackend io_uring: %s\nbackend mmsg: %s\n",
+           METE_VERSION, __VERSION__, kernel.sysname, kernel.release,
+           uring ? strerror(-uring) : "works here", mmsg ? strerror(-mmsg) : "works here");
+    return 0;
+}

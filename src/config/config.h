@@ -1,0 +1,136 @@
+/* The configuration as one immutable value: read once, checked whole, then only read.
+ *
+ * config_load() takes defaults, a YAML file, the environment (METE_LISTEN_UDP) and `--set
+ * path=value` in rising order of strength. A mistake anywhere yields no configuration but one line
+ * that says file:line:field, what was wrong and what would be right. Names are those of the
+ * design's YAML.
+ *
+ * Threads: made and destroyed by one; any number may read in between. */
+#ifndef METE_CONFIG_CONFIG_H
+#define METE_CONFIG_CONFIG_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/limit.h"
+
+enum config_backend { BACKEND_AUTO, BACKEND_IO_URING, BACKEND_MMSG };
+enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
+
+#define CONFIG_MAX_LISTEN 8u
+#define CONFIG_MAX_WORKERS 256u
+#define CONFIG_MAX_NETWORKS 64u
+#define CONFIG_MAX_NAME 64u /* bytes of a tenant's, tier's or rule's name */
+#define CONFIG_MAX_INDICES (1u << 20)
+#define CONFIG_MIN_ENTRIES 16u /* of the table, of a region, of what regions leave */
+#define CONFIG_MAX_ENTRIES (1ull << 33)
+
+struct config_address { /* of listen.udp */
+    struct sockaddr_storage address;
+    socklen_t len;
+    char text[64]; /* as written */
+};
+
+struct config_network { /* of trusted_networks; v4 is kept as v4-mapped v6 */
+    uint8_t prefix[16];
+    uint8_t bits;
+};
+
+/* Ids to positions, for the lookups on the hot path; private to config/find.c. */
+struct config_slot {
+    uint32_t id; /* 0: empty */
+    uint32_t position;
+};
+
+struct config_index {
+    struct config_slot *slots; /* open addressing, a power of two */
+    uint32_t multiplier;
+    uint32_t shift;
+};
+
+struct rule {
+    char *name;
+    uint32_t id;    /* FNV-1a of the name, or its `id:`; never 0 */
+    uint32_t index; /* distinct over all tenants: counters and owner rows go by it */
+    struct limit limit;
+    struct limit_spec spec; /* burst filled in for buckets, 0 for all others */
+    bool shadow;            /* decide and count, never deny */
+    bool queue;             /* leaky bucket in queue mode */
+};
+
+struct tenant {
+    char *name;
+    uint32_t id;
+    const char *tier;   /* one of config->tiers, or NULL */
+    uint64_t seed;      /* of key_of_subject(): BLAKE2b of the name, see proto-spec/protocol.md 4 */
+    uint64_t entries;   /* a region of its own; 0: shares the rest */
+    struct rule *rules; /* its own and its tier's, in the order of their ids */
+    uint32_t rule_count;
+    uint32_t first_rule_index;
+    const struct rule *fallback; /* the rule named `default`, or NULL */
+    uint32_t inline_index;       /* index for counters and owner row of its inline limits */
+    struct config_index index;   /* of rules */
+};
+
+struct config {
+    char *path; /* of the file, or NULL: embedded default */
+    char *namespace_name;
+    struct config_address listen_udp[CONFIG_MAX_LISTEN];
+    unsigned listen_udp_count;
+    char *listen_admin;           /* path, or NULL: off */
+    bool listen_admin_is_default; /* not asked for: if it cannot be made, go on without */
+    struct config_network trusted[CONFIG_MAX_NETWORKS];
+    unsigned trusted_count;
+    unsigned workers; /* 0: auto, one per usable core */
+    enum config_backend backend;
+    uint64_t table_entries;
+    enum config_on_full on_full;
+    struct tenant *tenants; /* in the order of their ids */
+    uint32_t tenant_count;
+    uint32_t index_count; /* of rule and inline indices over all tenants */
+    char **tiers;         /* their names; the rules stand in the tenants */
+    uint32_t tier_count;
+    struct config_index index; /* of tenants */
+};
+
+struct config_options {
+    const char *path;        /* or NULL: embedded default */
+    const char *const *sets; /* "path=value" */
+    unsigned set_count;
+    char **environment; /* like environ; NULL: none */
+};
+
+/* Result: a configuration, or NULL with one line without newline in error (truncated to size). */
+struct config *config_load(const struct config_options *options, char *error, size_t size);
+
+/* As config_load, from bytes in memory; name stands for the file in messages. For tests and
+ * fuzzing. */
+struct config *config_parse(const char *name, const char *text, size_t len, char *error,
+                            size_t size);
+void config_destroy(struct config *config);
+
+/* The effective configuration as YAML that config_load() accepts again, secrets masked; the rate
+ * a bucket really has stands as a comment where it differs by more than 1e-6. */
+void config_print(const struct config *config, FILE *out);
+
+/* NULL if there is none. Hot path: no allocation, no lock. */
+const struct tenant *config_find_tenant(const struct config *config, uint32_t id);
+/* The rule of that id, else the tenant's `default`, else NULL. Hot path. */
+const struct rule *config_find_rule(const struct tenant *tenant, uint32_t id);
+/* By name, for commands. */
+const struct tenant *config_find_tenant_by_name(const struct config *config, const char *name);
+
+/* "token_bucket 10/s burst 20", "sliding_window 5/60s", "deny": a rule in one line, as `mete
+ * replay` takes it. Result: 0, or -EINVAL with one line in error. */
+int config_parse_rule_text(const char *text, struct limit_spec *ret_spec, char *error, size_t size);
+
+/* Is the address loopback or inside a trusted network? Hot path. */
+bool config_is_trusted(const struct config *config, const struct sockaddr *address);
+
+/* The embedded default, as text. */
+extern const char config_default_yaml[];
+
+#endif

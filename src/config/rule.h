@@ -1,0 +1,19 @@
+/* One rule of the configuration: its fields to a struct rule. Any thread. */
+#ifndef METE_CONFIG_RULE_H
+#define METE_CONFIG_RULE_H
+
+#include <stdint.h>
+
+struct node;
+struct report;
+struct rule;
+
+/* Results: 0, -EINVAL or -ENOMEM after saying so in report. The name of *ret_rule is for free(). */
+int rule_parse(const struct report *report, const struct node *node, struct rule *ret_rule);
+
+/* `id: NUMBER` if node is not NULL, else the hash of the name, which stands at name_node. Never 0.
+ */
+int rule_parse_id(const struct report *report, const struct node *node,
+                  const struct node *name_node, uint32_t *ret_id);
+
+#endif

@@ -1,0 +1,391 @@
+/* The schema of the top level, and the walk that applies it. A new scalar of the configuration is
+ * one line in FIELDS and one member of struct config. */
+#include "config/schema.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/config.h"
+#include "config/fields.h"
+#include "config/report.h"
+#include "config/value.h"
+#include "config/yaml.h"
+
+enum field_type {
+    TYPE_SECTION,   /* holds others: "listen" before "listen.udp" */
+    TYPE_NAME,      /* char *, a name */
+    TYPE_PATH,      /* char *, a path; `none` is NULL */
+    TYPE_ADDRESSES, /* listen_udp and its count */
+    TYPE_NETWORKS,  /* trusted and its count */
+    TYPE_NUMBER,    /* uint64_t in [min, max] */
+    TYPE_AUTO,      /* unsigned in [min, max]; `auto` is 0 */
+    TYPE_CHOICE,    /* an enum, the position of the text in choices */
+    TYPE_NONE,      /* only `none` is served */
+    TYPE_UNSERVED,
+    TYPE_TIERS,
+    TYPE_TENANTS,
+};
+
+struct field {
+    const char *path;
+    enum field_type type;
+    size_t offset; /* in struct config */
+    uint64_t min, max;
+    const char *const *choices; /* ends with NULL */
+    const char *fallback;       /* the default, NULL: none */
+};
+
+static const char *const BACKENDS[] = {"auto", "io_uring", "mmsg", NULL};
+static const char *const ON_FULL[] = {"evict", "allow", "deny", NULL};
+_Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2, "as BACKENDS");
+_Static_assert(ON_FULL_EVICT == 0 && ON_FULL_ALLOW == 1 && ON_FULL_DENY == 2, "as ON_FULL");
+_Static_assert(sizeof(enum config_backend) == sizeof(unsigned), "set as unsigned");
+_Static_assert(sizeof(enum config_on_full) == sizeof(unsigned), "set as unsigned");
+
+#define AT(member) .offset = offsetof(struct config, member)
+
+static const struct field FIELDS[] = {
+    {.path = "namespace", .type = TYPE_NAME, AT(namespace_name), .fallback = "default"},
+    {.path = "listen", .type = TYPE_SECTION},
+    {.path = "listen.udp", .type = TYPE_ADDRESSES, .fallback = "127.0.0.1:6383"},
+    {.path = "listen.admin",
+     .type = TYPE_PATH,
+     AT(listen_admin),
+     .fallback = "/run/mete/admin.sock"},
+    {.path = "listen.unix", .type = TYPE_UNSERVED},
+    {.path = "listen.resp", .type = TYPE_UNSERVED},
+    {.path = "listen.http", .type = TYPE_UNSERVED},
+    {.path = "listen.grpc", .type = TYPE_UNSERVED},
+    {.path = "listen.metrics", .type = TYPE_UNSERVED},
+    {.path = "listen.interface", .type = TYPE_UNSERVED},
+    {.path = "trusted_networks", .type = TYPE_NETWORKS},
+    {.path = "workers",
+     .type = TYPE_AUTO,
+     AT(workers),
+     .min = 1,
+     .max = CONFIG_MAX_WORKERS,
+     .fallback = "auto"},
+    {.path = "backend", .type = TYPE_CHOICE, AT(backend), .choices = BACKENDS, .fallback = "auto"},
+    {.path = "table", .type = TYPE_SECTION},
+    {.path = "table.entries",
+     .type = TYPE_NUMBER,
+     AT(table_entries),
+     .min = CONFIG_MIN_ENTRIES,
+     .max = CONFIG_MAX_ENTRIES,
+     .fallback = "1048576"},
+    {.path = "table.on_full",
+     .type = TYPE_CHOICE,
+     AT(on_full),
+     .choices = ON_FULL,
+     .fallback = "evict"},
+    {.path = "table.file", .type = TYPE_NONE},
+    {.path = "table.snapshot", .type = TYPE_NONE},
+    {.path = "table.snapshot_every", .type = TYPE_UNSERVED},
+    {.path = "tiers", .type = TYPE_TIERS},
+    {.path = "tenants", .type = TYPE_TENANTS},
+    {.path = "key_file", .type = TYPE_UNSERVED},
+    {.path = "redis", .type = TYPE_UNSERVED},
+};
+#define FIELD_COUNT (sizeof(FIELDS) / sizeof(FIELDS[0]))
+
+static bool is_none(const struct node *node)
+{
+    return node->kind == NODE_SCALAR && strcmp(node->text, "none") == 0;
+}
+
+static int apply_path(const struct report *report, const struct node *node, char **ret_path)
+{
+    char *path = NULL;
+    const int result = is_none(node) ? 0 : value_path(report, node, &path);
+    if (result)
+        return result;
+    free(*ret_path);
+    *ret_path = path;
+    return 0;
+}
+
+static int apply_name(const struct report *report, const struct node *node, char **ret_name)
+{
+    char *name;
+    const int result = value_name(report, node, &name);
+    if (result)
+        return result;
+    free(*ret_name);
+    *ret_name = name;
+    return 0;
+}
+
+/* The items of a list; a single value stands for a list of one. */
+static const struct node *first_item(const struct node *node)
+{
+    return node->kind == NODE_LIST ? node->children : node;
+}
+
+static const struct node *next_item(const struct node *list, const struct node *item)
+{
+    return item == list ? NULL : item->next;
+}
+
+static bool is_kernels_choice(const struct config_address *address)
+{
+    return address->address.ss_family == AF_INET
+               ? ((const struct sockaddr_in *)&address->address)->sin_port == 0
+               : ((const struct sockaddr_in6 *)&address->address)->sin6_port == 0;
+}
+
+static int apply_addresses(const struct report *report, const struct node *node,
+                           struct config *config)
+{
+    unsigned count = 0;
+    if (node->kind == NODE_LIST && node->count == 0)
+        return report_node(report, node, "is an empty list; at least one address is needed");
+    for (const struct node *item = first_item(node); item; item = next_item(node, item)) {
+        struct config_address address;
+        if (count == CONFIG_MAX_LISTEN)
+            return report_node(report, item, "is one too many; at most %u addresses",
+                               CONFIG_MAX_LISTEN);
+        const int result = value_address(report, item, &address);
+        if (result)
+            return result;
+        for (unsigned i = 0; i < count; i++)
+            if (!is_kernels_choice(&address) &&
+                memcmp(&config->listen_udp[i].address, &address.address, sizeof(address.address)) ==
+                    0)
+                return report_node(report, item, "'%s' stands here twice; remove one",
+                                   address.text);
+        config->listen_udp[count++] = address;
+    }
+    config->listen_udp_count = count;
+    return 0;
+}
+
+static int apply_networks(const struct report *report, const struct node *node,
+                          struct config *config)
+{
+    unsigned count = 0;
+    for (const struct node *item = first_item(node); item; item = next_item(node, item)) {
+        if (count == CONFIG_MAX_NETWORKS)
+            return report_node(report, item, "is one too many; at most %u networks",
+                               CONFIG_MAX_NETWORKS);
+        const int result = value_network(report, item, &config->trusted[count]);
+        if (result)
+            return result;
+        count++;
+    }
+    config->trusted_count = count;
+    return 0;
+}
+
+static int apply_auto(const struct report *report, const struct node *node,
+                      const struct field *field, unsigned *ret_number)
+{
+    uint64_t number = 0;
+    const char *text = node->kind == NODE_SCALAR ? node->text : "";
+    if (strcmp(text, "auto") != 0) {
+        int result = value_text(report, node, &text);
+        if (result)
+            return result;
+        const struct report silent = {.error = NULL};
+        if (value_number(&silent, node, field->min, field->max, &number))
+            return report_node(report, node,
+                               "'%.64s' is not auto or a whole number from %llu to %llu", text,
+                               (unsigned long long)field->min, (unsigned long long)field->max);
+    }
+    *ret_number = (unsigned)number;
+    return 0;
+}
+
+static int apply_choice(const struct report *report, const struct node *node,
+                        const struct field *field, unsigned *ret_choice)
+{
+    size_t count = 0;
+    while (field->choices[count])
+        count++;
+    if (field->choices == BACKENDS && node->kind == NODE_SCALAR &&
+        strcmp(node->text, "af_xdp") == 0)
+        return report_node(report, node,
+                           "'af_xdp' is not served by this version; auto, io_uring "
+                           "and mmsg are");
+    return value_choice(report, node, field->choices, count, ret_choice);
+}
+
+/* Sets one field; sections, tiers and tenants are the walk's. */
+static int apply(const struct report *report, const struct field *field, const struct node *node,
+                 struct config *config)
+{
+    void *member = (char *)config + field->offset;
+    switch (field->type) {
+    case TYPE_NAME:
+        return apply_name(report, node, member);
+    case TYPE_PATH:
+        return apply_path(report, node, member);
+    case TYPE_ADDRESSES:
+        return apply_addresses(report, node, config);
+    case TYPE_NETWORKS:
+        return apply_networks(report, node, config);
+    case TYPE_NUMBER:
+        return value_number(report, node, field->min, field->max, member);
+    case TYPE_AUTO:
+        return apply_auto(report, node, field, member);
+    case TYPE_CHOICE:
+        return apply_choice(report, node, field, member);
+    case TYPE_NONE:
+        return is_none(node) ? 0
+                             : report_node(report, node,
+                                           "is not served by this version; only "
+                                           "none is");
+    case TYPE_UNSERVED:
+        return fields_unserved(report, node);
+    case TYPE_SECTION:
+    case TYPE_TIERS:
+    case TYPE_TENANTS:
+        break;
+    }
+    return 0;
+}
+
+int schema_apply_defaults(const struct report *report, struct config *config)
+{
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        struct document document;
+        if (!FIELDS[i].fallback)
+            continue;
+        if (yaml_tree_make_scalar(FIELDS[i].fallback, &document)) {
+            yaml_tree_free(&document);
+            return report_memory(report);
+        }
+        const int result = apply(report, &FIELDS[i], document.root, config);
+        yaml_tree_free(&document);
+        if (result)
+            return result;
+    }
+    config->listen_admin_is_default = true;
+    return 0;
+}
+
+static const struct field *find_field(const char *section, const char *name)
+{
+    char path[96];
+    snprintf(path, sizeof(path), "%s%s%.64s", section, *section ? "." : "", name);
+    for (size_t i = 0; i < FIELD_COUNT; i++)
+        if (strcmp(FIELDS[i].path, path) == 0)
+            return &FIELDS[i];
+    return NULL;
+}
+
+/* Reports a field that the section does not have. */
+static int unknown(const struct report *report, const struct node *node, const char *section)
+{
+    const char *names[FIELD_COUNT];
+    const size_t skip = *section ? strlen(section) + 1 : 0;
+    size_t count = 0;
+    for (size_t i = 0; i < FIELD_COUNT; i++)
+        if (FIELDS[i].type != TYPE_UNSERVED && FIELDS[i].type != TYPE_NONE &&
+            strncmp(FIELDS[i].path, section, strlen(section)) == 0 &&
+            strlen(FIELDS[i].path) > skip && (skip == 0 || FIELDS[i].path[skip - 1] == '.') &&
+            !strchr(FIELDS[i].path + skip, '.'))
+            names[count++] = FIELDS[i].path + skip;
+    return report_unknown(report, node, names, count);
+}
+
+/* One mapping: the whole file, or a section of it. Sections hold no sections. */
+static int walk(const struct report *report, const char *section, const struct node *map,
+                struct config *config, struct schema_roots *roots)
+{
+    if (map->kind != NODE_MAP)
+        return report_node(report, map, "is %s; a mapping is needed", yaml_tree_kind_text(map));
+    for (const struct node *node = map->children; node; node = node->next) {
+        const struct field *field = find_field(section, node->key);
+        int result = 0;
+        if (!field || (!*section && strchr(field->path, '.')))
+            return unknown(report, node, section);
+        if (field->type == TYPE_TIERS)
+            roots->tiers = node;
+        else if (field->type == TYPE_TENANTS)
+            roots->tenants = node;
+        else if (field->type == TYPE_SECTION)
+            result = walk(report, field->path, node, config, roots);
+        else
+            result = apply(report, field, node, config);
+        if (result)
+            return result;
+        if (field->type == TYPE_PATH)
+            config->listen_admin_is_default = false;
+    }
+    return 0;
+}
+
+int schema_apply_file(const struct report *report, const struct node *root, struct config *config,
+                      struct schema_roots *ret_roots)
+{
+    *ret_roots = (struct schema_roots){.tiers = NULL};
+    return walk(report, "", root, config, ret_roots);
+}
+
+/* A list is written as in YAML, all else stands for itself: an address such as [::1]:6383 needs
+ * no quotes here. */
+static int parse_override(const struct report *report, const char *text, struct document *document)
+{
+    const size_t len = strlen(text);
+    const bool list = text[0] == '[' && text[len - 1] == ']';
+    if (list || text[0] == '"' || text[0] == '\'')
+        return yaml_tree_parse(text, len, report, document);
+    for (const char *at = text; *at; at++)
+        if (*at < 0x20 || *at > 0x7e) {
+            *document = (struct document){.root = NULL};
+            return report_at(report, 0, "has a control character or a letter beyond ASCII");
+        }
+    return yaml_tree_make_scalar(text, document) ? report_memory(report) : 0;
+}
+
+static int unknown_override(const struct report *report, const char *path)
+{
+    const char *names[FIELD_COUNT];
+    size_t count = 0;
+    for (const char *name; (name = schema_override_path(count)); count++)
+        names[count] = name;
+    const char *nearest = report_nearest(path, names, count);
+    if (strncmp(path, "tenants", 7) == 0 || strncmp(path, "tiers", 5) == 0)
+        return report_at(report, 0, "tenants and tiers are set in a file only");
+    if (nearest)
+        return report_at(report, 0, "unknown field; did you mean '%s'?", nearest);
+    return report_at(report, 0,
+                     "unknown field; those of `mete config show` outside tenants and "
+                     "tiers can be set, such as table.entries");
+}
+
+int schema_apply_override(const struct report *report, const char *path, const char *text,
+                          struct config *config)
+{
+    const struct field *field = find_field("", path);
+    struct document document;
+    if (!field || field->type == TYPE_TIERS || field->type == TYPE_TENANTS)
+        return unknown_override(report, path);
+    if (field->type == TYPE_SECTION)
+        return report_at(report, 0,
+                         "is a section; name one of its fields, as in listen.udp or "
+                         "table.entries");
+    int result = parse_override(report, text, &document);
+    if (result == 0 && !document.root)
+        result = report_at(report, 0, "is empty; give a value");
+    if (result == 0)
+        result = apply(report, field, document.root, config);
+    yaml_tree_free(&document);
+    if (result == 0 && field->type == TYPE_PATH)
+        config->listen_admin_is_default = false;
+    return result;
+}
+
+const char *schema_override_path(size_t position)
+{
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        const enum field_type type = FIELDS[i].type;
+        if (type == TYPE_SECTION || type == TYPE_TIERS || type == TYPE_TENANTS)
+            continue;
+        if (position-- == 0)
+            return FIELDS[i].path;
+    }
+    return NULL;
+}

@@ -1,0 +1,32 @@
+/* Token bucket and leaky meter as GCRA; gcra.c says how and why. */
+#ifndef METE_CORE_GCRA_H
+#define METE_CORE_GCRA_H
+
+#include "core/limit.h"
+#include "core/saturate.h"
+
+/* The clock in ticks of 1/16 ns; from 2^60 ns (36 years after the table's base) on it stands. */
+static inline uint64_t gcra_ticks(uint64_t now_ns)
+{
+    return saturate_mul(now_ns, LIMIT_TICKS_PER_NS);
+}
+
+/* Ticks as whole nanoseconds, rounded up. */
+static inline uint64_t gcra_ticks_to_ns(uint64_t ticks)
+{
+    return ticks / LIMIT_TICKS_PER_NS + (ticks % LIMIT_TICKS_PER_NS != 0);
+}
+
+/* limit_apply() for the kinds that refuse what is beyond tau. */
+struct step gcra_apply(const struct limit *limit, uint64_t state, enum operation operation,
+                       uint32_t cost, uint64_t now_ns);
+
+/* The state with its debt cut to a full bucket of this limit (keeps_tat or not); 0 for a tat that
+ * has passed. For whoever knows that the limit of a live entry was changed: a denied check writes
+ * nothing, so only this call (or a refund) ends a debt that a former, slower limit left behind. */
+uint64_t gcra_cut(const struct limit *limit, uint64_t state, uint64_t now_ns);
+
+/* limit_rest_after() of a tat. */
+uint64_t gcra_rest_after(uint64_t state, uint64_t now_ns);
+
+#endif

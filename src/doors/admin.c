@@ -1,0 +1,255 @@
+#include "doors/admin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ADMIN_CONNECTIONS 8u
+#define ADMIN_BACKLOG 64 /* waiting to be accepted: a burst finds room while one is answered */
+#define ADMIN_COMMAND_BYTES 256u
+#define ADMIN_ASK_SECONDS 5
+
+struct connection {
+    int fd;          /* -1: free */
+    uint64_t number; /* counts up: the lowest is the oldest */
+    size_t received;
+    char command[ADMIN_COMMAND_BYTES];
+    char *answer; /* NULL: still reading */
+    size_t answer_len;
+    size_t sent;
+};
+
+struct admin {
+    int listener;
+    char *path;
+    admin_answer_fn *answer;
+    void *context;
+    uint64_t accepted; /* connections so far */
+    struct connection connections[ADMIN_CONNECTIONS];
+};
+
+static int make_address(const char *path, struct sockaddr_un *ret_address)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(address.sun_path))
+        return -ENAMETOOLONG;
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    *ret_address = address;
+    return 0;
+}
+
+static bool is_served(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool served = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
+    if (fd >= 0)
+        close(fd);
+    return served;
+}
+
+static int listen_on(const struct sockaddr_un *address)
+{
+    struct stat status;
+    if (lstat(address->sun_path, &status) == 0) {
+        if (!S_ISSOCK(status.st_mode))
+            return -EEXIST;
+        if (is_served(address))
+            return -EADDRINUSE;
+        unlink(address->sun_path); /* left behind by a daemon that was killed */
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    mode_t mask = umask(0177);
+    int failed = bind(fd, (const struct sockaddr *)address, sizeof(*address));
+    int error = errno;
+    umask(mask);
+    if (failed || listen(fd, ADMIN_BACKLOG) < 0) {
+        error = failed ? error : errno;
+        close(fd);
+        return -error;
+    }
+    return fd;
+}
+
+int admin_open(const char *path, admin_answer_fn *answer, void *context, struct admin **ret_admin)
+{
+    struct sockaddr_un address;
+    int result = make_address(path, &address);
+    if (result)
+        return result;
+    struct admin *admin = calloc(1, sizeof(*admin));
+    if (!admin)
+        return -ENOMEM;
+    admin->path = strdup(path);
+    admin->listener = listen_on(&address);
+    if (admin->listener < 0 || !admin->path) {
+        result = admin->listener < 0 ? admin->listener : -ENOMEM;
+        free(admin->path);
+        free(admin);
+        return result;
+    }
+    admin->answer = answer;
+    admin->context = context;
+    for (unsigned i = 0; i < ADMIN_CONNECTIONS; i++)
+        admin->connections[i].fd = -1;
+    *ret_admin = admin;
+    return 0;
+}
+
+static void drop(struct connection *connection)
+{
+    if (connection->fd >= 0)
+        close(connection->fd);
+    free(connection->answer);
+    *connection = (struct connection){.fd = -1};
+}
+
+void admin_close(struct admin *admin)
+{
+    if (!admin)
+        return;
+    for (unsigned i = 0; i < ADMIN_CONNECTIONS; i++)
+        drop(&admin->connections[i]);
+    close(admin->listener);
+    unlink(admin->path);
+    free(admin->path);
+    free(admin);
+}
+
+static void accept_one(struct admin *admin)
+{
+    int fd = accept4(admin->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return;
+    struct connection *oldest = &admin->connections[0]; /* a free one has number 0 */
+    for (unsigned i = 1; i < ADMIN_CONNECTIONS; i++)
+        if (admin->connections[i].number < oldest->number)
+            oldest = &admin->connections[i];
+    drop(oldest);
+    oldest->fd = fd;
+    oldest->number = ++admin->accepted;
+}
+
+static void answer_command(struct admin *admin, struct connection *connection)
+{
+    FILE *out = open_memstream(&connection->answer, &connection->answer_len);
+    if (!out) {
+        drop(connection);
+        return;
+    }
+    admin->answer(admin->context, connection->command, out);
+    if (fclose(out) != 0)
+        drop(connection);
+}
+
+/* Reads until the newline; a line that is too long is not a command. */
+static void read_some(struct admin *admin, struct connection *connection)
+{
+    size_t room = ADMIN_COMMAND_BYTES - 1 - connection->received;
+    ssize_t got = read(connection->fd, connection->command + connection->received, room);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got <= 0) {
+        drop(connection);
+        return;
+    }
+    connection->received += (size_t)got;
+    connection->command[connection->received] = 0;
+    char *end = strchr(connection->command, '\n');
+    if (end) {
+        *end = 0;
+        answer_command(admin, connection);
+    } else if (connection->received == ADMIN_COMMAND_BYTES - 1) {
+        drop(connection);
+    }
+}
+
+static void write_some(struct connection *connection)
+{
+    ssize_t put = send(connection->fd, connection->answer + connection->sent,
+                       connection->answer_len - connection->sent, MSG_NOSIGNAL);
+    if (put < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    connection->sent += put < 0 ? 0 : (size_t)put;
+    if (put < 0 || connection->sent == connection->answer_len)
+        drop(connection);
+}
+
+static nfds_t fill_poll(const struct admin *admin, int stop_fd, struct pollfd *fds)
+{
+    fds[0] = (struct pollfd){.fd = stop_fd, .events = POLLIN};
+    if (!admin)
+        return 1;
+    fds[1] = (struct pollfd){.fd = admin->listener, .events = POLLIN};
+    for (unsigned i = 0; i < ADMIN_CONNECTIONS; i++) {
+        const struct connection *connection = &admin->connections[i];
+        fds[2 + i] =
+            (struct pollfd){.fd = connection->fd, .events = connection->answer ? POLLOUT : POLLIN};
+    }
+    return 2 + ADMIN_CONNECTIONS;
+}
+
+void admin_run(struct admin *admin, int stop_fd)
+{
+    struct pollfd fds[2 + ADMIN_CONNECTIONS];
+    for (;;) {
+        nfds_t count = fill_poll(admin, stop_fd, fds);
+        if (poll(fds, count, -1) < 0)
+            continue; /* EINTR: a debugger */
+        if (fds[0].revents)
+            return;
+        for (unsigned i = 0; count > 1 && i < ADMIN_CONNECTIONS; i++) {
+            struct connection *connection = &admin->connections[i];
+            if (!fds[2 + i].revents)
+                continue;
+            if (connection->answer)
+                write_some(connection);
+            else
+                read_some(admin, connection);
+        }
+        if (count > 1 && fds[1].revents)
+            accept_one(admin);
+    }
+}
+
+int admin_ask(const char *path, const char *command, FILE *out)
+{
+    struct sockaddr_un address;
+    int result = make_address(path, &address);
+    if (result)
+        return result;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    struct timeval limit = {.tv_sec = ADMIN_ASK_SECONDS};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    char line[ADMIN_COMMAND_BYTES];
+    int len = snprintf(line, sizeof(line), "%s\n", command);
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        send(fd, line, (size_t)len, MSG_NOSIGNAL) < 0)
+        result = -errno;
+    char bytes[4096];
+    ssize_t got = 0;
+    bool is_answered = false;
+    while (!result && (got = read(fd, bytes, sizeof(bytes))) > 0) {
+        fwrite(bytes, 1, (size_t)got, out);
+        is_answered = true;
+    }
+    if (!result && got < 0)
+        result = errno == EAGAIN ? -ETIMEDOUT : -errno;
+    if (!result && !is_answered)
+        result = -ECONNRESET; /* hung up: it was closed for others, or is stopping */
+    close(fd);
+    return result;
+}

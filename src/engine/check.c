@@ -1,0 +1,244 @@
+/* How one check, one all-or-nothing group and one batch are decided. */
+#include "engine/engine.h"
+
+/* ---- pass A: whose bucket is it, and where would it stand ---- */
+
+static void prepare_inline(struct engine *engine, struct check *check)
+{
+    uint32_t index = check->tenant->inline_index;
+    check->rule = NULL;
+    check->limit = check->inline_error ? NULL : &check->inline_limit;
+    check->counters = &engine->rule_counters[index];
+    /* All inline limits of a tenant share one owner row, so the rule's id goes into the key. */
+    check->key.high ^= check->rule_id * 0x9E3779B97F4A7C15ull;
+    if (check->limit)
+        check->probe = table_probe(engine->table, check->key, index);
+}
+
+static void prepare(struct engine *engine, struct check *check)
+{
+    if (check->has_inline_limit) {
+        prepare_inline(engine, check);
+        return;
+    }
+    check->rule = config_find_rule(check->tenant, check->rule_id);
+    if (!check->rule) {
+        check->limit = NULL;
+        return;
+    }
+    check->limit = &check->rule->limit;
+    check->counters = &engine->rule_counters[check->rule->index];
+    check->probe = table_probe(engine->table, check->key, check->rule->index);
+}
+
+/* ---- pass B ---- */
+
+static enum mete_status status_of(const struct check *check)
+{
+    if (!check->limit)
+        return check->has_inline_limit ? METE_STATUS_BAD_LIMIT : METE_STATUS_UNKNOWN_RULE;
+    if (check->operation == OPERATION_AT_MOST && check->limit->algorithm == ALGORITHM_LEAKY_QUEUE)
+        return METE_STATUS_UNSUPPORTED; /* one field cannot say both the delay and the grant */
+    return METE_STATUS_OK;
+}
+
+static bool is_shadow(const struct check *check)
+{
+    return check->shadow || (check->rule && check->rule->shadow);
+}
+
+/* Only what may take units can need an entry of its own; a cost that can never pass needs none. */
+static bool may_charge(const struct check *check, enum operation operation)
+{
+    if (check->cost == 0)
+        return false;
+    return (operation == OPERATION_CHECK && check->cost <= check->limit->burst) ||
+           operation == OPERATION_AT_MOST;
+}
+
+/* Applies the operation to the entry until the swap succeeds. False: no room in the table. */
+static bool apply(struct engine *engine, const struct check *check, enum operation operation,
+                  const struct instant *now, struct verdict *ret_verdict)
+{
+    const struct limit *limit = check->limit;
+    uint64_t now_ns = limit_is_wall(limit) ? now->wall_ns : now->now_ns;
+    if (limit->algorithm == ALGORITHM_UNLIMITED || limit->algorithm == ALGORITHM_DENY) {
+        *ret_verdict = limit_apply(limit, 0, operation, check->cost, now_ns).verdict;
+        return true;
+    }
+    bool charges = may_charge(check, operation);
+    for (;;) {
+        struct table_ref ref = {.state = 0};
+        enum table_result found =
+            charges ? table_find_or_claim(engine->table, &check->probe, engine->on_full, now, &ref)
+                    : table_find(engine->table, &check->probe, &ref);
+        if (found == TABLE_FULL)
+            return false;
+        uint64_t state = found == TABLE_FOUND ? ref.state : 0;
+        struct step step = limit_apply(limit, state, operation, check->cost, now_ns);
+        *ret_verdict = step.verdict;
+        if (step.state == state) { /* denied, or only asked: nothing is written */
+            if (found == TABLE_CLAIMED)
+                table_withdraw(engine->table, &ref);
+            return true;
+        }
+        if (found == TABLE_ABSENT || table_swap(engine->table, &ref, step.state))
+            return true;
+        counter_add(&engine->counters->cell[COUNTER_SWAP_RETRIES], 1);
+    }
+}
+
+static void fill(const struct check *check, const struct verdict *verdict, struct answer *answer)
+{
+    *answer = (struct answer){
+        .granted = verdict->granted,
+        .remaining = verdict->remaining,
+        .retry_after_ns = verdict->retry_after_ns,
+        .reset_after_ns = verdict->reset_after_ns,
+    };
+    if (verdict->decision == DECISION_ALLOW) {
+        answer->flags = METE_VERDICT_ALLOW;
+        if (verdict->retry_after_ns)
+            answer->flags |= METE_VERDICT_DELAY;
+        if (check->operation == OPERATION_AT_MOST)
+            answer->flags |= METE_VERDICT_GRANTED;
+    } else if (is_shadow(check)) {
+        answer->flags = METE_VERDICT_ALLOW | METE_VERDICT_WOULD_DENY;
+        answer->retry_after_ns = 0; /* it may go on: there is nothing to wait for */
+    }
+}
+
+static void decide(struct engine *engine, const struct check *check, enum operation operation,
+                   const struct instant *now, struct answer *answer)
+{
+    enum mete_status status = status_of(check);
+    struct verdict verdict;
+    if (status == METE_STATUS_OK && apply(engine, check, operation, now, &verdict)) {
+        fill(check, &verdict, answer);
+        return;
+    }
+    *answer = (struct answer){.status = status};
+    if (status == METE_STATUS_OK) {
+        answer->status = METE_STATUS_TABLE_FULL;
+        answer->flags = engine->config->on_full == ON_FULL_ALLOW ? METE_VERDICT_ALLOW : 0;
+    }
+}
+
+static bool is_denied(const struct answer *answer)
+{
+    return !(answer->flags & METE_VERDICT_ALLOW);
+}
+
+static void give_back(struct engine *engine, const struct check *checks,
+                      const struct answer *answers, uint32_t count, const struct instant *now)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct check refund = checks[i];
+        struct verdict ignored;
+        refund.cost = answers[i].granted;
+        if (refund.cost)
+            apply(engine, &refund, OPERATION_REFUND, now, &ignored);
+    }
+}
+
+/* Looks at all first; charges only if all would pass; gives back if a race is lost on the way. The
+ * entry that denies is the first without ALLOW and without NOT_CHARGED. */
+static void decide_group(struct engine *engine, const struct check *checks, uint32_t count,
+                         const struct instant *now, struct answer *answers)
+{
+    uint32_t denier = count;
+    for (uint32_t i = 0; i < count; i++) {
+        decide(engine, &checks[i], OPERATION_PEEK, now, &answers[i]);
+        if (denier == count && is_denied(&answers[i]))
+            denier = i;
+    }
+    if (denier == count) {
+        uint32_t charged = 0;
+        while (charged < count) {
+            decide(engine, &checks[charged], checks[charged].operation, now, &answers[charged]);
+            if (is_denied(&answers[charged]))
+                break;
+            charged++;
+        }
+        if (charged == count)
+            return;
+        denier = charged;
+        give_back(engine, checks, answers, charged, now);
+        for (uint32_t i = 0; i < count; i++)
+            if (i != denier)
+                decide(engine, &checks[i], OPERATION_PEEK, now, &answers[i]);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        if (i != denier)
+            answers[i].flags |= METE_VERDICT_NOT_CHARGED;
+}
+
+/* ---- counting: once per check, after it is decided ---- */
+
+static void count_status(struct engine *engine, const struct answer *answer)
+{
+    static const enum counter counters[METE_STATUS_COUNT] = {
+        [METE_STATUS_UNKNOWN_RULE] = COUNTER_UNKNOWN_RULE,
+        [METE_STATUS_BAD_LIMIT] = COUNTER_BAD_LIMIT,
+        [METE_STATUS_TABLE_FULL] = COUNTER_TABLE_FULL,
+        [METE_STATUS_UNSUPPORTED] = COUNTER_UNSUPPORTED,
+    };
+    counter_add(&engine->counters->cell[counters[answer->status]], 1);
+}
+
+static void count(struct engine *engine, const struct check *check, const struct answer *answer)
+{
+    _Atomic uint64_t *cell = engine->counters->cell;
+    counter_add(&cell[COUNTER_CHECKS], 1);
+    if (answer->status != METE_STATUS_OK) {
+        count_status(engine, answer);
+        return;
+    }
+    switch ((enum operation)check->operation) {
+    case OPERATION_PEEK:
+        counter_add(&cell[COUNTER_PEEKED], 1);
+        return;
+    case OPERATION_REFUND:
+        counter_add(&cell[COUNTER_REFUNDED], 1);
+        return;
+    case OPERATION_RESET:
+        counter_add(&cell[COUNTER_RESET], 1);
+        return;
+    case OPERATION_CHECK:
+    case OPERATION_AT_MOST:
+        break;
+    }
+    if (answer->flags & METE_VERDICT_NOT_CHARGED) { /* only looked at, for its group */
+        counter_add(&cell[COUNTER_PEEKED], 1);
+        return;
+    }
+    if (is_denied(answer)) {
+        counter_add(&cell[COUNTER_DENIED], 1);
+        counter_add(&check->counters->denied, 1);
+        return;
+    }
+    counter_add(&cell[COUNTER_ALLOWED], 1);
+    counter_add(&check->counters->allowed, 1);
+    if (answer->flags & METE_VERDICT_WOULD_DENY) {
+        counter_add(&cell[COUNTER_WOULD_DENY], 1);
+        counter_add(&check->counters->would_deny, 1);
+    }
+    counter_add(&check->counters->units, answer->granted);
+}
+
+void engine_check_batch(struct engine *engine, struct check *checks, uint32_t count_of_checks,
+                        const struct instant *now, struct answer *answers)
+{
+    for (uint32_t i = 0; i < count_of_checks; i++)
+        prepare(engine, &checks[i]);
+    for (uint32_t i = 0; i < count_of_checks;) {
+        uint32_t group = checks[i].group_count ? checks[i].group_count : 1;
+        if (checks[i].group_count)
+            decide_group(engine, &checks[i], group, now, &answers[i]);
+        else
+            decide(engine, &checks[i], checks[i].operation, now, &answers[i]);
+        i += group;
+    }
+    for (uint32_t i = 0; i < count_of_checks; i++)
+        count(engine, &checks[i], &answers[i]);
+}

@@ -1,0 +1,96 @@
+#include "engine/engine.h"
+
+#include <errno.h>
+
+/* An inline limit's numbers come with every check; what its owner row must know is only when the
+ * entry may be forgotten, and for GCRA that needs nothing but the tat. */
+static const struct limit inline_owner_limit = {
+    .interval = LIMIT_TICKS_PER_NS,
+    .tolerance = UINT64_MAX,
+    .burst = 1,
+    .algorithm = ALGORITHM_TOKEN_BUCKET,
+    .keeps_tat = 1,
+};
+
+static int bind_tenant(struct table *table, const struct tenant *tenant, struct table_region region)
+{
+    struct table_owner owner = {.tenant_id = tenant->id, .region = region};
+    for (uint32_t i = 0; i < tenant->rule_count; i++) {
+        owner.rule_id = tenant->rules[i].id;
+        owner.limit = tenant->rules[i].limit;
+        int result = table_owner_set(table, tenant->rules[i].index, &owner);
+        if (result)
+            return result;
+    }
+    owner.rule_id = 0;
+    owner.limit = inline_owner_limit;
+    return table_owner_set(table, tenant->inline_index, &owner);
+}
+
+int engine_bind_owners(struct table *table, const struct config *config)
+{
+    /* Regions first: the shared rest is what they leave. */
+    for (int is_shared = 0; is_shared <= 1; is_shared++) {
+        for (uint32_t i = 0; i < config->tenant_count; i++) {
+            const struct tenant *tenant = &config->tenants[i];
+            if ((tenant->entries == 0) != is_shared)
+                continue;
+            struct table_region region = table_region_shared(table);
+            int result =
+                tenant->entries ? table_region_reserve(table, tenant->entries, &region) : 0;
+            if (!result)
+                result = bind_tenant(table, tenant, region);
+            if (result)
+                return result;
+        }
+    }
+    return 0;
+}
+
+static uint64_t shortest_wrap_ns(const struct config *config)
+{
+    uint64_t shortest = NEVER;
+    for (uint32_t i = 0; i < config->tenant_count; i++)
+        for (uint32_t j = 0; j < config->tenants[i].rule_count; j++) {
+            uint64_t wrap = limit_wrap_ns(&config->tenants[i].rules[j].limit);
+            shortest = wrap < shortest ? wrap : shortest;
+        }
+    return shortest;
+}
+
+void engine_init(struct engine *engine, const struct config *config, struct table *table,
+                 unsigned worker, unsigned worker_count)
+{
+    uint64_t groups = table_entry_count(table) / TABLE_GROUP_ENTRIES;
+    uint64_t pass_ns = shortest_wrap_ns(config) / 2;
+    if (pass_ns > ENGINE_SWEEP_PASS_NS)
+        pass_ns = ENGINE_SWEEP_PASS_NS;
+    engine->config = config;
+    engine->table = table;
+    engine->on_full = config->on_full == ON_FULL_EVICT ? TABLE_EVICT : TABLE_REFUSE;
+    engine->sweep_cursor = (uint32_t)(groups * worker / worker_count);
+    engine->sweep_group_ns = pass_ns * worker_count / groups + 1;
+    engine->swept_until_ns = 0;
+}
+
+uint64_t engine_tick_interval_ns(const struct engine *engine)
+{
+    uint64_t interval_ns = engine->sweep_group_ns * ENGINE_TICK_GROUPS / 2;
+    if (interval_ns > 100000000)
+        return 100000000;
+    return interval_ns < 1000000 ? 1000000 : interval_ns;
+}
+
+void engine_tick(struct engine *engine, const struct instant *now)
+{
+    if (engine->swept_until_ns == 0)
+        engine->swept_until_ns = now->now_ns;
+    if (now->now_ns < engine->swept_until_ns + engine->sweep_group_ns)
+        return;
+    uint64_t due = (now->now_ns - engine->swept_until_ns) / engine->sweep_group_ns;
+    uint32_t groups = due > ENGINE_TICK_GROUPS ? ENGINE_TICK_GROUPS : (uint32_t)due;
+    engine->swept_until_ns += groups * engine->sweep_group_ns;
+    uint32_t freed = table_sweep(engine->table, &engine->sweep_cursor, groups, now);
+    if (freed)
+        counter_add(&engine->counters->cell[COUNTER_SWEPT], freed);
+}

@@ -1,0 +1,86 @@
+/* The engine: one call that joins tenant, rule, key, entry and algorithm. Every front-end calls it
+ * and nothing else.
+ *
+ * engine_check_batch() goes over its checks twice: pass A finds the rules and asks for the cache
+ * lines of all keys, pass B decides one after the other, each by one compare-and-swap (none when
+ * denied). Nothing here allocates, locks, waits or reads a clock.
+ *
+ * Threads: a struct engine belongs to one thread; any number of them share a table and a
+ * configuration. */
+#ifndef METE_ENGINE_ENGINE_H
+#define METE_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "core/instant.h"
+#include "core/limit.h"
+#include "mete/wire.h"
+#include "obs/counters.h"
+#include "table/table.h"
+
+struct check { /* one question */
+    const struct tenant *tenant;
+    struct key key;
+    uint32_t rule_id;
+    uint32_t cost;
+    uint8_t operation; /* enum operation */
+    bool shadow;       /* asked for by the request; the rule may ask for it too */
+    bool has_inline_limit;
+    uint8_t group_count; /* first of an all-or-nothing group: its size; 0: by itself. CHECK only. */
+    enum limit_error inline_error;
+    struct limit inline_limit;
+    /* pass A writes: */
+    const struct rule *rule;   /* NULL: none, or inline */
+    const struct limit *limit; /* NULL: answered by status */
+    struct rule_counters *counters;
+    struct table_probe probe;
+};
+
+struct answer {     /* and what came of it */
+    uint8_t status; /* enum mete_status */
+    uint8_t flags;  /* enum mete_verdict_flag: ALLOW, WOULD_DENY, NOT_CHARGED, DELAY, GRANTED */
+    uint32_t granted;
+    uint32_t remaining;
+    uint64_t retry_after_ns; /* NEVER; or the delay (DELAY) */
+    uint64_t reset_after_ns;
+};
+
+struct engine {
+    const struct config *config;
+    struct table *table;
+    struct counters *counters;           /* this thread's */
+    struct rule_counters *rule_counters; /* this thread's, by rule->index */
+    enum table_on_full on_full;
+    uint32_t sweep_cursor;
+    uint64_t sweep_group_ns; /* one group of the table is due every so often */
+    uint64_t swept_until_ns;
+};
+
+#define ENGINE_SWEEP_PASS_NS                                                                       \
+    (300ull * 1000000000)       /* the whole table, unless an index wraps sooner */
+#define ENGINE_TICK_GROUPS 256u /* most groups of one tick */
+
+/* Tells the table who its owners are: one row per rule and one per tenant for inline limits,
+ * tenants with `entries` in regions of their own. Once, before the first check. Results: 0, -ENOSPC
+ * (the regions do not fit), -EINVAL (the table has too few owner rows). */
+int engine_bind_owners(struct table *table, const struct config *config);
+
+/* Worker `worker` of worker_count: they share the upkeep of the table. counters and rule_counters
+ * (one per index of the configuration) stay the caller's. */
+void engine_init(struct engine *engine, const struct config *config, struct table *table,
+                 unsigned worker, unsigned worker_count);
+
+/* How long a worker without traffic may sleep before the next engine_tick(). */
+uint64_t engine_tick_interval_ns(const struct engine *engine);
+
+/* Judges count checks at one instant and fills as many answers. */
+void engine_check_batch(struct engine *engine, struct check *checks, uint32_t count,
+                        const struct instant *now, struct answer *answers);
+
+/* A bounded amount of upkeep: frees entries that are back at rest. The workers together pass the
+ * whole table before a window index could wrap, and within ENGINE_SWEEP_PASS_NS. */
+void engine_tick(struct engine *engine, const struct instant *now);
+
+#endif

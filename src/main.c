@@ -1,0 +1,52 @@
+/* mete: the table of subcommands. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"serve", cmd_serve, "run the daemon"},
+    {"check", cmd_check, "ask a server once: may SUBJECT spend under RULE?"},
+    {"bench", cmd_bench, "load a server and report what it did"},
+    {"replay", cmd_replay, "what a rule would have done to a real access log"},
+    {"config", cmd_config, "check a configuration file, show the effective one"},
+    {"stats", cmd_stats, "a running server's own counters"},
+    {"vectors", cmd_vectors, "run golden datagrams through the codec"},
+    {"version", cmd_version, "version, compiler, kernel features in use"},
+};
+
+static const size_t command_count = sizeof(commands) / sizeof(commands[0]);
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "mete: a rate limiter that answers in microseconds over UDP\n\n"
+                 "usage: mete COMMAND [OPTION...]      mete COMMAND --help tells more\n\n");
+    for (size_t i = 0; i < command_count; i++)
+        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
+    fprintf(out, "\nexit status: 0 allowed or done, 1 denied, 2 wrong use or bad input, "
+                 "3 no answer, 4 measurement not valid\n");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    for (size_t i = 0; i < command_count; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "mete: unknown command '%s'; `mete help` lists them\n", name);
+    return EXIT_USAGE;
+}

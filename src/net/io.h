@@ -1,0 +1,105 @@
+/* Datagrams in and answers out: the one interface between a worker and the kernel.
+ *
+ * Two backends behind it, io_uring (net/io_uring.c) and recvmmsg/sendmmsg (net/mmsg.c), chosen at
+ * start; the indirect call is paid once per batch. The worker sees views of payloads, never
+ * sockets.
+ *
+ * A message is one buffer as the kernel delivered it: one datagram, or (UDP_GRO) several of one
+ * size from one peer, back to back. Answers are written over the requests, from the front: an
+ * answer is never longer than its request, so answer i never reaches request i + 1. A run of
+ * answers of one size to one peer is one io_reply() and becomes one UDP_SEGMENT send.
+ *
+ * Threads: an io belongs to one thread from io_open() to io_close(). */
+#ifndef METE_NET_IO_H
+#define METE_NET_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct io;
+
+#define IO_BATCH 64u                /* most messages of one io_receive() */
+#define IO_MAX_SEGMENTS 64u         /* datagrams the kernel joins into one message */
+#define IO_BUFFER_BYTES (64u << 10) /* what a joined message may fill */
+
+struct io_message {
+    uint8_t *data;
+    uint32_t len;
+    uint32_t segment; /* size of each datagram but perhaps the last; len if there is only one */
+    bool truncated;   /* longer than the buffer: the rest is lost, do not judge it */
+    const struct sockaddr *peer; /* who asked; valid until io_send() */
+    /* the backend's own */
+    uint32_t socket;
+    uint32_t buffer;
+    void *peer_header;
+};
+
+enum io_backend { IO_BACKEND_IO_URING, IO_BACKEND_MMSG };
+
+struct io_options {
+    const int *sockets; /* bound, non-blocking; stay the caller's */
+    unsigned socket_count;
+    unsigned buffers; /* of IO_BUFFER_BYTES each; a power of two, at least IO_BATCH */
+};
+
+struct io_counters {
+    uint64_t send_errors; /* answers the kernel refused (their peers see a lost datagram) */
+    uint64_t send_plain;  /* joined sends that had to be sent one by one */
+    uint64_t receive_errors;
+};
+
+struct io_operations {
+    const char *name;
+    int (*open)(const struct io_options *options, struct io **ret_io);
+    int (*receive)(struct io *io, uint64_t wait_ns, struct io_message **ret_messages);
+    void (*reply)(struct io *io, const struct io_message *message, uint32_t offset, uint32_t len,
+                  uint32_t segment);
+    void (*send)(struct io *io);
+    void (*close)(struct io *io);
+    struct io_counters (*counters)(const struct io *io);
+};
+
+struct io { /* first member of each backend's own */
+    const struct io_operations *operations;
+};
+
+/* Results: 0; -ENOSYS, -EPERM or -EINVAL when the kernel has no such backend (io_uring forbidden or
+ * too old); -ENOMEM; other negative errno. */
+int io_open(enum io_backend backend, const struct io_options *options, struct io **ret_io);
+
+/* Waits at most wait_ns for the first message (0: does not wait), then takes what is there, at most
+ * IO_BATCH. Returns their number and *ret_messages (valid until io_send()), 0 on time-out or a
+ * signal, or a negative errno that will not go away by itself. Every receive that returned messages
+ * must be followed by an io_send(). */
+static inline int io_receive(struct io *io, uint64_t wait_ns, struct io_message **ret_messages)
+{
+    return io->operations->receive(io, wait_ns, ret_messages);
+}
+
+/* Queues len bytes at message->data + offset as the answer to the message's peer, from the address
+ * that was asked: one datagram if segment >= len, else datagrams of segment bytes (the last may be
+ * shorter). The bytes must stay until io_send(). */
+static inline void io_reply(struct io *io, const struct io_message *message, uint32_t offset,
+                            uint32_t len, uint32_t segment)
+{
+    io->operations->reply(io, message, offset, len, segment);
+}
+
+/* Sends what was queued and gives the buffers of the last receive back. An answer that the socket
+ * cannot take now is dropped and counted: waiting would hold up everyone else. */
+static inline void io_send(struct io *io)
+{
+    io->operations->send(io);
+}
+
+static inline void io_close(struct io *io)
+{
+    io->operations->close(io);
+}
+
+extern const struct io_operations io_uring_operations;
+extern const struct io_operations mmsg_operations;
+
+#endif

@@ -1,0 +1,401 @@
+/* The io_uring backend, and the only file that knows liburing.
+ *
+ * One multishot recvmsg per socket fills buffers of a provided ring; answers are sent from the very
+ * buffers they arrived in. One io_uring_enter() per batch: it sends the answers of the last batch,
+ * then takes what has arrived since. The sends never wait (MSG_DONTWAIT), so they are done when
+ * that call returns, and only then the buffers go back into the ring.
+ *
+ * What the kernel taught (io_uring_enter(2), io_uring_prep_recvmsg_multishot(3)):
+ * - a completion without F_MORE ends the multishot, whatever its result: a datagram of length zero
+ * does, and so does ENOBUFS when the ring is empty. Arm again every time;
+ * - wait for one completion, not for several: wake-ups are lazy, and a wait for 8 on one socket
+ * sleeps until the time-out;
+ * - SINGLE_ISSUER binds the ring to the thread that made it, so io_open() runs on the worker. */
+#include <errno.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "net/control.h"
+#include "net/io.h"
+
+#define URING_MAX_SOCKETS 16u
+#define URING_SQ_ENTRIES 256u
+#define URING_CQ_ENTRIES 4096u
+#define URING_BUFFER_GROUP 0
+
+/* A buffer holds io_uring's header (16), the peer's address (32), control (80) and the payload,
+ * which so starts at a multiple of 16. The stride is not a power of two: buffers then start in
+ * different cache sets. */
+#define URING_NAME_BYTES 32u
+#define URING_CONTROL_BYTES 80u
+#define URING_PREFIX_BYTES (16u + URING_NAME_BYTES + URING_CONTROL_BYTES)
+#define URING_STRIDE (URING_PREFIX_BYTES + IO_BUFFER_BYTES + 192u)
+_Static_assert(sizeof(struct io_uring_recvmsg_out) == 16, "part of the prefix");
+_Static_assert(CONTROL_BYTES <= URING_CONTROL_BYTES, "both control messages fit");
+_Static_assert(URING_STRIDE % 64 == 0 && URING_STRIDE / 64 % 2 == 1, "odd in cache lines");
+
+/* user_data: a receive carries the number of its socket, a send this bit and its place in replies.
+ */
+#define URING_SEND (1ull << 32)
+
+struct reply {
+    struct msghdr header;
+    struct iovec bytes;
+    uint32_t socket;
+    uint32_t segment;
+    uint8_t control[CONTROL_BYTES];
+};
+
+struct uring {
+    struct io io;
+    struct io_counters counters;
+    struct io_uring ring;
+    struct io_uring_buf_ring *buffer_ring;
+    unsigned buffer_count;
+    uint8_t *buffers;
+    size_t buffers_size;
+    unsigned socket_count;
+    int sockets[URING_MAX_SOCKETS];
+    struct msghdr receive_header; /* what the multishot leaves room for */
+    uint64_t unarmed;             /* bit per socket whose multishot ended */
+    unsigned message_count;       /* of the last receive */
+    struct io_message messages[IO_BATCH];
+    struct msghdr arrivals[IO_BATCH]; /* control of each, for the answer */
+    unsigned reply_count;
+    bool has_joined; /* one of them is a UDP_SEGMENT send */
+    struct reply replies[URING_SQ_ENTRIES];
+};
+
+static int setup_ring(struct io_uring *ring)
+{
+    struct io_uring_params params = {
+        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+        .cq_entries = URING_CQ_ENTRIES,
+    };
+    int result = io_uring_queue_init_params(URING_SQ_ENTRIES, ring, &params);
+    if (result == -EINVAL) { /* before Linux 6.1 */
+        params = (struct io_uring_params){
+            .flags = IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+            .cq_entries = URING_CQ_ENTRIES,
+        };
+        result = io_uring_queue_init_params(URING_SQ_ENTRIES, ring, &params);
+    }
+    return result;
+}
+
+static void give_buffer(struct uring *uring, unsigned buffer, unsigned ahead)
+{
+    io_uring_buf_ring_add(uring->buffer_ring, uring->buffers + (size_t)buffer * URING_STRIDE,
+                          URING_PREFIX_BYTES + IO_BUFFER_BYTES, (unsigned short)buffer,
+                          io_uring_buf_ring_mask(uring->buffer_count), (int)ahead);
+}
+
+static int setup_buffers(struct uring *uring, unsigned count)
+{
+    uring->buffer_count = count;
+    uring->buffers_size = (size_t)count * URING_STRIDE;
+    uring->buffers = mmap(NULL, uring->buffers_size, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (uring->buffers == MAP_FAILED)
+        return -ENOMEM;
+    size_t ring_size = count * sizeof(struct io_uring_buf);
+    uring->buffer_ring = mmap(NULL, ring_size, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (uring->buffer_ring == MAP_FAILED) {
+        uring->buffer_ring = NULL;
+        return -ENOMEM;
+    }
+    struct io_uring_buf_reg registration = {
+        .ring_addr = (uint64_t)(uintptr_t)uring->buffer_ring,
+        .ring_entries = count,
+        .bgid = URING_BUFFER_GROUP,
+    };
+    int result = io_uring_register_buf_ring(&uring->ring, &registration, 0);
+    if (result)
+        return result;
+    io_uring_buf_ring_init(uring->buffer_ring);
+    for (unsigned i = 0; i < count; i++)
+        give_buffer(uring, i, i);
+    io_uring_buf_ring_advance(uring->buffer_ring, (int)count);
+    return 0;
+}
+
+static struct io_uring_sqe *take_sqe(struct uring *uring)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
+    if (!sqe) {
+        io_uring_submit(&uring->ring);
+        sqe = io_uring_get_sqe(&uring->ring);
+    }
+    return sqe;
+}
+
+static void arm(struct uring *uring, unsigned socket)
+{
+    struct io_uring_sqe *sqe = take_sqe(uring);
+    if (!sqe)
+        return; /* stays unarmed; the next receive tries again */
+    io_uring_prep_recvmsg_multishot(sqe, (int)socket, &uring->receive_header, 0);
+    sqe->flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
+    sqe->buf_group = URING_BUFFER_GROUP;
+    io_uring_sqe_set_data64(sqe, socket);
+    uring->unarmed &= ~(1ull << socket);
+}
+
+static void arm_all(struct uring *uring)
+{
+    for (unsigned socket = 0; uring->unarmed && socket < uring->socket_count; socket++)
+        if (uring->unarmed & 1ull << socket)
+            arm(uring, socket);
+}
+
+/* A kernel without multishot receives says so at once. */
+static int probe(struct uring *uring)
+{
+    arm_all(uring);
+    int result = io_uring_submit(&uring->ring);
+    if (result < 0)
+        return result;
+    io_uring_get_events(&uring->ring);
+    struct io_uring_cqe *cqe;
+    if (io_uring_peek_cqe(&uring->ring, &cqe) == 0 && cqe->res < 0 && cqe->res != -ENOBUFS)
+        return cqe->res;
+    return 0;
+}
+
+/* The kernel lets go of a ring's sockets some time after the ring is gone; a daemon that is started at once
+ * would find its port busy. So the receives are ended and the sockets given back first. */
+static void release_sockets(struct uring *uring)
+{
+    struct io_uring_sync_cancel_reg all = {
+        .fd = -1,
+        .flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
+        .timeout = {.tv_sec = 1},
+    };
+    io_uring_register_sync_cancel(&uring->ring, &all); /* Linux 6.0; before, the wait is longer */
+    io_uring_get_events(&uring->ring);
+    io_uring_unregister_files(&uring->ring);
+}
+
+static void uring_close(struct io *io)
+{
+    struct uring *uring = (struct uring *)io;
+    release_sockets(uring);
+    io_uring_queue_exit(&uring->ring);
+    if (uring->buffer_ring)
+        munmap(uring->buffer_ring, uring->buffer_count * sizeof(struct io_uring_buf));
+    if (uring->buffers && uring->buffers != MAP_FAILED)
+        munmap(uring->buffers, uring->buffers_size);
+    free(uring);
+}
+
+static int uring_open(const struct io_options *options, struct io **ret_io)
+{
+    if (options->socket_count == 0 || options->socket_count > URING_MAX_SOCKETS)
+        return -EINVAL;
+    struct uring *uring = aligned_alloc(64, (sizeof(*uring) + 63) & ~(size_t)63);
+    if (!uring)
+        return -ENOMEM;
+    memset(uring, 0, sizeof(*uring));
+    uring->io.operations = &io_uring_operations;
+    uring->socket_count = options->socket_count;
+    memcpy(uring->sockets, options->sockets, options->socket_count * sizeof(int));
+    uring->unarmed = (1ull << options->socket_count) - 1;
+    uring->receive_header.msg_namelen = URING_NAME_BYTES;
+    uring->receive_header.msg_controllen = URING_CONTROL_BYTES;
+    int result = setup_ring(&uring->ring);
+    if (result) {
+        free(uring);
+        return result;
+    }
+    result = setup_buffers(uring, options->buffers);
+    if (!result)
+        result = io_uring_register_files(&uring->ring, options->sockets, options->socket_count);
+    if (!result) {
+        io_uring_register_ring_fd(&uring->ring); /* spares a table look-up; older kernels refuse */
+        result = probe(uring);
+    }
+    if (result) {
+        uring_close(&uring->io);
+        return result;
+    }
+    *ret_io = &uring->io;
+    return 0;
+}
+
+static void take_message(struct uring *uring, const struct io_uring_cqe *cqe)
+{
+    unsigned buffer = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
+    uint8_t *bytes = uring->buffers + (size_t)buffer * URING_STRIDE;
+    unsigned at = uring->message_count++;
+    struct io_message *message = &uring->messages[at];
+    struct io_uring_recvmsg_out *out =
+        io_uring_recvmsg_validate(bytes, cqe->res, &uring->receive_header);
+    *message = (struct io_message){.data = bytes, .buffer = buffer, .truncated = true};
+    if (!out)
+        return;
+    uring->arrivals[at] = (struct msghdr){
+        .msg_name = bytes + 16,
+        .msg_namelen = out->namelen < URING_NAME_BYTES ? out->namelen : URING_NAME_BYTES,
+        .msg_control = bytes + 16 + URING_NAME_BYTES,
+        .msg_controllen = out->controllen,
+    };
+    uint32_t segment = out->controllen ? control_read_segment(&uring->arrivals[at]) : 0;
+    uint32_t len = io_uring_recvmsg_payload_length(out, cqe->res, &uring->receive_header);
+    message->data = bytes + URING_PREFIX_BYTES;
+    message->len = len;
+    message->segment = segment && segment < len ? segment : len;
+    message->truncated = out->flags & MSG_TRUNC;
+    message->peer = (const struct sockaddr *)(bytes + 16);
+    message->socket = (uint32_t)cqe->user_data;
+    message->peer_header = &uring->arrivals[at];
+}
+
+/* Could this failure come from joining alone? Some devices cannot take UDP_SEGMENT. */
+static bool is_join_error(const struct uring *uring, const struct io_uring_cqe *cqe)
+{
+    return uring->replies[(uint32_t)cqe->user_data].segment &&
+           (cqe->res == -EIO || cqe->res == -EINVAL);
+}
+
+static void on_receive_end(struct uring *uring, const struct io_uring_cqe *cqe)
+{
+    uring->unarmed |= 1ull << cqe->user_data;
+    if (cqe->res < 0 && cqe->res != -ENOBUFS)
+        uring->counters.receive_errors++;
+}
+
+/* Takes completions until the batch is full or there are no more. */
+static void reap(struct uring *uring)
+{
+    struct io_uring_cqe *cqe;
+    while (uring->message_count < IO_BATCH && io_uring_peek_cqe(&uring->ring, &cqe) == 0) {
+        if (cqe->user_data & URING_SEND) {
+            uring->counters.send_errors += !is_join_error(uring, cqe); /* those were sent again */
+        } else {
+            if (cqe->flags & IORING_CQE_F_BUFFER)
+                take_message(uring, cqe);
+            if (!(cqe->flags & IORING_CQE_F_MORE))
+                on_receive_end(uring, cqe);
+        }
+        io_uring_cqe_seen(&uring->ring, cqe);
+    }
+}
+
+static int uring_receive(struct io *io, uint64_t wait_ns, struct io_message **ret_messages)
+{
+    struct uring *uring = (struct uring *)io;
+    arm_all(uring);
+    uring->message_count = 0;
+    reap(uring);
+    if (uring->message_count == 0) {
+        arm_all(uring); /* what ended while reaping: a wait without it would sleep to its end */
+        struct __kernel_timespec wait = {.tv_sec = (long long)(wait_ns / 1000000000u),
+                                         .tv_nsec = (long long)(wait_ns % 1000000000u)};
+        struct io_uring_cqe *cqe;
+        int result = wait_ns ? io_uring_submit_and_wait_timeout(&uring->ring, &cqe, 1, &wait, NULL)
+                             : io_uring_submit_and_get_events(&uring->ring);
+        if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN &&
+            result != -EBUSY)
+            return result;
+        reap(uring);
+    }
+    *ret_messages = uring->messages;
+    return (int)uring->message_count;
+}
+
+/* A joined send that the device cannot take is sent again, datagram by datagram. Rare, so by plain
+ * system calls. */
+static void send_plainly(struct uring *uring, const struct reply *reply)
+{
+    struct msghdr joined = reply->header;
+    struct msghdr header = joined;
+    struct iovec bytes;
+    uint8_t control[CONTROL_BYTES];
+    header.msg_iov = &bytes;
+    header.msg_control = control;
+    control_write_reply(&header, &joined, 0);
+    for (size_t at = 0; at < reply->bytes.iov_len; at += reply->segment) {
+        size_t left = reply->bytes.iov_len - at;
+        bytes.iov_base = (uint8_t *)reply->bytes.iov_base + at;
+        bytes.iov_len = left < reply->segment ? left : reply->segment;
+        if (sendmsg(uring->sockets[reply->socket], &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+            uring->counters.send_errors++;
+    }
+    uring->counters.send_plain++;
+}
+
+static void submit_replies(struct uring *uring)
+{
+    io_uring_submit(&uring->ring);
+    if (uring->has_joined) { /* look for failures while the answers are still there */
+        unsigned head;
+        struct io_uring_cqe *cqe;
+        io_uring_for_each_cqe(&uring->ring, head,
+                              cqe) if (cqe->user_data & URING_SEND && is_join_error(uring, cqe))
+            send_plainly(uring, &uring->replies[(uint32_t)cqe->user_data]);
+    }
+    uring->has_joined = false;
+    uring->reply_count = 0;
+}
+
+static void uring_reply(struct io *io, const struct io_message *message, uint32_t offset,
+                        uint32_t len, uint32_t segment)
+{
+    struct uring *uring = (struct uring *)io;
+    if (uring->reply_count == URING_SQ_ENTRIES)
+        submit_replies(uring);
+    struct io_uring_sqe *sqe = take_sqe(uring);
+    if (!sqe) {
+        uring->counters.send_errors++;
+        return;
+    }
+    unsigned at = uring->reply_count++;
+    struct msghdr *received = message->peer_header;
+    struct reply *reply = &uring->replies[at];
+    reply->bytes = (struct iovec){message->data + offset, len};
+    reply->segment = segment < len ? segment : 0;
+    uring->has_joined |= reply->segment != 0;
+    reply->socket = message->socket;
+    reply->header = (struct msghdr){
+        .msg_name = received->msg_name,
+        .msg_namelen = received->msg_namelen,
+        .msg_iov = &reply->bytes,
+        .msg_iovlen = 1,
+        .msg_control = reply->control,
+    };
+    control_write_reply(&reply->header, received, reply->segment);
+    io_uring_prep_sendmsg(sqe, (int)message->socket, &reply->header, MSG_DONTWAIT | MSG_NOSIGNAL);
+    sqe->flags |= IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
+    io_uring_sqe_set_data64(sqe, URING_SEND | at);
+}
+
+static void uring_send(struct io *io)
+{
+    struct uring *uring = (struct uring *)io;
+    if (uring->reply_count)
+        submit_replies(uring);
+    for (unsigned i = 0; i < uring->message_count; i++)
+        give_buffer(uring, uring->messages[i].buffer, i);
+    io_uring_buf_ring_advance(uring->buffer_ring, (int)uring->message_count);
+    uring->message_count = 0;
+}
+
+static struct io_counters uring_counters(const struct io *io)
+{
+    return ((const struct uring *)io)->counters;
+}
+
+const struct io_operations io_uring_operations = {
+    .name = "io_uring",
+    .open = uring_open,
+    .receive = uring_receive,
+    .reply = uring_reply,
+    .send = uring_send,
+    .close = uring_close,
+    .counters = uring_counters,
+};

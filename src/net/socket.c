@@ -1,0 +1,100 @@
+#include "net/socket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/udp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A wildcard socket must tell which of the host's addresses was asked, to answer from it. */
+static bool is_wildcard(const struct sockaddr_storage *address)
+{
+    if (address->ss_family == AF_INET)
+        return ((const struct sockaddr_in *)address)->sin_addr.s_addr == htonl(INADDR_ANY);
+    return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)address)->sin6_addr);
+}
+
+static int set_options(int fd, const struct sockaddr_storage *address,
+                       const struct socket_options *options)
+{
+    int on = 1;
+    if (address->ss_family == AF_INET6 && is_wildcard(address)) {
+        int off = 0; /* [::] serves IPv4 too, as v4-mapped addresses */
+        if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0 ||
+            setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)) < 0)
+            return -errno;
+    } else if (is_wildcard(address) &&
+               setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) < 0) {
+        return -errno;
+    }
+    if (options->receive_buffer_bytes > 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &options->receive_buffer_bytes,
+                   sizeof(options->receive_buffer_bytes)) < 0)
+        return -errno;
+    if (options->join && setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on)) < 0)
+        return -errno;
+    return 0;
+}
+
+static int open_one(struct sockaddr_storage *address, socklen_t len,
+                    const struct socket_options *options, bool first)
+{
+    int fd = socket(address->ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    int result = set_options(fd, address, options);
+    int on = 1;
+    /* The first bind fails on a busy port, with or without SO_REUSEPORT on the other side; set
+     * afterwards it lets our own other workers join. */
+    if (!result && !first && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
+        result = -errno;
+    if (!result && bind(fd, (struct sockaddr *)address, len) < 0)
+        result = -errno;
+    if (!result && first && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
+        result = -errno;
+    if (!result && first && getsockname(fd, (struct sockaddr *)address, &len) < 0)
+        result = -errno;
+    if (result) {
+        close(fd);
+        return result;
+    }
+    return fd;
+}
+
+int socket_open_group(struct sockaddr_storage *address, socklen_t len,
+                      const struct socket_options *options, int *ret_sockets, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        int fd = open_one(address, len, options, i == 0);
+        if (fd < 0) {
+            socket_close_group(ret_sockets, i);
+            return fd;
+        }
+        ret_sockets[i] = fd;
+    }
+    return 0;
+}
+
+void socket_close_group(int *sockets, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        close(sockets[i]);
+        sockets[i] = -1;
+    }
+}
+
+void socket_format_address(const struct sockaddr *address, char *out, size_t size)
+{
+    char host[INET6_ADDRSTRLEN];
+    if (address->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+        inet_ntop(AF_INET, &v4->sin_addr, host, sizeof(host));
+        snprintf(out, size, "%s:%u", host, ntohs(v4->sin_port));
+    } else {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+        inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
+        snprintf(out, size, "[%s]:%u", host, ntohs(v6->sin6_port));
+    }
+}

@@ -1,0 +1,52 @@
+/* A worker: one thread with its ring, its sockets and its counters. worker_run() in worker.c is the
+ * path of a datagram, step by step; everything below it is a leaf. */
+#ifndef METE_NET_WORKER_H
+#define METE_NET_WORKER_H
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "engine/engine.h"
+#include "net/io.h"
+#include "net/udp.h"
+#include "sys/clock.h"
+
+#define WORKER_BUFFERS 128u /* of IO_BUFFER_BYTES: what may arrive between two looks */
+
+struct worker {
+    /* given */
+    unsigned index;
+    unsigned count;
+    int cpu; /* to run on, -1: any */
+    const struct config *config;
+    struct table *table;
+    int sockets[CONFIG_MAX_LISTEN]; /* one per listen address; closed by who opened them */
+    unsigned socket_count;
+    struct counters *counters;
+    struct rule_counters *rule_counters;
+    atomic_bool *stop;
+    /* result of the start, valid after worker_start() */
+    int error;           /* negative errno: could not start */
+    int fallback_error;  /* backend auto: why io_uring was not taken, or 0 */
+    const char *backend; /* name */
+    /* its own */
+    pthread_t thread;
+    sem_t ready;
+    struct io *io;
+    struct wall wall;
+    uint64_t next_look_ns;
+    struct engine engine;
+    struct udp udp;
+};
+
+/* Starts the thread and waits until it serves or has failed. Results: 0, or the negative errno of
+ * what could not be had (the thread is gone then). All memory is taken here, none later. */
+int worker_start(struct worker *worker);
+
+/* After *worker->stop became true: waits until the worker has answered what is in hand and is gone.
+ */
+void worker_join(struct worker *worker);
+
+#endif

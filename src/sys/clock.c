@@ -1,0 +1,34 @@
+#include "sys/clock.h"
+
+#include <time.h>
+
+static uint64_t read_ns(clockid_t id)
+{
+    struct timespec now;
+    clock_gettime(id, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t clock_boot_ns(void)
+{
+    return read_ns(CLOCK_BOOTTIME);
+}
+
+uint64_t clock_real_ns(void)
+{
+    return read_ns(CLOCK_REALTIME);
+}
+
+void wall_init(struct wall *wall, uint64_t boot_ns, uint64_t real_ns)
+{
+    *wall = (struct wall){.offset_ns = real_ns - boot_ns, .since_ns = boot_ns};
+}
+
+void wall_update(struct wall *wall, uint64_t boot_ns, uint64_t real_ns)
+{
+    uint64_t ours_ns = wall_at(wall, boot_ns);
+    uint64_t later_ns = ours_ns > real_ns ? ours_ns : real_ns;
+    wall->offset_ns = later_ns - boot_ns; /* wraps if the host says 1970: the sum is right */
+    wall->since_ns = boot_ns;
+    wall->excess_ns = later_ns - real_ns;
+}

@@ -1,0 +1,37 @@
+/* Time: the only reader of the machine's clocks, and the rule by which wall time never goes back.
+ *
+ * Buckets run on CLOCK_BOOTTIME, which also counts while the machine sleeps. Windows run on wall
+ * time, kept as that clock plus an offset. When the host's clock jumps ahead the offset follows at
+ * once; when it steps back the offset is slewed by an eighth of the time that passes, so that
+ * wall_at() never decreases and a spent window is never opened again.
+ *
+ * struct wall: one per thread that decides; its functions are pure. */
+#ifndef METE_SYS_CLOCK_H
+#define METE_SYS_CLOCK_H
+
+#include <stdint.h>
+
+uint64_t clock_boot_ns(void); /* CLOCK_BOOTTIME */
+uint64_t clock_real_ns(void); /* CLOCK_REALTIME */
+
+struct wall {
+    uint64_t offset_ns; /* wall = boot + offset, at since_ns */
+    uint64_t since_ns;  /* boot time at which offset_ns held */
+    uint64_t excess_ns; /* how far offset_ns is above the host's at since_ns: to be slewed out */
+};
+
+#define WALL_SLEW_SHIFT 3 /* an eighth */
+
+/* Sets wall to the host's clock: real_ns was read at boot_ns. */
+void wall_init(struct wall *wall, uint64_t boot_ns, uint64_t real_ns);
+/* Follows the host's clock. boot_ns never decreases from call to call. */
+void wall_update(struct wall *wall, uint64_t boot_ns, uint64_t real_ns);
+
+/* Wall time at boot_ns >= since_ns; never decreases in boot_ns, across updates either. */
+static inline uint64_t wall_at(const struct wall *wall, uint64_t boot_ns)
+{
+    uint64_t slewed = (boot_ns - wall->since_ns) >> WALL_SLEW_SHIFT;
+    return boot_ns + wall->offset_ns - (slewed < wall->excess_ns ? slewed : wall->excess_ns);
+}
+
+#endif

@@ -1,0 +1,12 @@
+/* The slow half of table_find_or_claim(): the key was not found. Only table/ includes this. */
+#ifndef METE_TABLE_CLAIM_H
+#define METE_TABLE_CLAIM_H
+
+#include "table/table.h"
+
+/* FOUND, CLAIMED or FULL, as table_find_or_claim(). */
+enum table_result claim_entry(struct table *table, const struct table_probe *probe,
+                              enum table_on_full on_full, const struct instant *now,
+                              struct table_ref *ret_ref);
+
+#endif

@@ -1,0 +1,108 @@
+/* The fast half of the table: probe, find, swap.
+ *
+ * A check that finds its key costs one hash, the two cache lines of its home group and one
+ * compare-and-swap; one that is denied stops before the last. Only a group that ran over (its mark
+ * says so) sends a reader further. What happens to a new key stands in claim.c.
+ *
+ * Any thread may call anything here. */
+#include "table/table.h"
+
+#include "table/claim.h"
+#include "table/mapping.h"
+#include "table/pair.h"
+
+#define CACHE_LINE 64u
+
+struct table_probe table_probe(const struct table *table, struct key key, uint32_t owner)
+{
+    struct table_probe probe = {
+        .key = key,
+        .region = table->rows[owner].owner.region,
+        .owner = owner,
+    };
+
+    probe.home_group = mapping_home(table, key, owner, probe.region);
+    const char *group =
+        (const char *)(table->entries + (uint64_t)probe.home_group * TABLE_GROUP_ENTRIES);
+
+    __builtin_prefetch(group);
+    __builtin_prefetch(group + CACHE_LINE);
+    return probe;
+}
+
+/* Is this a live entry of the key? Then *ret_ref is a pair that was there at one instant, together
+ * with the key. */
+static inline bool find_entry(struct table_entry *entry, const struct table_probe *probe,
+                              struct table_ref *ret_ref)
+{
+    for (;;) {
+        uint64_t meta = pair_meta(entry);
+
+        if (!meta_is_found(meta) || meta_owner(meta) != probe->owner)
+            return false;
+        bool same = pair_key_low(entry) == probe->key.low;
+        same = same && pair_key_high(entry) == probe->key.high;
+        uint64_t state = same ? pair_state(entry) : 0;
+
+        if (!pair_still(entry, meta))
+            continue;
+        *ret_ref = (struct table_ref){.entry = entry, .state = state, .meta = meta};
+        return same;
+    }
+}
+
+/* The four low key words are compared without a branch: which of the entries has the key is a coin
+ * toss that no predictor wins. A word read here proves nothing; find_entry() looks properly. To
+ * miss a key is right only if it is not there: an entry that was live before this call began had
+ * its key words before, and they stay while it is. */
+static inline bool find_in_group(struct table_entry *group, const struct table_probe *probe,
+                                 struct table_ref *ret_ref)
+{
+    unsigned candidates = 0;
+
+    for (unsigned i = 0; i < TABLE_GROUP_ENTRIES; i++)
+        candidates |= (unsigned)(pair_key_low(&group[i]) == probe->key.low) << i;
+    for (; candidates; candidates &= candidates - 1) {
+        if (find_entry(&group[__builtin_ctz(candidates)], probe, ret_ref))
+            return true;
+    }
+    return false;
+}
+
+enum table_result table_find(struct table *table, const struct table_probe *probe,
+                             struct table_ref *ret_ref)
+{
+    struct table_entry *home = window_group(table, probe->region, probe->home_group, 0);
+
+    if (find_in_group(home, probe, ret_ref))
+        return TABLE_FOUND;
+    if (meta_mark(pair_meta(home)) == MARK_NONE)
+        return TABLE_ABSENT;
+    for (uint32_t i = 1; i < TABLE_WINDOW_GROUPS; i++) {
+        if (find_in_group(window_group(table, probe->region, probe->home_group, i), probe, ret_ref))
+            return TABLE_FOUND;
+    }
+    return TABLE_ABSENT;
+}
+
+enum table_result table_find_or_claim(struct table *table, const struct table_probe *probe,
+                                      enum table_on_full on_full, const struct instant *now,
+                                      struct table_ref *ret_ref)
+{
+    if (table_find(table, probe, ret_ref) == TABLE_FOUND)
+        return TABLE_FOUND;
+    return claim_entry(table, probe, on_full, now, ret_ref);
+}
+
+bool table_swap(struct table *table, const struct table_ref *ref, uint64_t state)
+{
+    struct pair seen = {.state = ref->state, .meta = ref->meta};
+    struct pair next = {.state = state, .meta = ref->meta};
+
+    (void)table;
+    if (state == 0)
+        next.meta = meta_empty(ref->meta);
+    else if (meta_kind(ref->meta) == ENTRY_BUSY)
+        next.meta = meta_live(ref->meta); /* whoever wins this decided the key's first charge */
+    return pair_cas(ref->entry, seen, next);
+}

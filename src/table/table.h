@@ -1,0 +1,140 @@
+/* The table: the only owner of atomics on entries.
+ *
+ * It finds or claims the entry of a (key, owner), loads a state and swaps a state. It does not know
+ * what a state means beyond limit_rest_after(): when it may be forgotten.
+ *
+ * Everything lies in one self-contained mapping: header, owner rows, entries. An entry has 32 bytes
+ * (key 16, state 8, meta 8); groups of 4 stand on two adjacent cache lines; a key lives within
+ * a window of 4 groups that starts at its home group and wraps inside its region. One 16-byte
+ * compare-and-swap over (state, meta) per allowed check; a denied check writes nothing shared.
+ *
+ * How two threads never both decide on a new key is written at the top of table/claim.c.
+ *
+ * Threads: table_create/destroy/owner_set/region_* by the owner, before and after the workers. All
+ * else by any thread at any time, without locks and without waiting for a particular thread. */
+#ifndef METE_TABLE_TABLE_H
+#define METE_TABLE_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/instant.h"
+#include "core/key.h"
+#include "core/limit.h"
+
+struct table;
+struct table_entry; /* opaque: only table/ looks inside */
+
+#define TABLE_GROUP_ENTRIES 4u
+#define TABLE_WINDOW_GROUPS 4u
+#define TABLE_MAX_OWNERS (1u << 20)
+#define TABLE_MAX_ENTRIES (1ull << 33) /* the number of a group has 32 bits */
+
+struct table_options {
+    uint64_t entries;         /* rounded up to whole groups; at least one window (16) */
+    uint32_t owner_rows;      /* rows reserved for (tenant, rule) pairs, 1..TABLE_MAX_OWNERS */
+    uint64_t index_secret[2]; /* random; names the placement of keys for the life of the mapping */
+    uint64_t boot_id;         /* random, not 0; names the life of the mapping */
+    uint64_t time_base_ns;    /* CLOCK_BOOTTIME that instant.now_ns counts from */
+    bool huge_pages;          /* ask for them (madvise) */
+};
+
+/* Reserves and prefaults the whole mapping. Results: 0, -EINVAL (a number out of its range),
+ * -ENOMEM. */
+int table_create(const struct table_options *options, struct table **ret_table);
+void table_destroy(struct table *table);
+
+uint64_t table_boot_id(const struct table *table);
+uint64_t table_time_base_ns(const struct table *table);
+size_t table_size_bytes(const struct table *table); /* of the mapping */
+uint64_t table_entry_count(const struct table *table);
+bool table_has_huge_pages(const struct table *table); /* asked for and granted by the kernel */
+
+/* A run of whole groups in which some owner's keys probe and evict. */
+struct table_region {
+    uint32_t first_group;
+    uint32_t group_count;
+};
+
+/* Cuts a region of at least `entries` off the shared rest. Results: 0, -ENOSPC (the rest would fall
+ * below one window). Only before the first check. */
+int table_region_reserve(struct table *table, uint64_t entries, struct table_region *ret_region);
+struct table_region table_region_shared(const struct table *table);
+
+/* What the table remembers of an owner, a (tenant, rule) pair. */
+struct table_owner {
+    uint32_t tenant_id;
+    uint32_t rule_id;
+    struct limit limit;
+    struct table_region region;
+};
+
+/* Results: 0, -EINVAL (row out of range). */
+int table_owner_set(struct table *table, uint32_t row, const struct table_owner *owner);
+
+/* Where a key would stand. Computing it and asking for its cache lines is a call of its own, so
+ * that a batch overlaps its misses: table_probe() for all, then the rest for each. */
+struct table_probe {
+    struct key key;
+    struct table_region region;
+    uint32_t owner;      /* row */
+    uint32_t home_group; /* absolute */
+};
+
+struct table_probe table_probe(const struct table *table, struct key key, uint32_t owner);
+
+/* One entry as it was seen. state is what an algorithm gets. */
+struct table_ref {
+    struct table_entry *entry;
+    uint64_t state;
+    uint64_t meta;
+};
+
+enum table_result {
+    TABLE_FOUND,   /* *ret_ref is a live entry */
+    TABLE_CLAIMED, /* *ret_ref is a new entry at rest (state 0), visible to others only after a swap
+                    */
+    TABLE_ABSENT,  /* table_find only: at rest, nothing known */
+    TABLE_FULL,    /* no entry in the window may be taken */
+};
+
+enum table_on_full {
+    TABLE_EVICT,  /* forget the entry with the least debt in the window */
+    TABLE_REFUSE, /* take only empty entries and those back at rest */
+};
+
+/* For a peek, a refund, a reset: FOUND or ABSENT; writes nothing. */
+enum table_result table_find(struct table *table, const struct table_probe *probe,
+                             struct table_ref *ret_ref);
+
+/* For a charge: FOUND, CLAIMED or FULL. After CLAIMED call table_swap() or table_withdraw(). */
+enum table_result table_find_or_claim(struct table *table, const struct table_probe *probe,
+                                      enum table_on_full on_full, const struct instant *now,
+                                      struct table_ref *ret_ref);
+
+/* Puts state in place of the one in ref; state 0 frees the entry. False when somebody was faster:
+ * the caller finds again and decides again. The only write of an allowed check. */
+bool table_swap(struct table *table, const struct table_ref *ref, uint64_t state);
+
+/* Gives a CLAIMED entry back undecided (the check was denied: nothing to remember). */
+void table_withdraw(struct table *table, const struct table_ref *ref);
+
+/* Upkeep. Looks at up to `groups` groups from *cursor on, frees entries that are back at rest and
+ * overflow marks that are no longer needed, and moves the cursor, wrapping at the end. Returns the
+ * number of entries freed. Several threads may sweep at once, each with a cursor of its own. */
+uint32_t table_sweep(struct table *table, uint32_t *cursor, uint32_t groups,
+                     const struct instant *now);
+
+/* Counts by looking, not by counters; for stats, approximate while others write. */
+struct table_census {
+    uint64_t live;
+    uint64_t busy;
+    uint64_t overflow_marks;
+};
+void table_take_census(struct table *table, struct table_census *ret_census);
+
+/* Evictions of entries that still owed something, since the start. */
+uint64_t table_eviction_count(const struct table *table);
+
+#endif

@@ -1,0 +1,97 @@
+"""Two servers for the tests of the C client and of `mete check`: a scripted one that answers what a test wants, right or
+wrong, and the real daemon."""
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+sys.dont_write_bytecode = True
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("METE_BUILD") or os.path.join(ROOT, "build", "check")
+METE = os.path.join(BUILD, "mete")
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+
+from lib import mete_wire as w  # noqa: E402
+
+
+def answer(request, entries=(), **more):
+    """A well-signed result for a decoded request; more: fields of mete_wire.Result."""
+    fields = {"clock_ms": 1000, "boot_bits": 7, "sequence": request.sequence, "type": request.type | 0x80}
+    return w.encode_result(w.Result(entries=list(entries), **{**fields, **more}), request.tag)
+
+
+def status(request, number):
+    return answer(request, flags=w.STATUS, detail=number)
+
+
+def hello(request):
+    return answer(request, boot_id=7, masked_seed=w.tenant_seed("default"), served_types=0x8E)
+
+
+class StandIn:
+    """Answers each request with the datagrams that script(request) returns; HELLO by itself. `requests` holds what came,
+    HELLO left out."""
+
+    def __init__(self, script, family=socket.AF_INET):
+        self.script, self.requests = script, []
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
+        host, port = self.socket.getsockname()[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while True:
+            data, peer = self.socket.recvfrom(2048)
+            if data == b"stop":
+                return
+            request = w.decode_request(data)
+            if request.type == w.HELLO:
+                self.socket.sendto(hello(request), peer)
+                continue
+            self.requests.append(request)
+            for each in self.script(request):
+                self.socket.sendto(each, peer)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.socket.sendto(b"stop", self.socket.getsockname())
+        self.thread.join()
+        self.socket.close()
+
+
+class Daemon:
+    """The real server on a free port, with the embedded default configuration."""
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.log = []
+        self.process = subprocess.Popen(
+            [METE, "serve", "--set", "listen.udp=127.0.0.1:0", "--set", "workers=1", "--set", "table.entries=65536",
+             "--set", f"listen.admin={self.folder.name}/admin.sock"],
+            stderr=subprocess.PIPE, text=True)
+        for line in self.process.stderr:
+            self.log.append(line)
+            found = re.search(r"udp (127\.0\.0\.1:[1-9]\d*)", line)
+            if found:
+                self.address = found.group(1)
+                self.rest = threading.Thread(target=lambda: self.log.extend(self.process.stderr))
+                self.rest.start()
+                return self
+        self.process.wait()
+        self.process.stderr.close()
+        self.folder.cleanup()
+        raise AssertionError("mete serve did not start: " + "".join(self.log))
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+        self.rest.join()
+        self.process.stderr.close()
+        self.folder.cleanup()

@@ -1,0 +1,238 @@
+/* A server that does what a test tells it, for the tests of the C client: a bound socket, and
+ * functions that take one request and answer it, rightly or wrongly. Nothing runs by itself, so
+ * every interleaving is the test's own. */
+#ifndef TESTS_UNIT_CLIENT_FAKE_H
+#define TESTS_UNIT_CLIENT_FAKE_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mete/client.h"
+#include "mete/wire.h"
+
+#define FAKE_SEED 0x0123456789abcdefull
+#define FAKE_BOOT 0x5a5a
+#define FAKE_CLOCK 5000000u
+
+struct fake {
+    int fd;
+    char address[32];
+    uint16_t boot;
+    uint32_t clock_ms;
+};
+
+struct taken { /* one request that the fake received */
+    uint8_t bytes[METE_WIRE_MAX_BYTES];
+    size_t len;
+    struct mete_header header;
+    struct sockaddr_in from;
+};
+
+static const struct mete_mac_key fake_key = {0};
+
+static inline void fake_open(struct fake *fake)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    struct timeval patience = {.tv_sec = 10}; /* a test that waits in vain fails, not hangs */
+    *fake = (struct fake){.boot = FAKE_BOOT, .clock_ms = FAKE_CLOCK};
+    fake->fd = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_true(fake->fd >= 0);
+    assert_int_equal(bind(fake->fd, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(getsockname(fake->fd, (struct sockaddr *)&address, &len), 0);
+    setsockopt(fake->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    snprintf(fake->address, sizeof(fake->address), "127.0.0.1:%u", ntohs(address.sin_port));
+}
+
+/* The next request; false if flags has MSG_DONTWAIT and there is none. It must be well formed and
+ * well signed. */
+static inline bool fake_take(struct fake *fake, struct taken *taken, int flags)
+{
+    socklen_t from_len = sizeof(taken->from);
+    ssize_t len = recvfrom(fake->fd, taken->bytes, sizeof(taken->bytes), flags,
+                           (struct sockaddr *)&taken->from, &from_len);
+    if (len < 0) {
+        assert_true(flags & MSG_DONTWAIT);
+        return false;
+    }
+    taken->len = (size_t)len;
+    assert_int_equal(mete_wire_decode_header(taken->bytes, taken->len, &taken->header),
+                     METE_WIRE_OK);
+    assert_true(mete_wire_verify_request(taken->bytes, taken->len, &fake_key));
+    return true;
+}
+
+static inline struct mete_entry fake_entry(const struct taken *taken, unsigned index)
+{
+    struct mete_entry entry;
+    assert_int_equal(mete_wire_decode_entry(taken->bytes, &taken->header, index, &entry), 0);
+    return entry;
+}
+
+static inline void fake_send(struct fake *fake, const struct taken *taken, const uint8_t *bytes,
+                             size_t len)
+{
+    assert_int_equal(
+        sendto(fake->fd, bytes, len, 0, (const struct sockaddr *)&taken->from, sizeof(taken->from)),
+        (ssize_t)len);
+}
+
+/* Writes a result of n verdicts for a request; returns its length. */
+static inline size_t fake_result(struct fake *fake, const struct taken *taken,
+                                 const struct mete_verdict *verdicts, unsigned n,
+                                 uint8_t *ret_bytes)
+{
+    struct mete_result_header header = {.type = taken->header.type | METE_RESULT,
+                                        .n = (uint8_t)n,
+                                        .sequence = taken->header.sequence,
+                                        .clock_ms = fake->clock_ms,
+                                        .boot = fake->boot};
+    size_t len = mete_wire_result_bytes(header.type, 0, n);
+    mete_wire_encode_result_header(ret_bytes, &header);
+    for (unsigned i = 0; i < n; i++)
+        mete_wire_encode_verdict(ret_bytes, i, &verdicts[i]);
+    mete_wire_sign_result(ret_bytes, len, mete_wire_tag(taken->bytes, taken->len), &fake_key);
+    return len;
+}
+
+static inline void fake_answer(struct fake *fake, const struct taken *taken,
+                               const struct mete_verdict *verdicts)
+{
+    uint8_t bytes[METE_WIRE_MAX_BYTES];
+    size_t len = fake_result(fake, taken, verdicts, taken->header.n, bytes);
+    fake_send(fake, taken, bytes, len);
+}
+
+/* Allows each entry, with its cost as what remains, so that answers can be told apart. */
+static inline void fake_allow(struct fake *fake, const struct taken *taken)
+{
+    struct mete_verdict verdicts[METE_WIRE_MAX_CHECKS];
+    for (unsigned i = 0; i < taken->header.n; i++)
+        verdicts[i] = (struct mete_verdict){.flags = METE_VERDICT_ALLOW,
+                                            .remaining = fake_entry(taken, i).cost};
+    fake_answer(fake, taken, verdicts);
+}
+
+/* The same status for each entry. */
+static inline void fake_deny_with(struct fake *fake, const struct taken *taken, uint8_t status)
+{
+    struct mete_verdict verdicts[METE_WIRE_MAX_CHECKS];
+    for (unsigned i = 0; i < taken->header.n; i++)
+        verdicts[i] = (struct mete_verdict){.status = status};
+    fake_answer(fake, taken, verdicts);
+}
+
+static inline void fake_status(struct fake *fake, const struct taken *taken, uint8_t status)
+{
+    uint8_t bytes[24];
+    struct mete_result_header header = {.type = taken->header.type | METE_RESULT,
+                                        .flags = METE_RESULT_STATUS,
+                                        .detail = status,
+                                        .sequence = taken->header.sequence,
+                                        .clock_ms = fake->clock_ms,
+                                        .boot = fake->boot};
+    mete_wire_encode_result_header(bytes, &header);
+    mete_wire_sign_result(bytes, sizeof(bytes), mete_wire_tag(taken->bytes, taken->len), &fake_key);
+    fake_send(fake, taken, bytes, sizeof(bytes));
+}
+
+static inline void fake_hello(struct fake *fake, const struct taken *taken)
+{
+    uint8_t bytes[METE_WIRE_HELLO_BYTES];
+    struct mete_result_header header = {.type = METE_HELLO | METE_RESULT,
+                                        .n = 1,
+                                        .sequence = taken->header.sequence,
+                                        .clock_ms = fake->clock_ms,
+                                        .boot = fake->boot};
+    struct mete_hello_result hello = {
+        .boot_id = fake->boot, .masked_seed = FAKE_SEED, .features = 0x8e};
+    assert_int_equal(taken->header.type, METE_HELLO);
+    assert_int_equal(taken->len, METE_WIRE_HELLO_BYTES);
+    mete_wire_encode_result_header(bytes, &header);
+    mete_wire_encode_hello_result(bytes, &hello);
+    mete_wire_sign_result(bytes, sizeof(bytes), mete_wire_tag(taken->bytes, taken->len), &fake_key);
+    fake_send(fake, taken, bytes, sizeof(bytes));
+}
+
+/* The next request of a type, past any others, which stay without an answer. */
+static inline void fake_take_type(struct fake *fake, struct taken *taken, uint8_t type)
+{
+    do
+        fake_take(fake, taken, 0);
+    while (taken->header.type != type);
+}
+
+static inline struct mete_client *fake_client(const struct fake *fake,
+                                              struct mete_client_options options)
+{
+    struct mete_client *client;
+    options.server = fake->address;
+    if (!options.timeout_us)
+        options.timeout_us = 60000000; /* what must not run out in a test, however slow */
+    assert_int_equal(mete_client_open(&options, &client), 0);
+    return client;
+}
+
+/* What a callback saw. */
+struct seen {
+    unsigned count;
+    struct mete_answer answer;
+};
+
+static inline void on_seen(void *context, const struct mete_answer *answer)
+{
+    struct seen *seen = context;
+    seen->count++;
+    seen->answer = *answer;
+}
+
+static inline int submit(struct mete_client *client, const char *subject, uint32_t cost,
+                         uint8_t flags, struct seen *seen)
+{
+    struct mete_request request = {.rule = "demo",
+                                   .subject = subject,
+                                   .subject_len = strlen(subject),
+                                   .cost = cost,
+                                   .flags = flags};
+    return mete_client_submit(client, &request, on_seen, seen);
+}
+
+/* One check and HELLO to and fro: afterwards the client knows seed, clock and boot bits. */
+static inline void fake_meet(struct fake *fake, struct mete_client *client)
+{
+    struct seen seen = {0};
+    struct taken taken;
+    assert_int_equal(submit(client, "first", 1, 0, &seen), 0);
+    assert_int_equal(mete_client_flush(client), 1);
+    fake_take(fake, &taken, 0);
+    assert_int_equal(taken.header.type, METE_CHECK);
+    assert_int_equal(taken.header.flags, METE_FLAG_RAW_SUBJECT);
+    assert_int_equal(taken.header.clock_ms, 0);
+    assert_int_equal(taken.header.boot, 0);
+    fake_allow(fake, &taken);
+    fake_take(fake, &taken, 0);
+    fake_hello(fake, &taken);
+    assert_int_equal(mete_client_process(client), 1);
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(seen.answer.source, METE_SOURCE_SERVER);
+}
+
+static inline int64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return now.tv_sec * 1000000ll + now.tv_nsec / 1000;
+}
+
+#endif
