@@ -119,7 +119,7 @@ $(BUILD)/mete: $(OBJ)/src/main.o $(OBJ_LIB)
 	@echo "  link $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-# The client library knows nothing of the daemon.
+# The client library knows nothing of the daemon; without LTO, so that any compiler can link it.
 $(BUILD)/libmete.a: $(CLIENT_SRC:%.c=$(OBJ)/%.o)
 	@rm -f $@ && $(AR) rcs $@ $^
 
@@ -146,7 +146,7 @@ $(OBJ)/src/%.o: src/%.c
 $(OBJ)/clients/%.o: clients/%.c
 	@mkdir -p $(@D)
 	@echo "  cc   $<"
-	@$(CC) $(CFLAGS) -fPIC -c -o $@ $<
+	@$(CC) $(CFLAGS) -fno-lto -fPIC -c -o $@ $<
 
 $(OBJ)/tests_bench/%.o: tests/%.c
 	@mkdir -p $(@D)

@@ -164,8 +164,7 @@ static void read_some(struct admin *admin, struct connection *connection)
         return;
     }
     connection->received += (size_t)got;
-    connection->command[connection->received] = 0;
-    char *end = strchr(connection->command, '\n');
+    char *end = memchr(connection->command, '\n', connection->received); /* past zero bytes too */
     if (end) {
         *end = 0;
         answer_command(admin, connection);

@@ -167,8 +167,8 @@ static int probe(struct uring *uring)
     return 0;
 }
 
-/* The kernel lets go of a ring's sockets some time after the ring is gone; a daemon that is started at once
- * would find its port busy. So the receives are ended and the sockets given back first. */
+/* The kernel lets go of a ring's sockets some time after the ring is gone; a daemon that is started
+ * at once would find its port busy. So the receives are ended and the sockets given back first. */
 static void release_sockets(struct uring *uring)
 {
     struct io_uring_sync_cancel_reg all = {

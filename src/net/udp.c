@@ -197,11 +197,12 @@ size_t udp_encode(const struct udp *udp, const struct udp_request *request,
 {
     struct mete_header asked = request->header; /* out may lie over it */
     unsigned n = request->check_count;
+    uint32_t clock_ms = (uint32_t)(now->now_ns / 1000000);
     struct mete_result_header header = {
         .type = asked.type | METE_RESULT,
         .n = asked.n,
         .sequence = asked.sequence,
-        .clock_ms = (uint32_t)(now->now_ns / 1000000),
+        .clock_ms = clock_ms ? clock_ms : 1, /* 0 means unknown */
         .boot = (uint16_t)udp->boot_id,
     };
     if (request->status != METE_STATUS_OK) {

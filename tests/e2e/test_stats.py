@@ -95,10 +95,15 @@ class Stats(unittest.TestCase):
 
 
 class Door(unittest.TestCase):
+    def connect(self, path):
+        door = connect(path)
+        self.addCleanup(door.close)
+        return door
+
     def test_strangers(self):
         with Daemon() as daemon:
-            idle = [connect(daemon.admin) for _ in range(20)]
-            slow = connect(daemon.admin)
+            idle = [self.connect(daemon.admin) for _ in range(20)]
+            slow = self.connect(daemon.admin)
             slow.sendall(b"stats js")
             for garbage in (b"\0\xff\n", b"\n", b"stats yaml\n", b"%n%s%s%s\n"):
                 with connect(daemon.admin) as door:
@@ -117,9 +122,6 @@ class Door(unittest.TestCase):
                 door.sendall(b"stats\n")
             slow.sendall(b"on\n")
             self.assertEqual(json.loads(read_all(slow))["backend"], daemon.backend)
-            slow.close()
-            for door in idle:
-                door.close()
             with connect(daemon.admin) as door:  # more than one line: the first counts
                 door.sendall(b"stats json\nstats json\n")
                 self.assertEqual(json.loads(read_all(door))["backend"], daemon.backend)
@@ -128,11 +130,10 @@ class Door(unittest.TestCase):
 
     def test_idle_connections_do_not_shut_out(self):
         with Daemon() as daemon:
-            idle = [connect(daemon.admin) for _ in range(20)]
+            idle = [self.connect(daemon.admin) for _ in range(20)]
             for _ in range(3):
                 self.assertEqual(daemon.stats()["total"]["received"], 0)
-            for door in idle:
-                door.close()
+            del idle
 
     def test_slow_reader_holds_up_nobody(self):
         """Whoever asks for more than a socket holds and does not read must not stop the next one."""

@@ -1,0 +1,277 @@
+"""mete bench: against the real daemon in both backends, against the null echo, and against a stand-in server that is
+right, or wrong in one chosen way. Runs are fractions of a second; no figure of speed is asserted."""
+import gzip
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from lib import mete_wire as wire  # noqa: E402
+from lib.daemon import BACKENDS, BUILD, METE, PATIENCE_S, Daemon, mete  # noqa: E402
+
+SEED = int(os.environ.get("METE_SEED", "1"))
+ECHO = str(BUILD / "bench" / "echo")
+CONFIG = """
+tenants:
+  - name: default
+    rules:
+      - {name: slow, algorithm: token_bucket, rate: 1/h, burst: 5}
+      - {name: bucket, algorithm: token_bucket, rate: 50/s, burst: 3}
+      - {name: meter, algorithm: leaky_bucket, rate: 50/s, burst: 3}
+      - {name: fixed, algorithm: fixed_window, limit: 4/20ms}
+      - {name: sliding, algorithm: sliding_window, limit: 4/20ms}
+      - {name: open, algorithm: unlimited}
+      - {name: closed, algorithm: deny}
+"""
+
+
+def bench(server, *arguments):
+    done = mete("bench", "--server", f"127.0.0.1:{server}", "--json", *arguments)
+    return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+
+
+def make_log(path, lines, addresses):
+    """An access log in which a few addresses are frequent, with one line that is none."""
+    chance = random.Random(SEED)
+    with gzip.open(path, "wt") as log:
+        for i in range(lines):
+            n = min(int(chance.expovariate(8 / addresses)), addresses - 1)
+            log.write(f'10.0.{n // 256}.{n % 256} - - [01/Mar/2026:10:{i // 60 % 60:02}:{i % 60:02} +0000] '
+                      '"GET / HTTP/1.1" 200 12\n')
+        log.write("not a line of a log\n")
+
+
+class StandIn:
+    """Speaks the protocol and gives every subject `burst` units for ever, except for its one fault."""
+
+    def __init__(self, fault=None, burst=5):
+        self.fault, self.burst, self.taken, self.answers = fault, burst, {}, 0
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.sendto(b"", ("127.0.0.1", self.port))
+        self.thread.join(PATIENCE_S)
+        self.socket.close()
+
+    def _decide(self, entry):
+        taken = self.taken.get(entry.key, 0)
+        allowed, left = taken + entry.cost <= self.burst, self.burst - taken
+        if self.fault == "one too many" and taken == self.burst:
+            allowed, left, self.fault = True, entry.cost, "done"
+        elif self.fault == "one too few" and taken == self.burst - 1:
+            allowed, left, self.fault = False, 0, "done"
+        elif self.fault == "wrong remaining" and taken == 2:
+            left, self.fault = left + 1, "done"
+        if allowed:
+            self.taken[entry.key] = taken + entry.cost
+        return wire.Verdict(flags=wire.ALLOW if allowed else 0,
+                            remaining=max(left - (entry.cost if allowed else 0), 0))
+
+    def _serve(self):
+        while True:
+            data, peer = self.socket.recvfrom(2048)
+            if not data:
+                return
+            request = wire.decode_request(data)
+            result = wire.Result(type=request.type | 0x80, sequence=request.sequence)
+            if request.type == wire.HELLO:
+                result.boot_id, result.wall_clock_ms = 1, 1790000000000
+            elif request.flags & wire.PEEK:
+                result.entries = [wire.Verdict(flags=wire.ALLOW, remaining=5) for _ in request.entries]
+            else:
+                result.entries = [self._decide(entry) for entry in request.entries]
+                self.answers += 1
+            answer = wire.encode_result(result, data[-8:])
+            if request.type == wire.CHECK and not request.flags & wire.PEEK:
+                if self.fault == "silent" or self.fault == "drops" and self.answers % 40 == 7:
+                    continue
+                if self.fault == "bad tag" and self.answers == 7:
+                    answer = answer[:-1] + bytes([answer[-1] ^ 1])
+            self.socket.sendto(answer, peer)
+
+
+class RealDaemon(unittest.TestCase):
+    def test_load_in_both_backends(self):
+        for backend in BACKENDS:
+            with self.subTest(backend), Daemon(backend=backend) as daemon:
+                for arguments in ((), ("--batch", "50"), ("--join",), ("--threads", "2", "--cost", "3")):
+                    status, report, said = bench(daemon.port, "--requests", "20011", "--timeout", "10000",
+                                                 "--keys", "1000", *arguments)
+                    self.assertEqual((status, said), (0, ""))
+                    self.assertEqual([report[name] for name in ("checks", "allowed", "lost", "malformed")],
+                                     [20011, 20011, 0, 0])
+                    self.assertEqual(set(report["errors"].values()), {0})
+                    self.assertLessEqual(report["latency_us"]["p50"], report["latency_us"]["max"])
+
+    def test_verify_every_algorithm(self):
+        texts = {"bucket": "token_bucket 50/s burst 3", "meter": "leaky_bucket 50/s burst 3", "open": "unlimited",
+                 "fixed": "fixed_window 4/20ms", "sliding": "sliding_window 4/20ms", "closed": "deny",
+                 "slow": "token_bucket 1/h burst 5"}
+        with Daemon(config=CONFIG) as daemon:
+            for rule, text in texts.items():
+                for extra in ((), ("--batch", "7", "--no-salt")):
+                    with self.subTest(rule=rule, extra=extra):
+                        status, report, _ = bench(daemon.port, "--rule", rule, "--verify", text, "--keys", "60",
+                                                  "--flows", "3", "--outstanding", "8", "--seconds", "0.15",
+                                                  "--timeout", "10000", *extra)
+                        self.assertEqual((status, report["verify"]["example"]), (0, None))
+                        self.assertEqual(report["verify"]["checked"], report["checks"])
+                        self.assertGreater(report["checks"], 60)
+                        self.assertEqual(report["denied"] > 0, rule != "open")
+
+    def test_verify_tells_another_rule(self):
+        with Daemon(config=CONFIG) as daemon:
+            for wrong in ("token_bucket 1/h burst 4", "token_bucket 1/h burst 6", "unlimited", "deny"):
+                status, report, _ = bench(daemon.port, "--rule", "slow", "--verify", wrong, "--keys", "20",
+                                          "--requests", "400")
+                self.assertEqual(status, 4, wrong)
+                self.assertGreater(report["verify"]["outside"], 0)
+
+    def test_a_log_in_its_order(self):
+        with tempfile.TemporaryDirectory() as folder, Daemon(config=CONFIG) as daemon:
+            path = os.path.join(folder, "access.log.gz")
+            make_log(path, 2000, 300)
+            status, report, _ = bench(daemon.port, "--rule", "slow", "--verify", "token_bucket 1/h burst 5",
+                                      "--subjects", path, "--timeout", "10000")
+            self.assertEqual((status, report["checks"], report["unparsed_lines"]), (0, 2000, 1))
+            with gzip.open(path, "rt") as log:
+                hits = {}
+                for line in log:
+                    hits[line.split()[0]] = hits.get(line.split()[0], 0) + 1
+            del hits["not"]
+            self.assertEqual(report["subjects"], len(hits))
+            self.assertEqual(report["allowed"], sum(min(5, n) for n in hits.values()))
+            self.assertEqual([report["verify"][name] for name in
+                              ("outside", "subjects", "upper_slack_max", "lower_slack_max")], [0, len(hits), 0, 0])
+
+    def test_subjects_are_those_of_other_doors(self):
+        with tempfile.TemporaryDirectory() as folder, Daemon(config=CONFIG) as daemon, daemon.client() as client:
+            path = os.path.join(folder, "list")
+            pathlib.Path(path).write_text("alice\nbob\nalice\n")
+            self.assertEqual(bench(daemon.port, "--rule", "slow", "--subjects", path)[1]["checks"], 3)
+            self.assertEqual([client.check("slow", name).remaining for name in (b"alice", b"bob", b"carol")],
+                             [2, 3, 4])
+
+    def test_unknown_rule(self):
+        with Daemon() as daemon:
+            status, _, said = bench(daemon.port, "--rule", "nosuch")
+            self.assertEqual(status, 2)
+            self.assertIn("knows no rule 'nosuch'", said)
+
+    def test_text_and_interrupt(self):
+        with Daemon() as daemon:
+            process = subprocess.Popen([METE, "bench", "--server", f"127.0.0.1:{daemon.port}", "--seconds", "600",
+                                        "--progress"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.assertIn("M checks/s", process.stderr.readline())
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=PATIENCE_S)
+            self.assertEqual(process.returncode, 0)
+            for word in ("closed loop", "p99.9", "allowed", "denied", "lost", "late", "malformed"):
+                self.assertIn(word, out)
+
+
+class Judge(unittest.TestCase):
+    """The stand-in decides; the judge must see what is wrong with it, and nothing else."""
+
+    def verify(self, fault, *extra):
+        patience = "100" if fault in ("drops", "bad tag", "silent") else "10000"
+        with StandIn(fault) as server:
+            result = bench(server.port, "--rule", "slow", "--verify", "token_bucket 1/h burst 5", "--keys", "20",
+                           "--requests", "300", "--flows", "2", "--outstanding", "4", "--timeout", patience, *extra)
+            return (*result, sum(server.taken.values()))
+
+    def test_right(self):
+        status, report, _, taken = self.verify(None)
+        self.assertEqual((status, report["verify"]["outside"], report["allowed"]), (0, 0, taken))
+        self.assertEqual(self.verify(None, "--batch", "5")[0], 0)
+
+    def test_one_too_many_one_too_few(self):
+        for fault in ("one too many", "one too few", "wrong remaining"):
+            status, report, _, _ = self.verify(fault)
+            self.assertEqual(status, 4, fault)
+            self.assertGreaterEqual(report["verify"]["outside"], 1, fault)
+            self.assertIn("the model says", report["verify"]["example"])
+
+    def test_lost_answers_are_no_excuse_and_no_alarm(self):
+        status, report, _, taken = self.verify("drops")
+        self.assertEqual((status, report["verify"]["outside"]), (0, 0))
+        self.assertGreater(report["lost"], 0)
+        self.assertLessEqual(report["allowed"], taken)
+
+    def test_bad_tag_is_malformed(self):
+        status, report, _, _ = self.verify("bad tag")
+        self.assertEqual((status, report["malformed"]), (0, 1))
+        self.assertGreaterEqual(report["lost"], 1)
+
+    def test_silent_server(self):
+        status, report, said, _ = self.verify("silent", "--seconds", "0.1")
+        self.assertEqual((status, report), (3, None))
+        self.assertIn("answered at first", said)
+
+
+class Echo(unittest.TestCase):
+    @unittest.skipUnless(os.path.exists(ECHO), "bench/echo is not built")
+    def test_every_echo(self):
+        for how in (["--plain"], ["--backend", "mmsg"], ["--backend", "io_uring"]):
+            with self.subTest(how):
+                server = subprocess.Popen([ECHO, *how, "--join"], stderr=subprocess.PIPE, text=True)
+                try:
+                    line = server.stderr.readline()
+                    port = re.search(r"udp 127\.0\.0\.1:(\d+)", line)[1]
+                    for extra in ((), ("--batch", "50"), ("--join",)):
+                        if extra == ("--join",) and how == ["--plain"]:
+                            continue
+                        status, report, _ = bench(port, "--echo", "--requests", "20000", "--timeout", "10000", *extra)
+                        self.assertEqual((status, report["checks"], report["lost"]), (0, 20000, 0))
+                    server.send_signal(signal.SIGTERM)
+                    self.assertEqual(server.wait(PATIENCE_S), 0)
+                finally:
+                    server.kill()
+                    server.wait()
+                    server.stderr.close()
+
+
+class Usage(unittest.TestCase):
+    def test_mistakes(self):
+        for arguments, says in ((("--batch", "51"), "--batch"), (("--keys", "0"), "--keys"), (("--nosuch",), "unknown"),
+                                (("--server", "here"), "HOST:PORT"), (("--verify", "gibberish"), "--verify"),
+                                (("--seconds", "soon"), "--seconds"), (("x",), "'x'"), (("--no-salt",), "--no-salt"),
+                                (("--verify", "deny", "--echo"), "--echo"), (("--threads", "9"), "--threads")):
+            done = mete("bench", *arguments)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), arguments)
+            self.assertIn(says, done.stderr)
+
+    def test_no_such_file_and_no_server(self):
+        with StandIn() as server:
+            done = mete("bench", "--server", f"127.0.0.1:{server.port}", "--subjects", "/nonexistent/log")
+            self.assertEqual(done.returncode, 2)
+        port = server.port  # closed again
+        done = mete("bench", "--server", f"127.0.0.1:{port}")
+        self.assertEqual((done.returncode, done.stderr), (3, f"mete bench: no answer from 127.0.0.1:{port}\n"))
+
+    def test_help(self):
+        done = mete("bench", "--help")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("--verify", done.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
