@@ -33,11 +33,16 @@ static void prepare(struct engine *engine, struct check *check)
 
 /* ---- pass B ---- */
 
+static bool is_at_most(const struct check *check)
+{
+    return check->operation == OPERATION_AT_MOST || check->at_most;
+}
+
 static enum mete_status status_of(const struct check *check)
 {
     if (!check->limit)
         return check->has_inline_limit ? METE_STATUS_BAD_LIMIT : METE_STATUS_UNKNOWN_RULE;
-    if (check->operation == OPERATION_AT_MOST && check->limit->algorithm == ALGORITHM_LEAKY_QUEUE)
+    if (is_at_most(check) && check->limit->algorithm == ALGORITHM_LEAKY_QUEUE)
         return METE_STATUS_UNSUPPORTED; /* one field cannot say both the delay and the grant */
     return METE_STATUS_OK;
 }
@@ -100,7 +105,7 @@ static void fill(const struct check *check, const struct verdict *verdict, struc
         answer->flags = METE_VERDICT_ALLOW;
         if (verdict->retry_after_ns)
             answer->flags |= METE_VERDICT_DELAY;
-        if (check->operation == OPERATION_AT_MOST)
+        if (is_at_most(check))
             answer->flags |= METE_VERDICT_GRANTED;
     } else if (is_shadow(check)) {
         answer->flags = METE_VERDICT_ALLOW | METE_VERDICT_WOULD_DENY;
@@ -108,11 +113,28 @@ static void fill(const struct check *check, const struct verdict *verdict, struc
     }
 }
 
+/* What AT_MOST would answer: it is denied only if not one unit is there, else grants what is. */
+static void peek_at_most(struct engine *engine, const struct check *check,
+                         const struct instant *now, struct answer *answer)
+{
+    struct check one = *check;
+    struct verdict verdict;
+    one.cost = check->cost != 0;
+    apply(engine, &one, OPERATION_PEEK, now, &verdict); /* a peek needs no room in the table */
+    if (verdict.decision == DECISION_ALLOW)
+        verdict.granted = check->cost < verdict.remaining ? check->cost : verdict.remaining;
+    fill(check, &verdict, answer);
+}
+
 static void decide(struct engine *engine, const struct check *check, enum operation operation,
                    const struct instant *now, struct answer *answer)
 {
     enum mete_status status = status_of(check);
     struct verdict verdict;
+    if (status == METE_STATUS_OK && check->at_most && operation == OPERATION_PEEK) {
+        peek_at_most(engine, check, now, answer);
+        return;
+    }
     if (status == METE_STATUS_OK && apply(engine, check, operation, now, &verdict)) {
         fill(check, &verdict, answer);
         return;

@@ -26,6 +26,7 @@ struct check { /* one question */
     uint32_t rule_id;
     uint32_t cost;
     uint8_t operation; /* enum operation */
+    bool at_most;      /* with OPERATION_PEEK: ask what OPERATION_AT_MOST would take */
     bool shadow;       /* asked for by the request; the rule may ask for it too */
     bool has_inline_limit;
     uint8_t group_count; /* first of an all-or-nothing group: its size; 0: by itself. CHECK only. */

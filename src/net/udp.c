@@ -67,6 +67,7 @@ static void fill_check(struct check *check, const struct tenant *tenant,
     check->rule_id = entry->rule;
     check->cost = entry->cost;
     check->operation = (uint8_t)operation_of(header);
+    check->at_most = header->flags & METE_FLAG_AT_MOST;
     check->shadow = header->flags & METE_FLAG_SHADOW;
     check->has_inline_limit = header->flags & METE_FLAG_INLINE_LIMIT;
     check->group_count = 0;

@@ -51,7 +51,7 @@
 
 /* What a pass over the window found of one key. */
 struct claim_scan {
-    struct table_ref live;                   /* entry NULL: none; the rest is then complete */
+    struct table_ref live;                   /* entry NULL: none, and the claims are complete */
     struct table_ref claims[WINDOW_ENTRIES]; /* in probe order */
     unsigned claim_count;
 };

@@ -57,8 +57,9 @@ struct table_region {
     uint32_t group_count;
 };
 
-/* Cuts a region of at least `entries` off the shared rest. Results: 0, -ENOSPC (the rest would fall
- * below one window). Only before the first check. */
+/* Cuts a region of at least `entries` (and one window) off the end of the shared rest; rows that
+ * share it are mended. Results: 0, -ENOSPC (the rest would fall below one window, or there are more
+ * regions than owner rows). Only before the first check. */
 int table_region_reserve(struct table *table, uint64_t entries, struct table_region *ret_region);
 struct table_region table_region_shared(const struct table *table);
 

@@ -240,7 +240,7 @@ static bool run_mode(const struct mode *mode, unsigned threads, double seconds, 
 
 int main(int argc, char **argv)
 {
-    unsigned threads = argc > 1 ? (unsigned)atoi(argv[1]) : 4;
+    unsigned threads = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 4;
     const char *length = argc > 2 ? argv[2] : "3";
     const char *seed_text = argc > 3 ? argv[3] : getenv("METE_SEED");
     uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : 1;
@@ -248,12 +248,12 @@ int main(int argc, char **argv)
     bool counts = strchr(length, 'r') != NULL;
     bool good = true;
 
-    if (threads < 1 || threads > MAX_THREADS || atof(length) <= 0) {
+    if (threads < 1 || threads > MAX_THREADS || strtod(length, NULL) <= 0) {
         fprintf(stderr, "usage: race_table [THREADS] [SECONDS | ROUNDSr] [SEED]\n");
         return 2;
     }
     for (unsigned i = 0; i < count; i++)
-        good = run_mode(&modes[i], threads, atof(length) / count,
+        good = run_mode(&modes[i], threads, strtod(length, NULL) / count,
                         counts ? strtoull(length, NULL, 10) : 0, seed) &&
                good;
     return good ? 0 : 1;
