@@ -50,13 +50,14 @@ BENCH_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 
 FUZZ_PROGRAMS  := $(patsubst %.c,build/fuzz/%,$(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 SECONDS_EACH   ?= 60
+PARALLEL        = -j$(shell nproc)
 PREFIX         ?= /usr/local
 
 .PHONY: all demo run test check-all bench bench-quick fuzz race tidy format install clean help deps deps-ci \
         programs compile
 
 all: deps ## build build/mete and the client library
-	@$(MAKE) --no-print-directory compile
+	@$(MAKE) $(PARALLEL) --no-print-directory compile
 
 demo: all ## install what is missing, build, start a server, ask it, load it, stop it
 	@bench/demo build/mete
@@ -65,24 +66,24 @@ run: all ## serve in the foreground on the embedded default
 	build/mete serve $(ARGS)
 
 test: deps ## build and run the whole suite; ends with `N passed, N failed`
-	@$(MAKE) --no-print-directory compile
-	@$(MAKE) --no-print-directory FLAVOUR=check programs
+	@$(MAKE) $(PARALLEL) --no-print-directory compile
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@tests/run --build build/check
 
 bench: all ## the comparison table: mete beside the null echo (about ten minutes)
-	@$(MAKE) --no-print-directory build/bench/echo build/bench/micro_table
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
 	@python3 bench/compare.py
 
 bench-quick: all ## the same with short rounds (about a minute)
-	@$(MAKE) --no-print-directory build/bench/echo build/bench/micro_table
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
 	@python3 bench/compare.py --quick
 
 fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60
-	@$(MAKE) --no-print-directory FLAVOUR=fuzz $(FUZZ_PROGRAMS)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=fuzz $(FUZZ_PROGRAMS)
 	@tests/fuzz/run $(SECONDS_EACH) $(FUZZ_PROGRAMS)
 
 race: deps-ci ## the race tests under the thread sanitizer
-	@$(MAKE) --no-print-directory FLAVOUR=tsan build/tsan/tests/race/race_table
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=tsan build/tsan/tests/race/race_table
 	@build/tsan/tests/race/race_table $(ARGS)
 
 tidy: ## includes, sizes of functions and files, banned calls
@@ -137,6 +138,14 @@ $(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
 
 # -Wconversion where bytes from outside are turned into numbers.
 $(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o: CFLAGS += $(STRICT)
+
+# Rewritten only when the version changed, so that what says it is compiled again then and only then.
+$(OBJ)/version: FORCE
+	@mkdir -p $(@D)
+	@echo '$(VERSION)' | cmp -s - $@ || echo '$(VERSION)' >$@
+FORCE:
+SAYS_VERSION = $(patsubst %.c,$(OBJ)/%.o,$(shell grep -l METE_VERSION $(SRC)))
+$(SAYS_VERSION): $(OBJ)/version
 
 $(OBJ)/src/%.o: src/%.c
 	@mkdir -p $(@D)

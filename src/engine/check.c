@@ -197,6 +197,11 @@ static void decide_group(struct engine *engine, const struct check *checks, uint
 
 /* ---- counting: once per check, after it is decided ---- */
 
+static void tally(struct engine *engine, enum counter counter)
+{
+    counter_add(&engine->counters->cell[counter], 1);
+}
+
 static void count_status(struct engine *engine, const struct answer *answer)
 {
     static const enum counter counters[METE_STATUS_COUNT] = {
@@ -205,44 +210,43 @@ static void count_status(struct engine *engine, const struct answer *answer)
         [METE_STATUS_TABLE_FULL] = COUNTER_TABLE_FULL,
         [METE_STATUS_UNSUPPORTED] = COUNTER_UNSUPPORTED,
     };
-    counter_add(&engine->counters->cell[counters[answer->status]], 1);
+    tally(engine, counters[answer->status]);
 }
 
 static void count(struct engine *engine, const struct check *check, const struct answer *answer)
 {
-    _Atomic uint64_t *cell = engine->counters->cell;
-    counter_add(&cell[COUNTER_CHECKS], 1);
+    tally(engine, COUNTER_CHECKS);
     if (answer->status != METE_STATUS_OK) {
         count_status(engine, answer);
         return;
     }
     switch ((enum operation)check->operation) {
     case OPERATION_PEEK:
-        counter_add(&cell[COUNTER_PEEKED], 1);
+        tally(engine, COUNTER_PEEKED);
         return;
     case OPERATION_REFUND:
-        counter_add(&cell[COUNTER_REFUNDED], 1);
+        tally(engine, COUNTER_REFUNDED);
         return;
     case OPERATION_RESET:
-        counter_add(&cell[COUNTER_RESET], 1);
+        tally(engine, COUNTER_RESET);
         return;
     case OPERATION_CHECK:
     case OPERATION_AT_MOST:
         break;
     }
     if (answer->flags & METE_VERDICT_NOT_CHARGED) { /* only looked at, for its group */
-        counter_add(&cell[COUNTER_PEEKED], 1);
+        tally(engine, COUNTER_PEEKED);
         return;
     }
     if (is_denied(answer)) {
-        counter_add(&cell[COUNTER_DENIED], 1);
+        tally(engine, COUNTER_DENIED);
         counter_add(&check->counters->denied, 1);
         return;
     }
-    counter_add(&cell[COUNTER_ALLOWED], 1);
+    tally(engine, COUNTER_ALLOWED);
     counter_add(&check->counters->allowed, 1);
     if (answer->flags & METE_VERDICT_WOULD_DENY) {
-        counter_add(&cell[COUNTER_WOULD_DENY], 1);
+        tally(engine, COUNTER_WOULD_DENY);
         counter_add(&check->counters->would_deny, 1);
     }
     counter_add(&check->counters->units, answer->granted);
