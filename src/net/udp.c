@@ -281,7 +281,8 @@ static void answer_all(struct udp *udp, struct io *io, const struct io_message *
         uint8_t *out = messages[run.message].data + run.offset + run.len;
         size_t len = udp_encode(udp, request, udp->answers + request->first_check, now, out);
         add_to_run(io, messages, &run, (uint32_t)len);
-        tally(udp, COUNTER_HELLO, request->header.type == METE_HELLO);
+        tally(udp, COUNTER_HELLO,
+              request->header.type == METE_HELLO && request->status == METE_STATUS_OK);
         tally(udp, COUNTER_UNSUPPORTED, request->status == METE_STATUS_UNSUPPORTED);
     }
     close_run(io, messages, &run);
