@@ -53,7 +53,7 @@ SECONDS_EACH   ?= 60
 PARALLEL        = -j$(shell nproc)
 PREFIX         ?= /usr/local
 
-.PHONY: all demo run test check-all bench bench-quick fuzz race tidy format install clean help deps deps-ci \
+.PHONY: all demo run test bench bench-quick fuzz race tidy format install clean help deps deps-test deps-ci \
         programs compile
 
 all: deps ## build build/mete and the client library
@@ -65,16 +65,16 @@ demo: all ## install what is missing, build, start a server, ask it, load it, st
 run: all ## serve in the foreground on the embedded default
 	build/mete serve $(ARGS)
 
-test: deps ## build and run the whole suite; ends with `N passed, N failed`
+test: deps-test ## build and run the whole suite; ends with `N passed, N failed`
 	@$(MAKE) $(PARALLEL) --no-print-directory compile
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@tests/run --build build/check
 
-bench: all ## the comparison table: mete beside the null echo (about ten minutes)
+bench: deps-test all ## the comparison table: mete beside the null echo (about ten minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
 	@python3 bench/compare.py
 
-bench-quick: all ## the same with short rounds (about a minute)
+bench-quick: deps-test all ## the same with short rounds (about a minute)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
 	@python3 bench/compare.py --quick
 
@@ -105,11 +105,13 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
 
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
-PACKAGES    = gcc libc6-dev pkg-config liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev \
-              libxxhash-dev libcmocka-dev python3 procps
-PACKAGES_CI = $(PACKAGES) clang libclang-rt-14-dev llvm-14 clang-format
+PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev
+PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2
+PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format
 deps:
 	@tests/lib/install-packages $(PACKAGES)
+deps-test:
+	@tests/lib/install-packages $(PACKAGES_TEST)
 deps-ci:
 	@tests/lib/install-packages $(PACKAGES_CI)
 

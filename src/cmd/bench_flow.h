@@ -53,8 +53,8 @@ struct flow_io {
     struct iovec receive_parts[FLOW_MESSAGES];
     struct mmsghdr sends[FLOW_MESSAGES];
     struct iovec send_parts[FLOW_MESSAGES];
-    uint8_t receive_controls[FLOW_MESSAGES][CMSG_SPACE(sizeof(int))];
-    uint8_t send_controls[FLOW_MESSAGES][CMSG_SPACE(sizeof(uint16_t))];
+    _Alignas(struct cmsghdr) uint8_t receive_controls[FLOW_MESSAGES][CMSG_SPACE(sizeof(int))];
+    _Alignas(struct cmsghdr) uint8_t send_controls[FLOW_MESSAGES][CMSG_SPACE(sizeof(uint16_t))];
 };
 
 /* Results: 0, or a negative errno. */

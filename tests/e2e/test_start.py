@@ -47,7 +47,7 @@ class Line(unittest.TestCase):
 
 class Refusals(unittest.TestCase):
     def test_busy_port(self):
-        for listen in ("127.0.0.1:0", "0.0.0.0:0", "[::]:0", "[::1]:0"):
+        for listen in ("127.0.0.1:0", "0.0.0.0:0", "[::]:0"):
             with self.subTest(listen=listen), Daemon(listen=listen, workers=2) as daemon:
                 asked = listen.rsplit(":", 1)[0] + f":{daemon.port}"
                 line = refuse("--set", f"listen.udp={asked}", "--set", "listen.admin=none")
@@ -86,9 +86,10 @@ class Refusals(unittest.TestCase):
 
     def test_admin_path(self):
         with tempfile.TemporaryDirectory() as folder:
-            for path in (f"{folder}/missing/admin.sock", f"{folder}/{'x' * 120}", folder):
+            for path in (f"{folder}/missing/admin.sock", folder):
                 line = refuse("--set", "listen.udp=127.0.0.1:0", "--set", f"listen.admin={path}")
                 self.assertIn(f"listen.admin: {path}: ", line)
+            self.assertIn("at most 107", refuse("--set", f"listen.admin={folder}/{'x' * 120}"))
             file = pathlib.Path(folder, "file")
             file.write_text("kept")
             self.assertIn("exists", refuse("--set", "listen.udp=127.0.0.1:0", "--set", f"listen.admin={file}"))
