@@ -40,13 +40,14 @@ _Static_assert(URING_STRIDE % 64 == 0 && URING_STRIDE / 64 % 2 == 1, "odd in cac
 /* user_data: a receive carries the number of its socket, a send this bit and its place in replies.
  */
 #define URING_SEND (1ull << 32)
+#define URING_SENT_AGAIN (1ull << 33) /* a failed joined send that was made up for */
 
 struct reply {
     struct msghdr header;
     struct iovec bytes;
     uint32_t socket;
     uint32_t segment;
-    uint8_t control[CONTROL_BYTES];
+    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
 };
 
 struct uring {
@@ -255,11 +256,13 @@ static void take_message(struct uring *uring, const struct io_uring_cqe *cqe)
     message->peer_header = &uring->arrivals[at];
 }
 
-/* Could this failure come from joining alone? Some devices cannot take UDP_SEGMENT. */
+/* Could this failure come from joining alone? Some devices cannot take UDP_SEGMENT (EIO,
+ * EINVAL), and a segment above the path's MTU cannot be cut there (EMSGSIZE, once EINVAL). */
 static bool is_join_error(const struct uring *uring, const struct io_uring_cqe *cqe)
 {
-    return uring->replies[(uint32_t)cqe->user_data].segment &&
-           (cqe->res == -EIO || cqe->res == -EINVAL);
+    return !(cqe->user_data & URING_SENT_AGAIN) &&
+           uring->replies[(uint32_t)cqe->user_data].segment &&
+           (cqe->res == -EIO || cqe->res == -EINVAL || cqe->res == -EMSGSIZE);
 }
 
 static void on_receive_end(struct uring *uring, const struct io_uring_cqe *cqe)
@@ -275,7 +278,7 @@ static void reap(struct uring *uring)
     struct io_uring_cqe *cqe;
     while (uring->message_count < IO_BATCH && io_uring_peek_cqe(&uring->ring, &cqe) == 0) {
         if (cqe->user_data & URING_SEND) {
-            uring->counters.send_errors += !is_join_error(uring, cqe); /* those were sent again */
+            uring->counters.send_errors += !(cqe->user_data & URING_SENT_AGAIN);
         } else {
             if (cqe->flags & IORING_CQE_F_BUFFER)
                 take_message(uring, cqe);
@@ -315,7 +318,7 @@ static void send_plainly(struct uring *uring, const struct reply *reply)
     struct msghdr joined = reply->header;
     struct msghdr header = joined;
     struct iovec bytes;
-    uint8_t control[CONTROL_BYTES];
+    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
     header.msg_iov = &bytes;
     header.msg_control = control;
     control_write_reply(&header, &joined, 0);
@@ -335,9 +338,14 @@ static void submit_replies(struct uring *uring)
     if (uring->has_joined) { /* look for failures while the answers are still there */
         unsigned head;
         struct io_uring_cqe *cqe;
-        io_uring_for_each_cqe(&uring->ring, head,
-                              cqe) if (cqe->user_data & URING_SEND && is_join_error(uring, cqe))
-            send_plainly(uring, &uring->replies[(uint32_t)cqe->user_data]);
+        io_uring_for_each_cqe(&uring->ring, head, cqe)
+        {
+            if (cqe->user_data & URING_SEND && is_join_error(uring, cqe)) {
+                send_plainly(uring, &uring->replies[(uint32_t)cqe->user_data]);
+                cqe->user_data |=
+                    URING_SENT_AGAIN; /* its reply may be another's by the next look */
+            }
+        }
     }
     uring->has_joined = false;
     uring->reply_count = 0;

@@ -20,12 +20,12 @@
 struct arrival {
     struct msghdr header;
     struct sockaddr_in6 peer;
-    uint8_t control[CONTROL_BYTES];
+    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
 };
 
 struct reply {
     struct iovec bytes;
-    uint8_t control[CONTROL_BYTES];
+    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
     uint32_t segment;
 };
 
@@ -155,7 +155,7 @@ static void send_plainly(struct mmsg *mmsg, const struct msghdr *joined, const s
 {
     struct msghdr header = *joined;
     struct iovec bytes;
-    uint8_t control[CONTROL_BYTES];
+    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
     header.msg_iov = &bytes;
     header.msg_control = control;
     struct msghdr source = *joined;
@@ -182,7 +182,8 @@ static void flush(struct mmsg *mmsg)
         }
         if (errno == EINTR)
             continue;
-        if (mmsg->replies[at].segment && (errno == EIO || errno == EINVAL))
+        if (mmsg->replies[at].segment &&
+            (errno == EIO || errno == EINVAL || errno == EMSGSIZE)) /* as in io_uring.c */
             send_plainly(mmsg, &mmsg->reply_headers[at].msg_hdr, &mmsg->replies[at]);
         else
             mmsg->counters.send_errors++;

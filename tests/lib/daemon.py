@@ -27,7 +27,7 @@ BUILD = ROOT / (os.environ.get("METE_BUILD") or "build/check")
 METE = str(BUILD / "mete")
 SANITIZED = "asan" in BUILD.name or "tsan" in BUILD.name
 BACKENDS = ("io_uring", "mmsg")
-PATIENCE_S = 60  # a limit against hanging, not a measure
+PATIENCE_S = 30  # a limit against hanging, not a measure
 
 READY = re.compile(r"^mete: (?P<version>\S+) udp (?P<udp>\S+) workers (?P<workers>\d+) backend (?P<backend>\w+) "
                    r"table (?P<entries>\d+) entries (?P<mib>[\d.]+) MiB( in huge pages)?$")

@@ -183,6 +183,24 @@ static void test_by_hand(void **unused)
     }
 }
 
+/* A bucket at rest, and two checks without an answer: they may have been charged just now, so the
+ * next one may be denied, and for ever after: nobody knows when they arrive. */
+static void test_lost_from_rest(void **unused)
+{
+    (void)unused;
+    const struct limit limit = compile(ALGORITHM_TOKEN_BUCKET, 1, SECOND, 2);
+    struct gcra_bounds state = {.lost = 2};
+    for (uint64_t at = 1000; at < 5000; at += 1000) {
+        const struct bounds_check check = {.early_ns = at * SECOND,
+                                           .late_ns = at * SECOND + 1000,
+                                           .cost = 1,
+                                           .allowed = at % 2000 == 0};
+        const struct bounds got = gcra_bounds_pass(&limit, &state, &check);
+        assert_true(got.may_allow && got.may_deny);
+        assert_int_equal(got.remaining_low, 0);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *seed_text = argc > 1 ? argv[1] : getenv("METE_SEED");
@@ -193,6 +211,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_no_false_alarm),
         cmocka_unit_test(test_one_unit_off_is_caught),
         cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_lost_from_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
