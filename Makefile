@@ -176,4 +176,4 @@ build/fuzz/fuzz_%: $(OBJ)/tests_bench/fuzz/fuzz_%.o $(OBJ)/all.a
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
-.SECONDARY:
+.PRECIOUS: $(OBJ)/%.o # make would remove those of the test programs
