@@ -472,15 +472,21 @@ static inline struct mete_hello_result mete_wire_decode_hello_result(const uint8
  * UINT64_MAX, is NEVER (with unit 0). */
 static inline uint32_t mete_wire_time(uint64_t ns, enum mete_unit *ret_unit)
 {
-    static const uint64_t unit_ns[3] = {1000, 1000000, 1000000000};
-    for (unsigned unit = 0; unit < 3; unit++) {
-        uint64_t count = ns / unit_ns[unit] + (ns % unit_ns[unit] != 0);
-        if (count < METE_WIRE_NEVER) {
-            *ret_unit = (enum mete_unit)unit;
-            return (uint32_t)count;
-        }
-    }
+    /* by constants, which are multiplications, each only if the finer one does not fit */
+    uint64_t count = ns / 1000 + (ns % 1000 != 0);
     *ret_unit = METE_UNIT_US;
+    if (count < METE_WIRE_NEVER)
+        return (uint32_t)count;
+    count = ns / 1000000 + (ns % 1000000 != 0);
+    if (count < METE_WIRE_NEVER) {
+        *ret_unit = METE_UNIT_MS;
+        return (uint32_t)count;
+    }
+    count = ns / 1000000000 + (ns % 1000000000 != 0);
+    if (count < METE_WIRE_NEVER) {
+        *ret_unit = METE_UNIT_S;
+        return (uint32_t)count;
+    }
     return METE_WIRE_NEVER;
 }
 

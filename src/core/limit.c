@@ -157,6 +157,9 @@ double limit_true_rate(const struct limit *limit)
 struct step limit_apply(const struct limit *limit, uint64_t state, enum operation operation,
                         uint32_t cost, uint64_t now_ns)
 {
+    /* by far the most common, and so not behind the table of a switch */
+    if (limit->algorithm == ALGORITHM_TOKEN_BUCKET)
+        return gcra_apply(limit, state, operation, cost, now_ns);
     switch ((enum algorithm)limit->algorithm) {
     case ALGORITHM_TOKEN_BUCKET:
     case ALGORITHM_LEAKY_METER:

@@ -63,12 +63,12 @@ static bool may_charge(const struct check *check, enum operation operation)
 
 /* Applies the operation to the entry until the swap succeeds. False: no room in the table. */
 static bool apply(struct engine *engine, const struct check *check, enum operation operation,
-                  const struct instant *now, struct verdict *ret_verdict)
+                  const struct instant *now, struct step *ret_step)
 {
     const struct limit *limit = check->limit;
     uint64_t now_ns = limit_is_wall(limit) ? now->wall_ns : now->now_ns;
     if (limit->algorithm == ALGORITHM_UNLIMITED || limit->algorithm == ALGORITHM_DENY) {
-        *ret_verdict = limit_apply(limit, 0, operation, check->cost, now_ns).verdict;
+        *ret_step = limit_apply(limit, 0, operation, check->cost, now_ns);
         return true;
     }
     bool charges = may_charge(check, operation);
@@ -80,14 +80,13 @@ static bool apply(struct engine *engine, const struct check *check, enum operati
         if (found == TABLE_FULL)
             return false;
         uint64_t state = found == TABLE_FOUND ? ref.state : 0;
-        struct step step = limit_apply(limit, state, operation, check->cost, now_ns);
-        *ret_verdict = step.verdict;
-        if (step.state == state) { /* denied, or only asked: nothing is written */
+        *ret_step = limit_apply(limit, state, operation, check->cost, now_ns);
+        if (ret_step->state == state) { /* denied, or only asked: nothing is written */
             if (found == TABLE_CLAIMED)
                 table_withdraw(engine->table, &ref);
             return true;
         }
-        if (found == TABLE_ABSENT || table_swap(engine->table, &ref, step.state))
+        if (found == TABLE_ABSENT || table_swap(engine->table, &ref, ret_step->state))
             return true;
         counter_add(&engine->counters->cell[COUNTER_SWAP_RETRIES], 1);
     }
@@ -118,25 +117,26 @@ static void peek_at_most(struct engine *engine, const struct check *check,
                          const struct instant *now, struct answer *answer)
 {
     struct check one = *check;
-    struct verdict verdict;
+    struct step step;
     one.cost = check->cost != 0;
-    apply(engine, &one, OPERATION_PEEK, now, &verdict); /* a peek needs no room in the table */
-    if (verdict.decision == DECISION_ALLOW)
-        verdict.granted = check->cost < verdict.remaining ? check->cost : verdict.remaining;
-    fill(check, &verdict, answer);
+    apply(engine, &one, OPERATION_PEEK, now, &step); /* a peek needs no room in the table */
+    struct verdict *verdict = &step.verdict;
+    if (verdict->decision == DECISION_ALLOW)
+        verdict->granted = check->cost < verdict->remaining ? check->cost : verdict->remaining;
+    fill(check, verdict, answer);
 }
 
 static void decide(struct engine *engine, const struct check *check, enum operation operation,
                    const struct instant *now, struct answer *answer)
 {
     enum mete_status status = status_of(check);
-    struct verdict verdict;
+    struct step step;
     if (status == METE_STATUS_OK && check->at_most && operation == OPERATION_PEEK) {
         peek_at_most(engine, check, now, answer);
         return;
     }
-    if (status == METE_STATUS_OK && apply(engine, check, operation, now, &verdict)) {
-        fill(check, &verdict, answer);
+    if (status == METE_STATUS_OK && apply(engine, check, operation, now, &step)) {
+        fill(check, &step.verdict, answer);
         return;
     }
     *answer = (struct answer){.status = status};
@@ -156,7 +156,7 @@ static void give_back(struct engine *engine, const struct check *checks,
 {
     for (uint32_t i = 0; i < count; i++) {
         struct check refund = checks[i];
-        struct verdict ignored;
+        struct step ignored;
         refund.cost = answers[i].granted;
         if (refund.cost)
             apply(engine, &refund, OPERATION_REFUND, now, &ignored);

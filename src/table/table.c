@@ -13,6 +13,12 @@
 
 #define CACHE_LINE 64u
 
+static inline void prefetch_group(const struct table_entry *group)
+{
+    __builtin_prefetch(group);
+    __builtin_prefetch((const char *)group + CACHE_LINE);
+}
+
 struct table_probe table_probe(const struct table *table, struct key key, uint32_t owner)
 {
     struct table_probe probe = {
@@ -22,11 +28,7 @@ struct table_probe table_probe(const struct table *table, struct key key, uint32
     };
 
     probe.home_group = mapping_home(table, key, owner, probe.region);
-    const char *group =
-        (const char *)(table->entries + (uint64_t)probe.home_group * TABLE_GROUP_ENTRIES);
-
-    __builtin_prefetch(group);
-    __builtin_prefetch(group + CACHE_LINE);
+    prefetch_group(table->entries + (uint64_t)probe.home_group * TABLE_GROUP_ENTRIES);
     return probe;
 }
 
@@ -60,6 +62,7 @@ static inline bool find_in_group(struct table_entry *group, const struct table_p
 {
     unsigned candidates = 0;
 
+#pragma GCC unroll 4
     for (unsigned i = 0; i < TABLE_GROUP_ENTRIES; i++)
         candidates |= (unsigned)(pair_key_low(&group[i]) == probe->key.low) << i;
     for (; candidates; candidates &= candidates - 1) {
@@ -78,6 +81,8 @@ enum table_result table_find(struct table *table, const struct table_probe *prob
         return TABLE_FOUND;
     if (meta_mark(pair_meta(home)) == MARK_NONE)
         return TABLE_ABSENT;
+    for (uint32_t i = 1; i < TABLE_WINDOW_GROUPS; i++) /* their misses overlap, too */
+        prefetch_group(window_group(table, probe->region, probe->home_group, i));
     for (uint32_t i = 1; i < TABLE_WINDOW_GROUPS; i++) {
         if (find_in_group(window_group(table, probe->region, probe->home_group, i), probe, ret_ref))
             return TABLE_FOUND;
