@@ -176,4 +176,5 @@ build/fuzz/fuzz_%: $(OBJ)/tests_bench/fuzz/fuzz_%.o $(OBJ)/all.a
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
-.PRECIOUS: $(OBJ)/%.o # make would remove those of the test programs
+# make would remove what stands between a test and its program
+.PRECIOUS: $(OBJ)/tests_bench/%.o $(OBJ)/tests_bench/fuzz/%.o

@@ -8,12 +8,13 @@ import pathlib
 import random
 import socket
 import struct
+import subprocess
 import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib import mete_wire as wire
-from lib.daemon import BACKENDS, Client, Daemon
+from lib.daemon import BACKENDS, BUILD, SANITIZED, Client, Daemon
 from lib.mete_wire import ALL_OR_NOTHING, AT_MOST, CHECK, INLINE_LIMIT, MIN_RESULT, PEEK, RAW_SUBJECT, SHADOW, resign
 
 SEED = int(os.environ.get("METE_SEED") or random.SystemRandom().getrandbits(32))
@@ -281,6 +282,27 @@ class Random(unittest.TestCase):
                 for name in FATES:
                     if name != "untrusted":
                         self.assertGreater(seen.get(name, 0), 0, f"never tried: {name}")
+
+
+class Flood(unittest.TestCase):
+    """A million damaged datagrams (METE_FLOOD), none of them answered, each counted under one reason, nothing charged."""
+
+    REASONS = ("bad_length", "bad_magic", "bad_version", "bad_type", "bad_count", "bad_sizes", "bad_tag", "unknown_tenant")
+
+    def test_a_million(self):
+        count = int(os.environ.get("METE_FLOOD", 20_000 if SANITIZED else 1_000_000)) // len(BACKENDS)
+        for backend in BACKENDS:
+            with self.subTest(backend=backend), Daemon(backend=backend, workers=2) as daemon, daemon.client() as client:
+                feed = subprocess.run([BUILD / "tests/property/flood_feed", str(daemon.address[1]), str(count), str(SEED)],
+                                      capture_output=True, text=True, timeout=300)
+                self.assertEqual(feed.returncode, 0, f"seed {SEED}: {feed.stderr}")
+                hellos = -(-count // 128)
+                self.assertEqual(feed.stdout, f"sent {count} hello {hellos} unexpected 0\n", f"seed {SEED}")
+                total = daemon.stats()["total"]
+                self.assertEqual(total["received"], count + hellos)
+                self.assertEqual(sum(total[reason] for reason in self.REASONS), count)
+                self.assertEqual((total["answered"], total["checks"]), (hellos, 0))
+                self.assertTrue(client.check("fast", b"after").allowed)
 
 
 class Sources(unittest.TestCase):
