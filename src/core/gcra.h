@@ -18,8 +18,9 @@ static inline uint64_t gcra_ticks_to_ns(uint64_t ticks)
 }
 
 /* limit_apply() for the kinds that refuse what is beyond tau. */
-struct step gcra_apply(const struct limit *limit, uint64_t state, enum operation operation,
-                       uint32_t cost, uint64_t now_ns);
+__attribute__((noinline)) struct step gcra_apply(const struct limit *limit, uint64_t state,
+                                                 enum operation operation, uint32_t cost,
+                                                 uint64_t now_ns);
 
 /* The state with its debt cut to a full bucket of this limit (keeps_tat or not); 0 for a tat that
  * has passed. For whoever knows that the limit of a live entry was changed: a denied check writes

@@ -5,7 +5,8 @@
 #include "core/limit.h"
 
 /* limit_apply() for ALGORITHM_LEAKY_QUEUE. */
-struct step leaky_queue_apply(const struct limit *limit, uint64_t state, enum operation operation,
-                              uint32_t cost, uint64_t now_ns);
+__attribute__((noinline)) struct step leaky_queue_apply(const struct limit *limit, uint64_t state,
+                                                        enum operation operation, uint32_t cost,
+                                                        uint64_t now_ns);
 
 #endif

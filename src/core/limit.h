@@ -99,13 +99,13 @@ enum operation {
 
 enum decision { DECISION_DENY = 0, DECISION_ALLOW = 1 };
 
-struct verdict {
-    enum decision decision;
-    uint32_t granted;   /* units charged: cost, less for AT_MOST, 0 when denied, peeked, refunded */
-    uint32_t remaining; /* units that would pass now, after this operation */
+struct verdict {             /* no hole inside: two stores that meet in one load would stall it */
     uint64_t retry_after_ns; /* denied: wait until this same check passes, or NEVER (cost > burst).
                                 Allowed: 0, but the delay to serve after in a leaky queue */
     uint64_t reset_after_ns; /* until the full quota is back; 0 = it is */
+    enum decision decision;
+    uint32_t granted;   /* units charged: cost, less for AT_MOST, 0 when denied, peeked, refunded */
+    uint32_t remaining; /* units that would pass now, after this operation */
 };
 
 struct step {

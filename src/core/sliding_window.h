@@ -5,8 +5,9 @@
 #include "core/limit.h"
 
 /* limit_apply() for ALGORITHM_SLIDING_WINDOW. now_ns is wall time. */
-struct step sliding_window_apply(const struct limit *limit, uint64_t state,
-                                 enum operation operation, uint32_t cost, uint64_t now_ns);
+__attribute__((noinline)) struct step sliding_window_apply(const struct limit *limit,
+                                                           uint64_t state, enum operation operation,
+                                                           uint32_t cost, uint64_t now_ns);
 
 /* limit_rest_after() of a state. */
 uint64_t sliding_window_rest_after(const struct limit *limit, uint64_t state, uint64_t now_ns);

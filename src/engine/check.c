@@ -61,37 +61,6 @@ static bool may_charge(const struct check *check, enum operation operation)
            operation == OPERATION_AT_MOST;
 }
 
-/* Applies the operation to the entry until the swap succeeds. False: no room in the table. */
-static bool apply(struct engine *engine, const struct check *check, enum operation operation,
-                  const struct instant *now, struct step *ret_step)
-{
-    const struct limit *limit = check->limit;
-    uint64_t now_ns = limit_is_wall(limit) ? now->wall_ns : now->now_ns;
-    if (limit->algorithm == ALGORITHM_UNLIMITED || limit->algorithm == ALGORITHM_DENY) {
-        *ret_step = limit_apply(limit, 0, operation, check->cost, now_ns);
-        return true;
-    }
-    bool charges = may_charge(check, operation);
-    for (;;) {
-        struct table_ref ref = {.state = 0};
-        enum table_result found =
-            charges ? table_find_or_claim(engine->table, &check->probe, engine->on_full, now, &ref)
-                    : table_find(engine->table, &check->probe, &ref);
-        if (found == TABLE_FULL)
-            return false;
-        uint64_t state = found == TABLE_FOUND ? ref.state : 0;
-        *ret_step = limit_apply(limit, state, operation, check->cost, now_ns);
-        if (ret_step->state == state) { /* denied, or only asked: nothing is written */
-            if (found == TABLE_CLAIMED)
-                table_withdraw(engine->table, &ref);
-            return true;
-        }
-        if (found == TABLE_ABSENT || table_swap(engine->table, &ref, ret_step->state))
-            return true;
-        counter_add(&engine->counters->cell[COUNTER_SWAP_RETRIES], 1);
-    }
-}
-
 static void fill(const struct check *check, const struct verdict *verdict, struct answer *answer)
 {
     *answer = (struct answer){
@@ -112,33 +81,61 @@ static void fill(const struct check *check, const struct verdict *verdict, struc
     }
 }
 
+/* Applies the operation to the entry until the swap succeeds, and answers. False: no room in the
+ * table. The step stays a value of this function: copied through a pointer it would be read in
+ * wider words than it was written in, and each such read waits. */
+static bool apply(struct engine *engine, const struct check *check, enum operation operation,
+                  const struct instant *now, struct answer *answer)
+{
+    const struct limit *limit = check->limit;
+    uint64_t now_ns = limit_is_wall(limit) ? now->wall_ns : now->now_ns;
+    if (limit->algorithm == ALGORITHM_UNLIMITED || limit->algorithm == ALGORITHM_DENY) {
+        struct step step = limit_apply(limit, 0, operation, check->cost, now_ns);
+        fill(check, &step.verdict, answer);
+        return true;
+    }
+    bool charges = may_charge(check, operation);
+    for (;;) {
+        struct table_ref ref = {.state = 0};
+        enum table_result found =
+            charges ? table_find_or_claim(engine->table, &check->probe, engine->on_full, now, &ref)
+                    : table_find(engine->table, &check->probe, &ref);
+        if (found == TABLE_FULL)
+            return false;
+        uint64_t state = found == TABLE_FOUND ? ref.state : 0;
+        struct step step = limit_apply(limit, state, operation, check->cost, now_ns);
+        bool changes = step.state != state; /* denied, or only asked: nothing is written */
+        if (!changes && found == TABLE_CLAIMED)
+            table_withdraw(engine->table, &ref);
+        if (!changes || found == TABLE_ABSENT || table_swap(engine->table, &ref, step.state)) {
+            fill(check, &step.verdict, answer);
+            return true;
+        }
+        counter_add(&engine->counters->cell[COUNTER_SWAP_RETRIES], 1);
+    }
+}
+
 /* What AT_MOST would answer: it is denied only if not one unit is there, else grants what is. */
 static void peek_at_most(struct engine *engine, const struct check *check,
                          const struct instant *now, struct answer *answer)
 {
     struct check one = *check;
-    struct step step;
     one.cost = check->cost != 0;
-    apply(engine, &one, OPERATION_PEEK, now, &step); /* a peek needs no room in the table */
-    struct verdict *verdict = &step.verdict;
-    if (verdict->decision == DECISION_ALLOW)
-        verdict->granted = check->cost < verdict->remaining ? check->cost : verdict->remaining;
-    fill(check, verdict, answer);
+    apply(engine, &one, OPERATION_PEEK, now, answer); /* a peek needs no room in the table */
+    if (answer->flags & METE_VERDICT_GRANTED)
+        answer->granted = check->cost < answer->remaining ? check->cost : answer->remaining;
 }
 
 static void decide(struct engine *engine, const struct check *check, enum operation operation,
                    const struct instant *now, struct answer *answer)
 {
     enum mete_status status = status_of(check);
-    struct step step;
     if (status == METE_STATUS_OK && check->at_most && operation == OPERATION_PEEK) {
         peek_at_most(engine, check, now, answer);
         return;
     }
-    if (status == METE_STATUS_OK && apply(engine, check, operation, now, &step)) {
-        fill(check, &step.verdict, answer);
+    if (status == METE_STATUS_OK && apply(engine, check, operation, now, answer))
         return;
-    }
     *answer = (struct answer){.status = status};
     if (status == METE_STATUS_OK) {
         answer->status = METE_STATUS_TABLE_FULL;
@@ -156,7 +153,7 @@ static void give_back(struct engine *engine, const struct check *checks,
 {
     for (uint32_t i = 0; i < count; i++) {
         struct check refund = checks[i];
-        struct step ignored;
+        struct answer ignored;
         refund.cost = answers[i].granted;
         if (refund.cost)
             apply(engine, &refund, OPERATION_REFUND, now, &ignored);
