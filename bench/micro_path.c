@@ -130,9 +130,13 @@ int main(int argc, char **argv)
     uint64_t keys = is_tiny ? 1000 : 1000000;
     if (argc > 1 + is_tiny)
         keys = strtoull(argv[1 + is_tiny], NULL, 10);
-    struct path *path = aligned_alloc(128, (sizeof(*path) + 127) & ~(size_t)127);
-    if (!path || keys == 0 || keys > 1000000000) {
+    if (keys == 0 || keys > 1000000000) {
         fprintf(stderr, "usage: micro_path [--tiny] [KEYS, 1 to 1000000000]\n");
+        return 2;
+    }
+    struct path *path = aligned_alloc(128, (sizeof(*path) + 127) & ~(size_t)127);
+    if (!path) {
+        fprintf(stderr, "micro_path: no memory\n");
         return 2;
     }
     memset(path, 0, sizeof(*path));
