@@ -70,7 +70,7 @@ test: deps-test ## build and run the whole suite; ends with `N passed, N failed`
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@tests/run --build build/check
 
-bench: deps-test all ## the comparison table: mete beside the null echo (about ten minutes)
+bench: deps-test all ## the comparison table: mete beside the null echo (about three minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
 	@python3 bench/compare.py
 

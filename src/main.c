@@ -1,4 +1,5 @@
 /* mete: the table of subcommands. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ static const struct command {
     {"config", cmd_config, "check a configuration file, show the effective one"},
     {"stats", cmd_stats, "a running server's own counters"},
     {"vectors", cmd_vectors, "run golden datagrams through the codec"},
-    {"version", cmd_version, "version, compiler, kernel features in use"},
+    {"version", cmd_version, "version, compiler, kernel, which backends work here"},
 };
 
 static const size_t command_count = sizeof(commands) / sizeof(commands[0]);
@@ -31,6 +32,15 @@ static void print_help(FILE *out)
                  "3 no answer, 4 measurement not valid\n");
 }
 
+/* What was printed must have arrived: a full disk or a closed output is an error, not a success. */
+static int finish(int status)
+{
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || status == EXIT_USAGE)
+        return status; /* a command that failed has said why */
+    fprintf(stderr, "mete: the output could not be written: %s\n", strerror(errno));
+    return EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -40,13 +50,13 @@ int main(int argc, char **argv)
     const char *name = argv[1];
     if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
         print_help(stdout);
-        return 0;
+        return finish(0);
     }
     if (strcmp(name, "--version") == 0)
         name = "version";
     for (size_t i = 0; i < command_count; i++)
         if (strcmp(commands[i].name, name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+            return finish(commands[i].run(argc - 1, argv + 1));
     fprintf(stderr, "mete: unknown command '%s'; `mete help` lists them\n", name);
     return EXIT_USAGE;
 }

@@ -77,11 +77,33 @@ struct mete_answer mete_answer_fallback(struct mete_client *client, const struct
     return answer;
 }
 
+void mete_answer_settle_group(struct mete_client *client, struct mete_answer *answers,
+                              unsigned count)
+{
+    bool is_whole = true;
+    int64_t units = 0;
+    for (unsigned i = 0; i < count; i++) {
+        is_whole &= answers[i].allowed && !(answers[i].flags & METE_VERDICT_NOT_CHARGED);
+        if (answers[i].source != METE_SOURCE_SERVER)
+            units += answers[i].granted;
+    }
+    if (is_whole)
+        return;
+    client->local_tat_ns -= units * client->local_interval_ns;
+    for (unsigned i = 0; i < count; i++) {
+        if (answers[i].source == METE_SOURCE_SERVER)
+            continue;
+        answers[i].granted = 0;
+        answers[i].flags |= answers[i].allowed ? METE_VERDICT_NOT_CHARGED : 0;
+    }
+}
+
 /* Units charged, as far as a verdict tells. */
 static uint32_t granted_by(const struct check *check, const struct mete_verdict *verdict)
 {
     if (check->type != METE_CHECK || !(verdict->flags & METE_VERDICT_ALLOW) ||
-        verdict->flags & METE_VERDICT_NOT_CHARGED || check->flags & METE_FLAG_PEEK)
+        verdict->flags & (METE_VERDICT_NOT_CHARGED | METE_VERDICT_WOULD_DENY) ||
+        check->flags & METE_FLAG_PEEK)
         return 0;
     return verdict->flags & METE_VERDICT_GRANTED ? verdict->retry_after : check->entry.cost;
 }

@@ -147,5 +147,7 @@ int mete_client_check_many(struct mete_client *client, const struct mete_request
             return -EINVAL;
     }
     ask(client, METE_CHECK, requests, count, ret_answers);
+    if (requests[0].flags & METE_FLAG_ALL_OR_NOTHING)
+        mete_answer_settle_group(client, ret_answers, count);
     return 0;
 }

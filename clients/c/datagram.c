@@ -97,6 +97,7 @@ static void stamp(struct mete_client *client, struct mete_header *header, int64_
     if (client->clock_known) {
         int64_t elapsed_ms = (now_ns - client->clock_at_ns) / 1000000;
         header->clock_ms = client->clock_ms + (uint32_t)elapsed_ms;
+        header->clock_ms += header->clock_ms == 0; /* 0 would say: unknown */
     }
 }
 

@@ -212,6 +212,10 @@ void mete_receive(struct mete_client *client);
 
 struct mete_answer mete_answer_fallback(struct mete_client *client, const struct check *check,
                                         enum mete_source source, int64_t now_ns);
+/* Of an ALL_OR_NOTHING group of which not all passed: what the local bucket took for some of them
+ * goes back. */
+void mete_answer_settle_group(struct mete_client *client, struct mete_answer *answers,
+                              unsigned count);
 struct mete_answer mete_answer_verdict(struct mete_client *client, const struct check *check,
                                        const struct mete_verdict *verdict);
 

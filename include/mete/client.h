@@ -14,7 +14,7 @@
  * Memory: all of it is taken at open. Signals: a call goes on after EINTR.
  *
  * No answer before the deadline is not an error: the verdict is then the fallback that was chosen
- * at open, and verdict.source says so. Nothing is sent twice to a server that does not recognise
+ * at open, and answer.source says so. Nothing is sent twice to a server that does not recognise
  * repeats (HELLO tells), because it would charge twice. */
 #ifndef METE_CLIENT_H
 #define METE_CLIENT_H

@@ -2,6 +2,7 @@
  * sequence number, so that a server that is away is noticed within two seconds. */
 #include "cmd/bench_hello.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
@@ -30,6 +31,14 @@ struct contact {
     uint64_t received_ns;
 };
 
+/* getaddrinfo() would take 71919 for 6383. */
+static bool is_port(const char *text)
+{
+    char *end;
+    const unsigned long port = strtoul(text, &end, 10);
+    return isdigit((unsigned char)text[0]) && !*end && port >= 1 && port <= 65535;
+}
+
 static int resolve(const char *text, struct bench_server *server)
 {
     char host[256];
@@ -37,8 +46,8 @@ static int resolve(const char *text, struct bench_server *server)
     const struct addrinfo hints = {.ai_socktype = SOCK_DGRAM};
     struct addrinfo *found;
 
-    if (!colon || colon == text || (size_t)(colon - text) >= sizeof(host))
-        return cmd_fail("bench", "--server: '%s' is not HOST:PORT", text);
+    if (!colon || colon == text || (size_t)(colon - text) >= sizeof(host) || !is_port(colon + 1))
+        return cmd_fail("bench", "--server: '%s' is not HOST:PORT, such as 127.0.0.1:6383", text);
     size_t len = (size_t)(colon - text);
     const bool brackets = text[0] == '[' && text[len - 1] == ']';
     memcpy(host, text + brackets, len - 2 * brackets);
@@ -185,7 +194,17 @@ static int probe_rule(struct contact *contact, const struct bench_options *optio
 
 static int no_answer(const struct bench_server *server, const char *what)
 {
-    fprintf(stderr, "mete bench: no answer from %s%s\n", server->text, what);
+    cmd_fail("bench", "no answer from %s%s", server->text, what);
+    return EXIT_NO_ANSWER;
+}
+
+/* A server says nothing to a tenant it does not have and to an address it does not trust. */
+static int no_hello(const struct bench_server *server, const char *tenant)
+{
+    cmd_fail("bench",
+             "no answer from %s; is the server running, has it a tenant '%s', and does it trust "
+             "this address?",
+             server->text, tenant);
     return EXIT_NO_ANSWER;
 }
 
@@ -205,7 +224,7 @@ int bench_hello(const struct bench_options *options, struct bench_server *ret_se
             result = no_answer(&server, " (an echo was expected)");
     } else if (result == 0) {
         if (learn(&contact, &server) < 0)
-            result = no_answer(&server, "");
+            result = no_hello(&server, options->tenant);
         else
             result = probe_rule(&contact, options, &server);
         if (result < 0)

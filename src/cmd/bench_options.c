@@ -81,7 +81,7 @@ void bench_options_help(void)
         "  --seconds S          stop after S seconds (5, unless --requests or --subjects)\n"
         "  --join               several datagrams of a flow per send and receive\n"
         "  --timeout MS         give an answer up after this long (100)\n"
-        "  --threads N          (1)\n"
+        "  --threads N          of the load, at most one per flow; not with --verify (1)\n"
         "  --verify RULE        compare every verdict with the exact model of RULE, which must be\n"
         "                       what --rule means: \"token_bucket 10/s burst 20\"\n"
         "  --no-salt            with --verify: the subjects as they are, reset first; otherwise a\n"
@@ -91,6 +91,7 @@ void bench_options_help(void)
         "  --no-tag-check       trust the answers' tags\n"
         "  --progress           a line every second even if this is no terminal\n"
         "  --json               the report as JSON\n\n"
+        "Ctrl-C ends it early, with the report of what was done.\n\n"
         "exit status: 0 done, 2 wrong use, 3 no answer, 4 verdicts outside the model's bounds");
 }
 
@@ -160,6 +161,7 @@ static int set_number(int id, struct bench_options *options)
     }
 }
 
+/* The others. -1 if id is none of them. */
 static int set_other(int id, struct bench_options *options)
 {
     switch (id) {
@@ -199,8 +201,16 @@ static int set_other(int id, struct bench_options *options)
         options->help = true;
         return 0;
     default:
-        return cmd_fail("bench", "unknown option or missing value; `mete bench --help` lists them");
+        return -1;
     }
+}
+
+/* An option that getopt_long() did not take: which one, and why. */
+static int refuse(int id, const char *word)
+{
+    if (id == ':')
+        return cmd_fail("bench", "'%s': its value is missing; see mete bench --help", word);
+    return cmd_fail("bench", "'%s': no such option; see mete bench --help", word);
 }
 
 /* What fits together and what does not; defaults that depend on others. */
@@ -243,10 +253,12 @@ int bench_options_parse(int argc, char **argv, struct bench_options *ret_options
 
     opterr = 0;
     optind = 1;
-    while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+    while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
         int result = set_number(id, &options);
         if (result < 0)
             result = set_other(id, &options);
+        if (result < 0)
+            result = refuse(id, argv[optind - 1]);
         if (result != 0)
             return result;
     }

@@ -109,7 +109,7 @@ static void print_never(const struct question *question, const struct mete_answe
     if (answer->remaining == 0 && answer->reset_after_us == 0)
         printf(", never: the rule lets nothing pass");
     else
-        printf(", never: cost %" PRIu64 " exceeds the burst", question->cost);
+        printf(", never: cost %" PRIu64 " exceeds what can ever pass at once", question->cost);
 }
 
 static void print_human(const struct question *question, const struct mete_answer *answer)
@@ -215,8 +215,12 @@ static int explain_status(const struct question *question, uint8_t status)
 static int explain_no_answer(const struct question *question, const struct mete_answer *answer)
 {
     if (answer->source == METE_SOURCE_TIMEOUT)
-        cmd_fail("check", "no answer from %s within %" PRIu64 " ms; is the server running?",
-                 question->server, question->timeout_ms);
+        /* a server says nothing to a tenant it does not have and to an address it does not trust */
+        cmd_fail(
+            "check",
+            "no answer from %s within %" PRIu64
+            " ms; is the server running, has it a tenant '%s', and does it trust this address?",
+            question->server, question->timeout_ms, question->tenant);
     else if (answer->mete_errno == ECONNREFUSED)
         cmd_fail("check", "no answer from %s: nobody listens there; is the server running?",
                  question->server);
@@ -276,9 +280,7 @@ static int parse(int argc, char **argv, struct question *question)
         if (option == 'h')
             return -1;
         if (option == '?' || option == ':')
-            return cmd_fail("check", "%s '%s'; `mete check --help` lists the options",
-                            option == ':' ? "an argument is missing behind" : "unknown option",
-                            argv[optind - 1]);
+            return cmd_bad_option("check", option, argv);
         if (take_option(option, question))
             return EXIT_USAGE;
     }

@@ -23,8 +23,12 @@ int cmd_stats(int argc, char **argv);
 int cmd_vectors(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 
-/* "mete NAME: ..." on stderr, one line; returns EXIT_USAGE. */
+/* "mete NAME: ..." on stderr, one line whatever the arguments hold; returns EXIT_USAGE. */
 int cmd_fail(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* What getopt_long() refused (its result: '?' or ':'), named. argv as it was given to it. Returns
+ * EXIT_USAGE. */
+int cmd_bad_option(const char *name, int result, char *const *argv);
 
 /* Whole decimal number of an option in [min, max]. 0, or EXIT_USAGE after saying what is wrong:
  * "mete NAME: --option: 'x' is not a number from MIN to MAX". */

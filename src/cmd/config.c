@@ -22,13 +22,19 @@ static const char usage[] =
     "environment\n"
     "(METE_LISTEN_UDP, METE_TABLE_ENTRIES, ...) and --set, the later the stronger.\n\n"
     "  --config FILE      the file; without it the embedded default\n"
-    "  --set path=value   one field, such as table.entries=1000 or listen.udp=[::1]:7000\n";
+    "  --set path=value   one field, such as table.entries=1000 or listen.udp=[::1]:7000; a list "
+    "as\n"
+    "                     'listen.udp=[127.0.0.1:7000, \"[::1]:7000\"]'\n\n"
+    "exit status: 0 done, 2 wrong use or a configuration with a mistake (one line says which)\n";
 
 static int check(int argc, char **argv)
 {
     char error[ERROR_SIZE] = "";
     if (argc != 2)
         return cmd_fail("config", "check takes one FILE");
+    if (argv[1][0] == '-')
+        return cmd_fail("config", "check takes no option '%s'; a file of that name is ./%s",
+                        argv[1], argv[1]);
     const struct config_options options = {.path = argv[1]};
     struct config *config = config_load(&options, error, sizeof(error));
     if (!config) {
@@ -36,8 +42,9 @@ static int check(int argc, char **argv)
         return EXIT_USAGE;
     }
     const uint32_t tenants = config->tenant_count;
-    printf("%s: ok, %" PRIu32 " tenants, %" PRIu32 " rules\n", argv[1], tenants,
-           config->index_count - tenants);
+    const uint32_t rules = config->index_count - tenants;
+    printf("%s: ok, %" PRIu32 " tenant%s, %" PRIu32 " rule%s\n", argv[1], tenants,
+           tenants == 1 ? "" : "s", rules, rules == 1 ? "" : "s");
     config_destroy(config);
     return EXIT_ALLOWED;
 }
@@ -70,8 +77,9 @@ static int show(int argc, char **argv)
                 return cmd_fail("config", "at most %u --set", MAX_SETS);
             sets[options.set_count++] = value;
         } else {
-            return cmd_fail("config", "show does not take '%s'; --config FILE and --set path=value",
-                            argv[i]);
+            const bool lacks = !strcmp(argv[i], "--config") || !strcmp(argv[i], "--set");
+            return cmd_fail("config", "show: '%s' %s; it takes --config FILE and --set path=value",
+                            argv[i], lacks ? "lacks its value" : "is not known here");
         }
     }
     struct config *config = config_load(&options, error, sizeof(error));

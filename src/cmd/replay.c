@@ -24,8 +24,10 @@ static const char help[] =
     "log format, or one JSON object each. They need not be in the order of time. Each costs one "
     "unit.\n"
     "\n"
-    "  --rule RULE        \"token_bucket 10/s burst 20\", \"sliding_window 100/60s\", ...; up to "
-    "16\n"
+    "  --rule RULE        ALGORITHM COUNT/[N]UNIT [burst N] [queue], UNIT one of ms s m h d, as\n"
+    "                     \"token_bucket 10/s burst 20\", \"leaky_bucket 5/s burst 50 queue\",\n"
+    "                     \"fixed_window 1000/m\", \"sliding_window 5/60s\", unlimited, deny; up "
+    "to 16\n"
     "  --by FIELD         who is limited: ip (default), user, method, path, status, referer, "
     "agent;\n"
     "                     of JSON any field, a dot leads into nested objects\n"
@@ -85,10 +87,8 @@ static int take_option(struct options *options, int option, char **argv)
     case 'h':
         options->help = true;
         return 0;
-    case ':':
-        return cmd_fail(NAME, "%s: its value is missing", argv[optind - 1]);
     default:
-        return cmd_fail(NAME, "%s: no such option; see mete replay --help", argv[optind - 1]);
+        return cmd_bad_option(NAME, option, argv);
     }
 }
 

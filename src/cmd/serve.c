@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,7 +50,7 @@ static int parse_options(int argc, char **argv, struct config_options *ret_optio
     *ret_options = (struct config_options){.sets = sets, .environment = environ};
     opterr = 0;
     int option;
-    while ((option = getopt_long(argc, argv, "hc:", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":hc:", options, NULL)) != -1) {
         if (option == 'c') {
             ret_options->path = optarg;
         } else if (option == 's') {
@@ -60,8 +61,7 @@ static int parse_options(int argc, char **argv, struct config_options *ret_optio
             fputs(help, stdout);
             return 1;
         } else {
-            return cmd_fail("serve", "'%s' is not an option of it, or lacks its value; see --help",
-                            argv[optind - 1]);
+            return cmd_bad_option("serve", option, argv);
         }
     }
     if (optind < argc)
@@ -161,6 +161,8 @@ static int open_admin(struct server *server)
     const char *path = server->config->listen_admin;
     if (!path)
         return 0;
+    if (server->config->listen_admin_is_default)
+        mkdir("/run/mete", 0755); /* nobody else makes it for a daemon run by hand */
     int result = admin_open(path, serve_answer_admin, server, &server->admin);
     if (!result)
         return 0;
@@ -170,7 +172,10 @@ static int open_admin(struct server *server)
                  path, strerror(-result));
         return 0;
     }
-    return cmd_fail("serve", "listen.admin: %s: %s", path, strerror(-result));
+    const char *why = result == -EADDRINUSE ? "another daemon serves there; choose another path"
+                      : result == -EEXIST   ? "is there and no socket; choose another path"
+                                            : strerror(-result);
+    return cmd_fail("serve", "listen.admin: %s: %s", path, why);
 }
 
 static int start_workers(struct server *server)
@@ -206,6 +211,18 @@ static int start_workers(struct server *server)
     return 0;
 }
 
+/* A server that other machines can reach, but that would believe none of them, should say so. */
+static void say_who_is_believed(const struct config *config)
+{
+    for (unsigned i = 0; i < config->listen_udp_count && !config->trusted_count; i++)
+        if (!config_is_trusted(config, (const struct sockaddr *)&config->listen_udp[i].address)) {
+            log_line("listen.udp: %s is not loopback, but only loopback is believed; "
+                     "trusted_networks: [10.0.0.0/8] would believe those addresses",
+                     config->listen_udp[i].text);
+            return;
+        }
+}
+
 static void say_ready(const struct server *server)
 {
     char addresses[CONFIG_MAX_LISTEN * 72];
@@ -214,9 +231,17 @@ static void say_ready(const struct server *server)
         len += (size_t)snprintf(addresses + len, sizeof(addresses) - len, "%s%s", i ? "," : "",
                                 server->config->listen_udp[i].text);
     const struct worker *worker = &server->workers[0];
-    if (worker->fallback_error)
-        log_line("backend: io_uring is not to be had here (%s), using mmsg",
-                 strerror(-worker->fallback_error));
+    unsigned fallbacks = 0;
+    int error = 0;
+    for (unsigned i = 0; i < server->worker_count; i++) {
+        fallbacks += server->workers[i].fallback_error != 0;
+        error = error ? error : server->workers[i].fallback_error;
+    }
+    if (fallbacks == server->worker_count)
+        log_line("backend: io_uring is not to be had here (%s), using mmsg", strerror(-error));
+    else if (fallbacks)
+        log_line("backend: io_uring is not to be had for %u of %u workers (%s), they use mmsg",
+                 fallbacks, server->worker_count, strerror(-error));
     log_line("%s udp %s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
              addresses, server->worker_count, worker->backend,
              (unsigned long long)table_entry_count(server->table),
@@ -266,9 +291,26 @@ static int block_signals(void)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+/* A habit of operators must not end the daemon: SIGHUP asks for a reload, which this version does
+ * not have. */
+static void serve_until_stopped(struct server *server, int stop_fd)
+{
+    struct signalfd_siginfo info = {.ssi_signo = SIGHUP};
+    while (info.ssi_signo == SIGHUP) {
+        admin_run(server->admin, stop_fd);
+        if (read(stop_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+            return;
+        if (info.ssi_signo == SIGHUP)
+            log_line(
+                "SIGHUP: this version does not reload; restart to read the configuration again");
+    }
+    log_line("stopping");
 }
 
 int cmd_serve(int argc, char **argv)
@@ -283,13 +325,15 @@ int cmd_serve(int argc, char **argv)
     if (!server.config)
         return cmd_fail("serve", "%s", error);
     int stop_fd = block_signals();
-    result = start(&server);
+    result = stop_fd < 0 ? cmd_fail("serve", "no descriptor for signals: %s", strerror(errno))
+                         : start(&server);
     if (!result) {
+        say_who_is_believed(server.config);
         say_ready(&server);
-        admin_run(server.admin, stop_fd);
-        log_line("stopping");
+        serve_until_stopped(&server, stop_fd);
     }
     stop(&server);
-    close(stop_fd);
+    if (stop_fd >= 0)
+        close(stop_fd);
     return result;
 }

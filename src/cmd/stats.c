@@ -1,6 +1,7 @@
 /* `mete stats`: a running server's own counters, over its admin socket. */
 #include "cmd/cmd.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,7 +29,7 @@ int cmd_stats(int argc, char **argv)
     const char *command = "stats";
     int option;
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         switch (option) {
         case 'a':
             path = optarg;
@@ -40,16 +41,18 @@ int cmd_stats(int argc, char **argv)
             fputs(help, stdout);
             return 0;
         default:
-            return cmd_fail("stats", "'%s' is not an option of it, or lacks its value; see --help",
-                            argv[optind - 1]);
+            return cmd_bad_option("stats", option, argv);
         }
     }
+    if (!path[0])
+        return cmd_fail("stats", "--admin: a path is missing");
     if (optind < argc)
         return cmd_fail("stats", "takes no argument '%s'; see --help", argv[optind]);
     int result = admin_ask(path, command, stdout);
     if (result == 0)
         return 0;
-    cmd_fail("stats", "no daemon answers at %s: %s; is it running, and is that its listen.admin?",
-             path, strerror(-result));
+    cmd_fail("stats", "no daemon answers at %s: %s; %s", path, strerror(-result),
+             result == -EACCES ? "only the user it runs as may ask it"
+                               : "is it running, and is that its listen.admin?");
     return EXIT_NO_ANSWER;
 }

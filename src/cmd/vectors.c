@@ -409,7 +409,7 @@ int cmd_vectors(int argc, char **argv)
         fputs(help, stdout);
         return 0;
     }
-    if (argc != 2 || argv[1][0] == '-')
+    if (argc != 2 || argv[1][0] == '-' || !argv[1][0])
         return cmd_fail("vectors",
                         "takes one file or folder, as in `mete vectors proto-spec/vectors`");
     if (sodium_init() < 0)

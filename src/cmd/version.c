@@ -1,4 +1,4 @@
-/* `mete version`: version, compiler, kernel features in use. */
+/* `mete version`: version, compiler, kernel, backends that work here. */
 #include "cmd/cmd.h"
 
 #include <netinet/in.h>
@@ -8,6 +8,12 @@
 
 #include "net/io.h"
 #include "net/socket.h"
+
+#ifdef __clang__
+#define METE_COMPILER __VERSION__ /* says its name itself */
+#else
+#define METE_COMPILER "gcc " __VERSION__
+#endif
 
 /* Opens the backend on a socket of its own, as a worker would, and lets it go. */
 static int try_backend(enum io_backend backend)
@@ -43,8 +49,9 @@ int cmd_version(int argc, char **argv)
     uname(&kernel);
     int uring = try_backend(IO_BACKEND_IO_URING);
     int mmsg = try_backend(IO_BACKEND_MMSG);
-    printf("mete %s\ncompiler %s\nkernel %s %s\nbackend io_uring: %s\nbackend mmsg: %s\n",
-           METE_VERSION, __VERSION__, kernel.sysname, kernel.release,
-           uring ? strerror(-uring) : "works here", mmsg ? strerror(-mmsg) : "works here");
+    printf("mete %s\ncompiler " METE_COMPILER
+           "\nkernel %s %s\nbackend io_uring: %s\nbackend mmsg: %s\n",
+           METE_VERSION, kernel.sysname, kernel.release, uring ? strerror(-uring) : "works here",
+           mmsg ? strerror(-mmsg) : "works here");
     return 0;
 }

@@ -17,6 +17,7 @@
 #define ADMIN_BACKLOG 64 /* waiting to be accepted: a burst finds room while one is answered */
 #define ADMIN_COMMAND_BYTES 256u
 #define ADMIN_ASK_SECONDS 5
+#define ADMIN_PAUSE_MS 100
 
 struct connection {
     int fd;          /* -1: free */
@@ -47,13 +48,16 @@ static int make_address(const char *path, struct sockaddr_un *ret_address)
     return 0;
 }
 
+/* Only a refused connection says that nobody holds the socket: one of another type (EPROTOTYPE), of
+ * another user (EACCES) or with a full backlog (EAGAIN) is somebody's. */
 static bool is_served(const struct sockaddr_un *address)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool served = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool is_dead = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+                   (errno == ECONNREFUSED || errno == ENOENT);
     if (fd >= 0)
         close(fd);
-    return served;
+    return !is_dead;
 }
 
 static int listen_on(const struct sockaddr_un *address)
@@ -94,6 +98,10 @@ int admin_open(const char *path, admin_answer_fn *answer, void *context, struct 
     admin->listener = listen_on(&address);
     if (admin->listener < 0 || !admin->path) {
         result = admin->listener < 0 ? admin->listener : -ENOMEM;
+        if (admin->listener >= 0) {
+            close(admin->listener);
+            unlink(path);
+        }
         free(admin->path);
         free(admin);
         return result;
@@ -129,8 +137,11 @@ void admin_close(struct admin *admin)
 static void accept_one(struct admin *admin)
 {
     int fd = accept4(admin->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
+        if (errno != EAGAIN && errno != ECONNABORTED) /* no descriptor: who knocks goes on */
+            poll(NULL, 0, ADMIN_PAUSE_MS);
         return;
+    }
     struct connection *oldest = &admin->connections[0]; /* a free one has number 0 */
     for (unsigned i = 1; i < ADMIN_CONNECTIONS; i++)
         if (admin->connections[i].number < oldest->number)
@@ -203,8 +214,11 @@ void admin_run(struct admin *admin, int stop_fd)
     struct pollfd fds[2 + ADMIN_CONNECTIONS];
     for (;;) {
         nfds_t count = fill_poll(admin, stop_fd, fds);
-        if (poll(fds, count, -1) < 0)
-            continue; /* EINTR: a debugger */
+        if (poll(fds, count, -1) < 0) {
+            if (errno != EINTR) /* EINTR: a debugger; else more than RLIMIT_NOFILE allows */
+                admin = NULL;   /* the signals come first */
+            continue;
+        }
         if (fds[0].revents)
             return;
         for (unsigned i = 0; count > 1 && i < ADMIN_CONNECTIONS; i++) {

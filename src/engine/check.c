@@ -139,7 +139,10 @@ static void decide(struct engine *engine, const struct check *check, enum operat
     *answer = (struct answer){.status = status};
     if (status == METE_STATUS_OK) {
         answer->status = METE_STATUS_TABLE_FULL;
-        answer->flags = engine->config->on_full == ON_FULL_ALLOW ? METE_VERDICT_ALLOW : 0;
+        if (engine->config->on_full == ON_FULL_ALLOW)
+            answer->flags = METE_VERDICT_ALLOW;
+        else if (is_shadow(check)) /* a shadow never denies */
+            answer->flags = METE_VERDICT_ALLOW | METE_VERDICT_WOULD_DENY;
     }
 }
 

@@ -81,14 +81,25 @@ uint64_t engine_tick_interval_ns(const struct engine *engine)
     return interval_ns < 1000000 ? 1000000 : interval_ns;
 }
 
+/* Of one tick: twice what falls due until the next, so that a table too large for
+ * ENGINE_TICK_GROUPS is passed in time as well. */
+static uint64_t most_groups(const struct engine *engine)
+{
+    uint64_t twice = 2 * engine_tick_interval_ns(engine) / engine->sweep_group_ns;
+    return twice > ENGINE_TICK_GROUPS ? twice : ENGINE_TICK_GROUPS;
+}
+
 void engine_tick(struct engine *engine, const struct instant *now)
 {
     if (engine->swept_until_ns == 0)
         engine->swept_until_ns = now->now_ns;
     if (now->now_ns < engine->swept_until_ns + engine->sweep_group_ns)
         return;
+    if (now->now_ns - engine->swept_until_ns > ENGINE_SWEEP_PASS_NS) /* the machine slept */
+        engine->swept_until_ns = now->now_ns - ENGINE_SWEEP_PASS_NS; /* one pass makes up for it */
     uint64_t due = (now->now_ns - engine->swept_until_ns) / engine->sweep_group_ns;
-    uint32_t groups = due > ENGINE_TICK_GROUPS ? ENGINE_TICK_GROUPS : (uint32_t)due;
+    uint64_t most = most_groups(engine);
+    uint32_t groups = (uint32_t)(due < most ? due : most);
     engine->swept_until_ns += groups * engine->sweep_group_ns;
     uint32_t freed = table_sweep(engine->table, &engine->sweep_cursor, groups, now);
     if (freed)

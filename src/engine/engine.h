@@ -61,7 +61,7 @@ struct engine {
 
 #define ENGINE_SWEEP_PASS_NS                                                                       \
     (300ull * 1000000000)       /* the whole table, unless an index wraps sooner */
-#define ENGINE_TICK_GROUPS 256u /* most groups of one tick */
+#define ENGINE_TICK_GROUPS 256u /* most groups of one tick; tables above some 10^8 take more */
 
 /* Tells the table who its owners are: one row per rule and one per tenant for inline limits,
  * tenants with `entries` in regions of their own. Once, before the first check. Results: 0, -ENOSPC

@@ -37,10 +37,11 @@ _Static_assert(sizeof(struct io_uring_recvmsg_out) == 16, "part of the prefix");
 _Static_assert(CONTROL_BYTES <= URING_CONTROL_BYTES, "both control messages fit");
 _Static_assert(URING_STRIDE % 64 == 0 && URING_STRIDE / 64 % 2 == 1, "odd in cache lines");
 
-/* user_data: a receive carries the number of its socket, a send this bit and its place in replies.
- */
+/* user_data: a receive carries the number of its socket; a send this bit, its place in replies and
+ * the number of the submission, because a failure may be reaped after its place was given anew. */
 #define URING_SEND (1ull << 32)
 #define URING_SENT_AGAIN (1ull << 33) /* a failed joined send that was made up for */
+#define URING_SUBMISSION_SHIFT 34u
 
 struct reply {
     struct msghdr header;
@@ -66,7 +67,8 @@ struct uring {
     struct io_message messages[IO_BATCH];
     struct msghdr arrivals[IO_BATCH]; /* control of each, for the answer */
     unsigned reply_count;
-    bool has_joined; /* one of them is a UDP_SEGMENT send */
+    uint32_t submission; /* of replies, counts up, below 2^30 */
+    bool has_joined;     /* one of them is a UDP_SEGMENT send */
     struct reply replies[URING_SQ_ENTRIES];
 };
 
@@ -261,6 +263,7 @@ static void take_message(struct uring *uring, const struct io_uring_cqe *cqe)
 static bool is_join_error(const struct uring *uring, const struct io_uring_cqe *cqe)
 {
     return !(cqe->user_data & URING_SENT_AGAIN) &&
+           cqe->user_data >> URING_SUBMISSION_SHIFT == uring->submission &&
            uring->replies[(uint32_t)cqe->user_data].segment &&
            (cqe->res == -EIO || cqe->res == -EINVAL || cqe->res == -EMSGSIZE);
 }
@@ -332,9 +335,27 @@ static void send_plainly(struct uring *uring, const struct reply *reply)
     uring->counters.send_plain++;
 }
 
+/* What the kernel did not take (no memory for a request) may not stay in the queue: its bytes
+ * become another's when the buffers go back. */
+static void drop_unsubmitted(struct uring *uring)
+{
+    struct io_uring_sq *sq = &uring->ring.sq;
+    for (unsigned at = sq->sqe_tail - io_uring_sq_ready(&uring->ring); at != sq->sqe_tail; at++) {
+        struct io_uring_sqe *sqe = &sq->sqes[at & sq->ring_mask];
+        if (!(sqe->user_data & URING_SEND))
+            continue; /* a receive; it keeps what it points to */
+        io_uring_prep_nop(sqe);
+        sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+        sqe->user_data = URING_SEND;
+        uring->counters.send_errors++;
+    }
+}
+
 static void submit_replies(struct uring *uring)
 {
     io_uring_submit(&uring->ring);
+    if (io_uring_sq_ready(&uring->ring))
+        drop_unsubmitted(uring);
     if (uring->has_joined) { /* look for failures while the answers are still there */
         unsigned head;
         struct io_uring_cqe *cqe;
@@ -342,11 +363,11 @@ static void submit_replies(struct uring *uring)
         {
             if (cqe->user_data & URING_SEND && is_join_error(uring, cqe)) {
                 send_plainly(uring, &uring->replies[(uint32_t)cqe->user_data]);
-                cqe->user_data |=
-                    URING_SENT_AGAIN; /* its reply may be another's by the next look */
+                cqe->user_data |= URING_SENT_AGAIN;
             }
         }
     }
+    uring->submission = (uring->submission + 1) & (UINT32_MAX >> 2);
     uring->has_joined = false;
     uring->reply_count = 0;
 }
@@ -379,7 +400,8 @@ static void uring_reply(struct io *io, const struct io_message *message, uint32_
     control_write_reply(&reply->header, received, reply->segment);
     io_uring_prep_sendmsg(sqe, (int)message->socket, &reply->header, MSG_DONTWAIT | MSG_NOSIGNAL);
     sqe->flags |= IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
-    io_uring_sqe_set_data64(sqe, URING_SEND | at);
+    io_uring_sqe_set_data64(sqe, URING_SEND | at |
+                                     (uint64_t)uring->submission << URING_SUBMISSION_SHIFT);
 }
 
 static void uring_send(struct io *io)

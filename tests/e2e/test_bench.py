@@ -251,8 +251,10 @@ class Echo(unittest.TestCase):
 
 class Usage(unittest.TestCase):
     def test_mistakes(self):
-        for arguments, says in ((("--batch", "51"), "--batch"), (("--keys", "0"), "--keys"), (("--nosuch",), "unknown"),
-                                (("--server", "here"), "HOST:PORT"), (("--verify", "gibberish"), "--verify"),
+        for arguments, says in ((("--batch", "51"), "--batch"), (("--keys", "0"), "--keys"), (("--nosuch",), "no such"),
+                                (("--server", "here"), "HOST:PORT"), (("--server", "127.0.0.1:71919"), "HOST:PORT"),
+                                (("--port", "1"), "'--port': no such option"), (("--verify",), "'--verify': its value"),
+                                (("--verify", "gibberish"), "--verify"),
                                 (("--seconds", "soon"), "--seconds"), (("x",), "'x'"), (("--no-salt",), "--no-salt"),
                                 (("--verify", "deny", "--echo"), "--echo"), (("--threads", "9"), "--threads")):
             done = mete("bench", *arguments)
@@ -265,7 +267,9 @@ class Usage(unittest.TestCase):
             self.assertEqual(done.returncode, 2)
         port = server.port  # closed again
         done = mete("bench", "--server", f"127.0.0.1:{port}")
-        self.assertEqual((done.returncode, done.stderr), (3, f"mete bench: no answer from 127.0.0.1:{port}\n"))
+        self.assertEqual((done.returncode, done.stderr), (
+            3, f"mete bench: no answer from 127.0.0.1:{port}; is the server running, has it a tenant 'default', "
+            "and does it trust this address?\n"))
 
     def test_help(self):
         done = mete("bench", "--help")

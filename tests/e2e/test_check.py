@@ -59,7 +59,7 @@ class Answers(unittest.TestCase):
     def test_options(self):
         never = V(remaining=5, retry_after=w.NEVER, reset_after=1000)
         self.assertEqual(self.one(never, "--cost", "6", "--tenant", "acme"),
-                         (1, "denied  5 left, never: cost 6 exceeds the burst\n", ""))
+                         (1, "denied  5 left, never: cost 6 exceeds what can ever pass at once\n", ""))
         self.assertEqual(self.request.entries[0].cost, 6)
         self.assertEqual(self.request.tenant_id, w.name_id("acme"))
         granted = V(flags=w.ALLOW | w.GRANTED, retry_after=3, retry_unit=w.UNIT_COST)
@@ -99,7 +99,8 @@ class NoDecision(unittest.TestCase):
         with StandIn(script) as server:
             exit_status, out, err = check("demo", "alice", "--timeout", "50", server=server.address)
         self.assertEqual((exit_status, out), (3, ""))
-        self.assertEqual(err, f"mete check: no answer from {server.address} within 50 ms; is the server running?\n")
+        self.assertEqual(err, f"mete check: no answer from {server.address} within 50 ms; is the server running, "
+                              "has it a tenant 'default', and does it trust this address?\n")
 
     def test_hostile_answers(self):
         def changed(at, value):
@@ -169,10 +170,10 @@ class WrongUse(unittest.TestCase):
                 (["demo", "a", "--cost", "4294967296"],
                  "--cost: '4294967296' is not a whole number from 0 to 4294967295"),
                 (["demo", "a", "--timeout", "0"], "--timeout: '0' is not a whole number from 1 to 4000000"),
-                (["demo", "a", "--colour"], "unknown option '--colour'; `mete check --help` lists the options"),
-                (["demo", "a", "-x"], "unknown option '-x'; `mete check --help` lists the options"),
+                (["demo", "a", "--colour"], "--colour: no such option, or one without a value; see mete check --help"),
+                (["demo", "a", "-x"], "-x: no such option, or one without a value; see mete check --help"),
                 (["demo", "a", "--cost"],
-                 "an argument is missing behind '--cost'; `mete check --help` lists the options"),
+                 "--cost: its value is missing; see mete check --help"),
                 (["demo", "a", "--secret-file", "f"], "--secret-file: secrets are not served yet; leave it out"),
                 (["demo", "a", "--refund", "--peek"], "--refund, --reset and --peek or --at-most exclude each other"),
                 (["demo", "a", "--server", "127.0.0.1:0"],

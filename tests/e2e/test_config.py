@@ -290,6 +290,9 @@ class Config(unittest.TestCase):
                           ["show", "--config"], ["show", "--set"], ["show", "--sett=a=b"]):
             with self.subTest(arguments):
                 self.assertIn("mete config: ", self.refuse(*arguments))
+        self.assertIn("'--set' lacks its value", self.refuse("show", "--set"))
+        self.assertIn("'--port' is not known here", self.refuse("show", "--port", "1"))
+        self.assertIn("no option '--foo'", self.refuse("check", "--foo"))
         done = self.run_mete("--help")
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         self.assertIn(b"mete config check FILE", done.stdout)
@@ -307,6 +310,8 @@ class Config(unittest.TestCase):
         marked = self.run_mete("check", self.file(b"\xef\xbb\xbf" + FULL.encode()))
         self.assertEqual(marked.returncode, 0, marked)
         self.assertNotIn("true rate", shown.replace("true rate 695652174/s", ""))
+        one = self.file("tenants: [{name: a, rules: [{name: x, algorithm: deny}]}]\n")
+        self.assertEqual(self.run_mete("check", one).stdout.decode(), one + ": ok, 1 tenant, 1 rule\n")
 
     def test_show_is_stable(self):
         for text in (None, FULL, TENANT, "listen: {admin: none}\n" + TENANT):

@@ -92,11 +92,11 @@ class Refusals(unittest.TestCase):
             self.assertIn("at most 107", refuse("--set", f"listen.admin={folder}/{'x' * 120}"))
             file = pathlib.Path(folder, "file")
             file.write_text("kept")
-            self.assertIn("exists", refuse("--set", "listen.udp=127.0.0.1:0", "--set", f"listen.admin={file}"))
+            self.assertIn("is there and no socket", refuse("--set", "listen.udp=127.0.0.1:0", "--set", f"listen.admin={file}"))
             self.assertEqual(file.read_text(), "kept")
         with Daemon() as daemon:
             line = refuse("--set", "listen.udp=127.0.0.1:0", "--set", f"listen.admin={daemon.admin}")
-            self.assertIn("in use", line)
+            self.assertIn("another daemon serves there", line)
             self.assertEqual(daemon.stats()["total"]["received"], 0)
 
     def test_dead_admin_socket_is_replaced(self):
@@ -111,16 +111,37 @@ class Refusals(unittest.TestCase):
 
     def test_default_admin_path_is_no_must(self):
         """Where the default path cannot be made the daemon says so and goes on."""
-        if os.path.isdir("/run/mete") or pathlib.Path("/run/mete").is_symlink():
-            self.skipTest("/run/mete exists here, so the default path can be made")
+        hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o ro none /run && exec "$@"', "sh"]
+        if subprocess.run([*hidden, "true"], capture_output=True).returncode:
+            self.skipTest("no right to hide /run from the daemon")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("METE_LISTEN")}
-        with subprocess.Popen([METE, "serve", "--set", "listen.udp=127.0.0.1:0", "--set", "table.entries=1024"],
+        with subprocess.Popen([*hidden, METE, "serve", "--set", "listen.udp=127.0.0.1:0", "--set", "table.entries=1024"],
                               stderr=subprocess.PIPE, text=True, env=environment) as process:
             first, second = process.stderr.readline(), process.stderr.readline()
             process.terminate()
             self.assertEqual(process.wait(60), 0)
         self.assertIn("listen.admin: no socket at /run/mete/admin.sock", first)
         self.assertIn(" udp 127.0.0.1:", second)
+
+    def test_who_is_believed_is_said(self):
+        with subprocess.Popen([METE, "serve", "--set", "listen.udp=0.0.0.0:0", "--set", "listen.admin=none",
+                               "--set", "table.entries=1024"], stderr=subprocess.PIPE, text=True) as process:
+            first = process.stderr.readline()
+            process.terminate()
+            self.assertEqual(process.wait(60), 0)
+        self.assertIn("only loopback is believed", first)
+
+    def test_output_that_is_lost(self):
+        with open("/dev/full", "w") as full:
+            for words in (["--help"], ["version"], ["config", "show"], ["stats", "--help"]):
+                done = subprocess.run([METE, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+                self.assertEqual((done.returncode, done.stderr.count("\n")), (2, 1), words)
+
+    def test_hangup_does_not_stop_it(self):
+        with Daemon() as daemon, daemon.client() as client:
+            daemon.process.send_signal(signal.SIGHUP)
+            self.assertTrue(client.check("demo", b"after").allowed)
+            self.assertIn("total", daemon.stats())  # the admin door is served again
 
     @unittest.skipIf(SANITIZED, "a sanitizer's shadow memory does not fit a limit")
     def test_too_little_memory(self):
@@ -299,6 +320,19 @@ class Forbidden(unittest.TestCase):
                                  f"mete: backend: io_uring is not to be had here ({text}), using mmsg")
                 with daemon.client() as client:
                     self.assertEqual(client.check("demo", b"x").remaining, 9)
+
+    def test_some_workers_fall_back(self):
+        """Descriptors enough for one ring of two: both workers serve, the log says so, and SIGTERM still stops it
+        although poll() takes no more descriptors than the limit."""
+        limit = 8  # three streams, signals, two sockets, the admin socket, one ring
+        with Daemon(workers=2, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))) as daemon:
+            if daemon.backend != "io_uring":
+                self.skipTest("no io_uring here")
+            self.assertEqual(daemon.said[0], "mete: backend: io_uring is not to be had for 1 of 2 workers "
+                                             "(Too many open files), they use mmsg")
+            for _ in range(8):  # flows, over both workers
+                with daemon.client() as client:
+                    self.assertEqual(client.hello().n, 1)
 
     def test_io_uring_refuses(self):
         for error, text in ((1, "Operation not permitted"), (38, "Function not implemented")):

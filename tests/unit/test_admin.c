@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -144,12 +146,84 @@ static void what_stands_at_the_path(void **state)
     admin_close(NULL);
 }
 
+static int bind_at(const char *path, int type)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, path, strlen(path));
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+/* A socket is replaced only if nobody holds it: a living one that speaks otherwise, or that is too
+ * busy to accept, is somebody's. Neither may hold up the start. */
+static void living_sockets_stay(void **state)
+{
+    struct fixture *f = *state;
+    struct admin *other = NULL;
+    struct stat status;
+    char path[96];
+    snprintf(path, sizeof(path), "%s/other", f->folder);
+    int fd = bind_at(path, SOCK_DGRAM);
+    assert_int_equal(admin_open(path, answer, f, &other), -EADDRINUSE);
+    assert_int_equal(stat(path, &status), 0);
+    close(fd);
+    assert_int_equal(unlink(path), 0);
+    fd = bind_at(path, SOCK_STREAM);
+    assert_int_equal(listen(fd, 0), 0);
+    int waiting = dial(path); /* nobody accepts it, and there is room for no other */
+    alarm(20);                /* against hanging */
+    assert_int_equal(admin_open(path, answer, f, &other), -EADDRINUSE);
+    alarm(0);
+    assert_int_equal(stat(path, &status), 0);
+    close(waiting);
+    close(fd);
+    assert_int_equal(admin_open(path, answer, f, &other), 0); /* now it is a dead one */
+    admin_close(other);
+}
+
+/* Without a descriptor for who knocks, the knocking goes on; the door may not spin on it. Measured
+ * in processor time, against the time that passes. */
+static void no_descriptor_left(void **state)
+{
+    struct fixture *f = *state;
+    struct timespec used;
+    struct rlimit old, low;
+    clockid_t clock;
+    char byte;
+    int fd = dial(f->path); /* its place is taken, so the next one below is the first free */
+    assert_int_equal(write(fd, "x\n", 2), 2);
+    assert_int_equal(read(fd, &byte, 1), 1);
+    close(fd);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, f->path, strlen(f->path));
+    int knocking[64];
+    unsigned count = 0;
+    while (count < 64 && (count == 0 || knocking[count - 1] < 20)) /* poll() wants some */
+        knocking[count++] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    getrlimit(RLIMIT_NOFILE, &old);
+    low = (struct rlimit){.rlim_cur = (rlim_t)knocking[count - 1] + 1, .rlim_max = old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    assert_int_equal(connect(knocking[0], (struct sockaddr *)&address, sizeof(address)), 0);
+    usleep(400000);
+    assert_int_equal(pthread_getcpuclockid(f->thread, &clock), 0);
+    assert_int_equal(clock_gettime(clock, &used), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_true(used.tv_sec == 0 && used.tv_nsec < 50000000);
+    assert_int_equal(write(knocking[0], "x\n", 2), 2); /* and is served when there is one again */
+    assert_int_equal(read(knocking[0], &byte, 1), 1);
+    while (count)
+        close(knocking[--count]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(answers, setup, teardown),
         cmocka_unit_test_setup_teardown(oldest_goes_first, setup, teardown),
         cmocka_unit_test_setup_teardown(what_stands_at_the_path, setup, teardown),
+        cmocka_unit_test_setup_teardown(living_sockets_stay, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_descriptor_left, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

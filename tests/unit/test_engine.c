@@ -250,6 +250,41 @@ static void tick_is_bounded(void **unused)
     fixture_free(f);
 }
 
+/* After a night of sleep every entry is to be looked at once, not once for every pass missed. */
+static void tick_forgets_missed_passes(void **unused)
+{
+    (void)unused;
+    struct fixture *f = fixture_make(two_tenants, 65536);
+    uint64_t step_ns = engine_tick_interval_ns(&f->engine);
+    struct instant now = at(SEC);
+    engine_tick(&f->engine, &now);
+    uint64_t now_ns = 10 * HOUR;
+    uint64_t passes = ENGINE_SWEEP_PASS_NS / f->engine.sweep_group_ns / ENGINE_TICK_GROUPS + 3;
+    for (uint64_t i = 0; i < passes; i++, now_ns += step_ns) {
+        now = at(now_ns);
+        engine_tick(&f->engine, &now);
+    }
+    assert_in_range(now_ns - f->engine.swept_until_ns, 0, 2 * step_ns);
+    fixture_free(f);
+}
+
+/* 2^33 entries and one worker that has nothing else to do: what falls due between two ticks is no
+ * more than a tick takes, or a pass would never end in time. */
+static void tick_keeps_up_with_the_largest_table(void **unused)
+{
+    (void)unused;
+    struct fixture *f = fixture_make(two_tenants, 65536);
+    f->engine.sweep_group_ns = ENGINE_SWEEP_PASS_NS / (TABLE_MAX_ENTRIES / TABLE_GROUP_ENTRIES);
+    uint64_t step_ns = engine_tick_interval_ns(&f->engine);
+    uint64_t now_ns = SEC;
+    for (int i = 0; i < 50; i++, now_ns += step_ns) {
+        struct instant now = at(now_ns);
+        engine_tick(&f->engine, &now);
+    }
+    assert_in_range(now_ns - f->engine.swept_until_ns, 0, 2 * step_ns);
+    fixture_free(f);
+}
+
 /* b's keys live in a region of 32 entries: a flood of them evicts its own and nothing of a's. */
 static void regions_bind(void **unused)
 {
@@ -315,6 +350,23 @@ static void full_table(void **unused)
     }
 }
 
+/* A rule in the shadow never denies, a full table included. */
+static void shadow_on_full_table(void **unused)
+{
+    (void)unused;
+    static const char text[] =
+        "table: {entries: 16, on_full: deny}\n"
+        "tenants: [{name: a, rules: [{name: bucket, algorithm: token_bucket, rate: 1/h, "
+        "burst: 10, shadow: true}]}]\n";
+    struct fixture *f = fixture_make(text, 16);
+    for (uint64_t key = 0; key < 16; key++)
+        assert_int_equal(run_one(f, ask(f->a, "bucket", key, 1), 1).status, METE_STATUS_OK);
+    struct answer full = run_one(f, ask(f->a, "bucket", 16, 1), 1);
+    assert_int_equal(full.status, METE_STATUS_TABLE_FULL);
+    assert_int_equal(full.flags, METE_VERDICT_ALLOW | METE_VERDICT_WOULD_DENY);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,9 +375,12 @@ int main(void)
         cmocka_unit_test(peek_of_at_most_takes_nothing),
         cmocka_unit_test(tick_covers_the_table),
         cmocka_unit_test(tick_is_bounded),
+        cmocka_unit_test(tick_forgets_missed_passes),
+        cmocka_unit_test(tick_keeps_up_with_the_largest_table),
         cmocka_unit_test(regions_bind),
         cmocka_unit_test(regions_that_do_not_fit),
         cmocka_unit_test(full_table),
+        cmocka_unit_test(shadow_on_full_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,14 +1,19 @@
 /* Both backends behind the one interface, over loopback: what is sent arrives, once and in order,
  * joined or not; answers go back to who asked. */
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -31,7 +36,7 @@ static void skip_without(enum io_backend backend, int result)
     assert_int_equal(result, 0);
 }
 
-static void open_all(struct fixture *f, enum io_backend backend, unsigned buffers)
+static void open_sockets(struct fixture *f)
 {
     struct sockaddr_storage address = {.ss_family = AF_INET};
     struct timeval limit = {.tv_sec = 20};
@@ -44,6 +49,11 @@ static void open_all(struct fixture *f, enum io_backend backend, unsigned buffer
                      0);
     setsockopt(f->client, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
     setsockopt(f->client, SOL_SOCKET, SO_RCVBUF, &(int){4 << 20}, sizeof(int));
+}
+
+static void open_all(struct fixture *f, enum io_backend backend, unsigned buffers)
+{
+    open_sockets(f);
     struct io_options io = {.sockets = &f->server, .socket_count = 1, .buffers = buffers};
     skip_without(backend, io_open(backend, &io, &f->io));
 }
@@ -149,6 +159,109 @@ static void parts(enum io_backend backend)
     close_all(&f);
 }
 
+/* A refused answer of one send is not mistaken for a joined one of the next that has its place: it
+ * counts once, and nothing goes out twice. */
+static void refused_answers_stay_apart(enum io_backend backend)
+{
+    struct fixture f;
+    uint8_t data[60], late;
+    open_all(&f, backend, IO_BATCH);
+    memset(data, 7, sizeof(data));
+    say(&f, data, sizeof(data));
+    struct io_message *messages;
+    assert_int_equal(io_receive(f.io, WAIT_NS, &messages), 1);
+    io_reply(f.io, &messages[0], 0, 65535, 65535); /* longer than a datagram can be: EMSGSIZE */
+    for (unsigned i = 1; i < 256; i++)             /* as many as are sent at once */
+        io_reply(f.io, &messages[0], 0, 10, 10);
+    for (unsigned i = 0; i < 2; i++) /* joined, and in the places of the first */
+        io_reply(f.io, &messages[0], 0, 20, 10);
+    io_send(f.io);
+    assert_int_equal(io_receive(f.io, 0, &messages), 0);
+    struct io_counters counters = f.io->operations->counters(f.io);
+    assert_int_equal(counters.send_errors, 1);
+    assert_int_equal(counters.send_plain, 0);
+    for (unsigned i = 0; i < 255 + 4; i++)
+        hear(&f, data, 10);
+    assert_int_equal(recv(f.client, &late, 1, MSG_DONTWAIT), -1);
+    close_all(&f);
+}
+
+#if defined(__x86_64__)
+/* io_uring_enter() that is to submit exactly one fails with EAGAIN on this thread from now on, as
+ * if there were no memory for a request. */
+static bool refuse_single_submissions(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_enter, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+struct unsubmitted {
+    struct fixture f;
+    int result; /* of io_open() */
+    int received;
+    bool is_filtered;
+    uint64_t send_errors;
+};
+
+/* A thread of its own, which ends with its filter; cmocka wants the assertions elsewhere. */
+static void *unsubmitted_thread(void *argument)
+{
+    struct unsubmitted *u = argument;
+    struct io_options options = {.sockets = &u->f.server, .socket_count = 1, .buffers = IO_BATCH};
+    struct io_message *messages;
+    struct io *io;
+    u->result = io_open(IO_BACKEND_IO_URING, &options, &io);
+    if (u->result)
+        return NULL;
+    u->received = io_receive(io, WAIT_NS, &messages);
+    u->is_filtered = refuse_single_submissions();
+    if (u->received == 1 && u->is_filtered) {
+        io_reply(io, &messages[0], 0, 10, 10);
+        io_send(io);
+        io_reply(io, &messages[0], 20, 10, 10); /* nothing has arrived: the bytes still stand */
+        io_reply(io, &messages[0], 40, 10, 10);
+        io_send(io);
+    }
+    u->send_errors = io->operations->counters(io).send_errors;
+    io_close(io);
+    return NULL;
+}
+
+/* An answer that could not be submitted is lost and counted; it never goes out later with what then
+ * stands in its place. */
+static void unsubmitted_answers_are_lost(void **unused)
+{
+    (void)unused;
+    struct unsubmitted u = {.result = 0};
+    uint8_t data[60];
+    pthread_t thread;
+    open_sockets(&u.f);
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)i;
+    say(&u.f, data, sizeof(data));
+    assert_int_equal(pthread_create(&thread, NULL, unsubmitted_thread, &u), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    skip_without(IO_BACKEND_IO_URING, u.result);
+    assert_int_equal(u.received, 1);
+    assert_true(u.is_filtered);
+    hear(&u.f, data + 20, 10);
+    hear(&u.f, data + 40, 10);
+    assert_int_equal(recv(u.f.client, data, sizeof(data), MSG_DONTWAIT), -1);
+    assert_int_equal(u.send_errors, 1);
+    close(u.f.server);
+    close(u.f.client);
+}
+#endif
+
 static void times_out(enum io_backend backend)
 {
     struct fixture f;
@@ -185,6 +298,7 @@ static void wrong_options(enum io_backend backend)
 BOTH(single_empty_and_large)
 BOTH(joined)
 BOTH(parts)
+BOTH(refused_answers_stay_apart)
 BOTH(times_out)
 BOTH(wrong_options)
 
@@ -193,7 +307,14 @@ BOTH(wrong_options)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TESTS(single_empty_and_large), TESTS(joined), TESTS(parts), TESTS(times_out),
+#if defined(__x86_64__)
+        cmocka_unit_test(unsubmitted_answers_are_lost),
+#endif
+        TESTS(single_empty_and_large),
+        TESTS(joined),
+        TESTS(parts),
+        TESTS(refused_answers_stay_apart),
+        TESTS(times_out),
         TESTS(wrong_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
