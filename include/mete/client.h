@@ -25,6 +25,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* all that libmete.so exports is in this file */
 
 struct mete_client;
 
@@ -150,6 +151,7 @@ struct sockaddr;
 size_t mete_subject_of_address(const struct mete_client *client, const struct sockaddr *address,
                                uint8_t *out);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
