@@ -49,9 +49,12 @@ int mete_client_flush(struct mete_client *client)
     return mete_client_revive(client) ? 0 : mete_datagram_flush(client, false);
 }
 
-/* As process without joining, but what is open goes only when it is due, or when nothing is in
- * flight: then nothing else is about to join it, and waiting would be for nothing. That is asked
- * after the callbacks, which are where most of the next checks come from. */
+/* With fewer datagrams in flight an open one does not wait: one for the server to work on and one
+ * on its way keep both ends awake, and waking costs more than the send that joining saves. */
+#define FLIGHTS_BUSY 2u
+
+/* As process without joining, but what is open goes only when it is due or too little is in flight.
+ * That is asked after the callbacks, which are where most of the next checks come from. */
 static int process_joining(struct mete_client *client)
 {
     mete_receive(client);
@@ -59,7 +62,7 @@ static int process_joining(struct mete_client *client)
     mete_datagram_flush_due(client, now_ns); /* of the same instant as the next: see there */
     mete_check_expire(client, now_ns);
     int called = mete_check_deliver(client);
-    if (client->flight_count == 0)
+    if (client->flight_count < FLIGHTS_BUSY)
         mete_datagram_flush(client, false);
     else
         mete_datagram_flush_due(client, mete_now_ns());
@@ -90,8 +93,10 @@ int64_t mete_client_next_deadline_us(const struct mete_client *client)
         deadline_ns = client->hello.deadline_ns;
     else
         return -1;
-    if (client->join_ns && client->due_ns <= deadline_ns)
-        deadline_ns = client->flight_count ? client->due_ns : 0;
+    if (client->join_ns && client->due_ns != INT64_MAX && client->flight_count < FLIGHTS_BUSY)
+        return 0;
+    if (client->join_ns && client->due_ns < deadline_ns)
+        deadline_ns = client->due_ns;
     int64_t left_ns = deadline_ns - mete_now_ns();
     return left_ns > 0 ? (left_ns + 999) / 1000 : 0;
 }

@@ -126,13 +126,14 @@ typedef void mete_answer_fn(void *context, const struct mete_answer *answer);
  * answer or the fallback. It may submit, flush and ask on the same object, but neither process nor
  * close it. The subject is copied. What is full leaves at once; the rest waits for flush or
  * process. With join_us process is no reason to leave: what is open waits until it is full, or
- * join_us are over, or nothing else is in flight (then nothing more would come by waiting), and
- * full datagrams that are ready together leave in one send (UDP_SEGMENT, where the kernel knows
- * it). So submit, process and a poll for mete_client_next_deadline_us() are all that it takes; time
- * passes only in calls, so a poll that rounds up to milliseconds makes milliseconds of it: use
- * ppoll(). Results: 0, -EAGAIN (max_in_flight reached; or a subject of more than 111 bytes, 95 with
- * an inline limit, while the server's answer to the first HELLO is still awaited: process, then try
- * again), -EINVAL, or after fork the negative errno of a system call. */
+ * join_us are over, or fewer than two datagrams are in flight (then waiting would only leave the
+ * server idle), and full datagrams that are ready while many are in flight leave in one send
+ * (UDP_SEGMENT, where the kernel knows it). So submit, process and a poll for
+ * mete_client_next_deadline_us() are all that it takes; time passes only in calls, so a poll that
+ * rounds up to milliseconds makes milliseconds of it: use ppoll(). Results: 0, -EAGAIN
+ * (max_in_flight reached; or a subject of more than 111 bytes, 95 with an inline limit, while the
+ * server's answer to the first HELLO is still awaited: process, then try again), -EINVAL, or after
+ * fork the negative errno of a system call. */
 int mete_client_submit(struct mete_client *client, const struct mete_request *request,
                        mete_answer_fn *on_answer, void *context);
 /* Sends what is queued, whatever join_us says. Returns the number of datagrams sent. */

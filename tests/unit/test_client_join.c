@@ -8,6 +8,7 @@
 
 #define LONG_US 60000000u /* the fake client's deadline */
 #define MANY 170u
+#define HELD 40u /* more than twice what is held back at most */
 
 static struct mete_client *joining(struct fake *fake, uint32_t join_us, uint32_t timeout_us)
 {
@@ -19,15 +20,21 @@ static struct mete_client *joining(struct fake *fake, uint32_t join_us, uint32_t
     return client;
 }
 
-/* Something that is in flight until the test answers it: what comes next has reason to wait. */
+/* So many in flight until the test answers them that what comes next has reason to wait. */
 static void hold(struct fake *fake, struct mete_client *client, struct seen *seen,
                  struct taken *ret_taken)
 {
-    assert_int_equal(submit(client, "held", 1, 0, seen), 0);
-    assert_int_equal(mete_client_next_deadline_us(client), 0);
-    assert_int_equal(mete_client_process(client), 0);
-    fake_take(fake, ret_taken, 0);
-    assert_int_equal(ret_taken->header.n, 1);
+    for (unsigned i = 0; i < HELD; i++) {
+        assert_int_equal(submit(client, "held", 1, 0, &seen[i]), 0);
+        if (i < 2) { /* that little is no reason to wait */
+            assert_int_equal(mete_client_next_deadline_us(client), 0);
+            assert_int_equal(mete_client_process(client), 0);
+        } else {
+            assert_int_equal(mete_client_flush(client), 1);
+        }
+        fake_take(fake, &ret_taken[i], 0);
+        assert_int_equal(ret_taken[i].header.n, 1);
+    }
 }
 
 static void submit_many(struct mete_client *client, struct seen *seen, unsigned count)
@@ -60,10 +67,10 @@ static void test_full_ones_leave_together(void **state)
 {
     (void)state;
     struct fake fake;
-    struct taken held, none;
-    struct seen held_seen = {0}, seen[MANY] = {0};
+    struct taken held[HELD], none;
+    struct seen held_seen[HELD] = {0}, seen[MANY] = {0};
     struct mete_client *client = joining(&fake, LONG_US, 0);
-    hold(&fake, client, &held_seen, &held);
+    hold(&fake, client, held_seen, held);
     struct mete_client_stats before = mete_client_stats(client);
     submit_many(client, seen, MANY);
     assert_false(fake_take(&fake, &none, MSG_DONTWAIT));
@@ -77,12 +84,34 @@ static void test_full_ones_leave_together(void **state)
     assert_false(fake_take(&fake, &none, MSG_DONTWAIT)); /* the other 20 wait */
     assert_int_equal(mete_client_process(client), 150);
     assert_false(fake_take(&fake, &none, MSG_DONTWAIT));
-    fake_allow(&fake, &held);
-    assert_int_equal(mete_client_process(client), 1); /* nothing is in flight any more */
+    for (unsigned i = 0; i < HELD - 2; i++)
+        fake_allow(&fake, &held[i]);
+    while (mete_client_stats(client).answers < 1 + 150 + HELD - 2) /* the first was fake_meet's */
+        mete_client_process(client);
+    assert_false(fake_take(&fake, &none, MSG_DONTWAIT)); /* two are in flight, */
+    fake_allow(&fake, &held[HELD - 2]);
+    assert_int_equal(mete_client_process(client), 1); /* one is not enough */
     answer_next(&fake, 20);
     assert_int_equal(mete_client_process(client), 20);
     assert_answered(seen, MANY);
+    fake_allow(&fake, &held[HELD - 1]);
+    assert_int_equal(mete_client_process(client), 1);
     assert_int_equal(mete_client_next_deadline_us(client), -1);
+    mete_client_close(client);
+    close(fake.fd);
+}
+
+/* Nothing in flight: the first full one is not held back for others. */
+static void test_idle_server_gets_the_first(void **state)
+{
+    (void)state;
+    struct fake fake;
+    struct seen seen[50] = {0};
+    struct mete_client *client = joining(&fake, LONG_US, 0);
+    submit_many(client, seen, 50);
+    answer_next(&fake, 50);
+    assert_int_equal(mete_client_process(client), 50);
+    assert_answered(seen, 50);
     mete_client_close(client);
     close(fake.fd);
 }
@@ -92,8 +121,10 @@ static void test_flush_sends_all(void **state)
 {
     (void)state;
     struct fake fake;
-    struct seen seen[MANY] = {0};
+    struct taken held[HELD];
+    struct seen held_seen[HELD] = {0}, seen[MANY] = {0};
     struct mete_client *client = joining(&fake, LONG_US, 0);
+    hold(&fake, client, held_seen, held);
     struct mete_client_stats before = mete_client_stats(client);
     submit_many(client, seen, MANY);
     assert_int_equal(mete_client_flush(client), 4);
@@ -112,8 +143,10 @@ static void test_submit_sends_many(void **state)
 {
     (void)state;
     struct fake fake;
-    struct seen seen[800] = {0};
+    struct taken held[HELD];
+    struct seen held_seen[HELD] = {0}, seen[800] = {0};
     struct mete_client *client = joining(&fake, LONG_US, 0);
+    hold(&fake, client, held_seen, held);
     struct mete_client_stats before = mete_client_stats(client);
     submit_many(client, seen, 799);
     assert_int_equal(mete_client_stats(client).sends, before.sends);
@@ -132,9 +165,11 @@ static void test_refused_by_the_kernel(void **state)
 {
     (void)state;
     struct fake fake;
-    struct seen seen[MANY] = {0};
+    struct taken held[HELD];
+    struct seen held_seen[HELD] = {0}, seen[MANY] = {0};
     int one = 1;
     struct mete_client *client = joining(&fake, LONG_US, 0);
+    hold(&fake, client, held_seen, held);
     int fd = mete_client_fd(client);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_NO_CHECK, &one, sizeof(one)), 0);
     for (unsigned round = 0; round < 2; round++) {
@@ -159,10 +194,10 @@ static void test_waits_so_long_at_most(void **state)
 {
     (void)state;
     struct fake fake;
-    struct taken held;
-    struct seen held_seen = {0}, seen[4000] = {0};
+    struct taken held[HELD];
+    struct seen held_seen[HELD] = {0}, seen[4000] = {0};
     struct mete_client *client = joining(&fake, 50, 0);
-    hold(&fake, client, &held_seen, &held);
+    hold(&fake, client, held_seen, held);
     uint64_t before = mete_client_stats(client).sent_datagrams;
     submit_many(client, seen, 1);
     int64_t wait_us = mete_client_next_deadline_us(client);
@@ -186,14 +221,15 @@ static void test_late_in_the_queue(void **state)
 {
     (void)state;
     struct fake fake;
-    struct taken held, none;
+    struct taken none;
     struct seen held_seen = {0}, seen[60] = {0};
     fake_open(&fake);
     struct mete_client *client =
         fake_client(&fake, (struct mete_client_options){.join_us = 20000, .timeout_us = 20000});
-    submit(client, "held", 1, 0, &held_seen);
-    assert_int_equal(mete_client_process(client), 0);
-    fake_take_type(&fake, &held, METE_CHECK);
+    for (unsigned i = 0; i < 4; i++) {
+        submit(client, "held", 1, 0, &held_seen);
+        mete_client_flush(client);
+    }
     while (fake_take(&fake, &none, MSG_DONTWAIT))
         ;
     uint64_t before = mete_client_stats(client).sent_checks;
@@ -201,7 +237,7 @@ static void test_late_in_the_queue(void **state)
         assert_int_equal(submit(client, "late", i, 0, &seen[i]), 0);
     unsigned sent = (unsigned)(mete_client_stats(client).sent_checks - before);
     usleep(25000); /* the deadline is over after it, whatever else happens */
-    assert_int_equal(mete_client_process(client), 61);
+    assert_int_equal(mete_client_process(client), 64);
     assert_int_equal(mete_client_stats(client).sent_checks - before, sent);
     for (unsigned i = 0; i < 60; i++) {
         assert_int_equal(seen[i].count, 1);
@@ -215,9 +251,10 @@ static void test_child_forgets_the_queue(void **state)
 {
     (void)state;
     struct fake fake;
-    struct seen seen[MANY] = {0};
-    struct taken none;
+    struct seen held_seen[HELD] = {0}, seen[MANY] = {0};
+    struct taken held[HELD], none;
     struct mete_client *client = joining(&fake, LONG_US, 0);
+    hold(&fake, client, held_seen, held);
     submit_many(client, seen, MANY);
     pid_t child = fork();
     if (child == 0) {
@@ -230,6 +267,10 @@ static void test_child_forgets_the_queue(void **state)
     assert_int_equal(status, 0);
     assert_false(fake_take(&fake, &none, MSG_DONTWAIT));
     assert_int_equal(mete_client_flush(client), 4);
+    for (unsigned i = 0; i < 4; i++)
+        answer_next(&fake, i < 3 ? 50 : 20);
+    assert_int_equal(mete_client_process(client), MANY);
+    assert_answered(seen, MANY);
     mete_client_close(client);
     close(fake.fd);
 }
@@ -314,6 +355,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_ones_leave_together),
+        cmocka_unit_test(test_idle_server_gets_the_first),
         cmocka_unit_test(test_flush_sends_all),
         cmocka_unit_test(test_submit_sends_many),
         cmocka_unit_test(test_refused_by_the_kernel),
