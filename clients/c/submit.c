@@ -59,7 +59,7 @@ static int process_joining(struct mete_client *client)
 {
     mete_receive(client);
     int64_t now_ns = mete_now_ns();
-    mete_datagram_flush_due(client, now_ns); /* of the same instant as the next: see there */
+    mete_datagram_flush_due(client, now_ns); /* first, so that nothing expires in a batch */
     mete_check_expire(client, now_ns);
     int called = mete_check_deliver(client);
     if (client->flight_count < FLIGHTS_BUSY)

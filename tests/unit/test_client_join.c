@@ -238,6 +238,8 @@ static void test_late_in_the_queue(void **state)
     unsigned sent = (unsigned)(mete_client_stats(client).sent_checks - before);
     usleep(25000); /* the deadline is over after it, whatever else happens */
     assert_int_equal(mete_client_process(client), 64);
+    assert_int_equal(mete_client_next_deadline_us(client), -1);
+    assert_int_equal(mete_client_process(client), 0);
     assert_int_equal(mete_client_stats(client).sent_checks - before, sent);
     for (unsigned i = 0; i < 60; i++) {
         assert_int_equal(seen[i].count, 1);
@@ -345,6 +347,7 @@ static void test_random(void **state)
     }
     while (mete_client_next_deadline_us(client) >= 0)
         mete_client_process(client);
+    assert_int_equal(mete_client_process(client), 0);
     for (unsigned i = 0; i < 3000; i++)
         assert_int_equal(seen[i].count, 1);
     mete_client_close(client);
