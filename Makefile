@@ -52,8 +52,10 @@ FUZZ_PROGRAMS  := $(patsubst %.c,build/fuzz/%,$(notdir $(wildcard tests/fuzz/fuz
 SECONDS_EACH   ?= 60
 PARALLEL        = -j$(shell nproc)
 PREFIX         ?= /usr/local
+# Of libmete.so: raised when a program linked with an older one would no longer run.
+ABI             = 0
 
-.PHONY: all demo run test bench bench-quick fuzz race tidy format install clean help deps deps-test deps-ci \
+.PHONY: all demo run test bench bench-quick fuzz race tidy format install install-files uninstall clean help deps deps-test deps-ci \
         programs compile
 
 all: deps ## build build/mete and the client library
@@ -92,11 +94,28 @@ tidy: ## includes, sizes of functions and files, banned calls
 format: ## let clang-format decide the form
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
-install: all ## daemon, client library and headers to $(DESTDIR)$(PREFIX)
-	install -D -m 755 build/mete $(DESTDIR)$(PREFIX)/bin/mete
-	install -D -m 644 build/libmete.a $(DESTDIR)$(PREFIX)/lib/libmete.a
-	for header in include/mete/*.h; do \
-	    install -D -m 644 $$header $(DESTDIR)$(PREFIX)/$$header || exit 1; done
+install: all ## daemon, client libraries, headers and mete.pc to $(DESTDIR)$(PREFIX)
+	@$(MAKE) --no-print-directory install-files
+
+# Without building anything, so that it installs what was built and tested, by whoever may write there.
+AT        = $(DESTDIR)$(PREFIX)
+INSTALLED = $(AT)/bin/mete $(AT)/lib/libmete.a $(AT)/lib/libmete.so $(AT)/lib/libmete.so.$(ABI) \
+            $(AT)/lib/pkgconfig/mete.pc $(patsubst %,$(AT)/%,$(wildcard include/mete/*.h))
+install-files:
+	install -D -m 755 $(BUILD)/mete $(AT)/bin/mete
+	install -D -m 644 $(BUILD)/libmete.a $(AT)/lib/libmete.a
+	install -D -m 755 $(BUILD)/libmete.so.$(ABI) $(AT)/lib/libmete.so.$(ABI)
+	ln -sf libmete.so.$(ABI) $(AT)/lib/libmete.so
+	for header in include/mete/*.h; do install -D -m 644 $$header $(AT)/$$header || exit 1; done
+	install -d $(AT)/lib/pkgconfig
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e "s|@VERSION@|$$(cat $(OBJ)/version)|" \
+	    -e '/^Version:/s|: v|: |' -e '/^Version:/s|: \([^0-9]\)|: 0-\1|' \
+	    clients/c/mete.pc.in >$(AT)/lib/pkgconfig/mete.pc
+	chmod 644 $(AT)/lib/pkgconfig/mete.pc
+
+uninstall: ## remove what install put there
+	rm -f $(INSTALLED)
+	-rmdir $(AT)/include/mete 2>/dev/null || true
 
 clean: ## remove build/
 	rm -rf build
@@ -115,7 +134,7 @@ deps-test:
 deps-ci:
 	@tests/lib/install-packages $(PACKAGES_CI)
 
-compile: $(BUILD)/mete $(BUILD)/libmete.a
+compile: $(BUILD)/mete $(BUILD)/libmete.a $(BUILD)/libmete.so.$(ABI)
 programs: compile $(TEST_PROGRAMS) $(BENCH_PROGRAMS)
 
 $(BUILD)/mete: $(OBJ)/src/main.o $(OBJ_LIB)
@@ -125,6 +144,9 @@ $(BUILD)/mete: $(OBJ)/src/main.o $(OBJ_LIB)
 # The client library knows nothing of the daemon; without LTO, so that any compiler can link it.
 $(BUILD)/libmete.a: $(CLIENT_SRC:%.c=$(OBJ)/%.o)
 	@rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/libmete.so.$(ABI): $(CLIENT_SRC:%.c=$(OBJ)/%.o)
+	@$(CC) -shared $(filter-out -pie -flto=auto,$(LDFLAGS)) -Wl,-soname,$(@F) -o $@ $^ -lsodium
 
 # An archive, so that a test may bring its own build of one file (the interleaving test does).
 $(OBJ)/all.a: $(OBJ_LIB)
@@ -157,7 +179,7 @@ $(OBJ)/src/%.o: src/%.c
 $(OBJ)/clients/%.o: clients/%.c
 	@mkdir -p $(@D)
 	@echo "  cc   $<"
-	@$(CC) $(CFLAGS) -fno-lto -fPIC -c -o $@ $<
+	@$(CC) $(CFLAGS) -fno-lto -fPIC -fvisibility=hidden -c -o $@ $<
 
 $(OBJ)/tests_bench/%.o: tests/%.c
 	@mkdir -p $(@D)

@@ -39,7 +39,7 @@ static bool fits_raw(uint8_t type, const struct mete_request *requests, unsigned
 /* Asks for the seed and waits for it. 0, ETIMEDOUT, or the errno that came instead. */
 static int wait_for_seed(struct mete_client *client, int64_t deadline_ns)
 {
-    mete_datagram_hello(client, mete_now_ns());
+    mete_send_hello(client, mete_now_ns());
     while (!client->hello.known && client->hello.in_flight && wait_readable(client, deadline_ns))
         mete_receive(client);
     if (client->hello.known)

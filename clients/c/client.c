@@ -80,6 +80,7 @@ static int begin_life(struct mete_client *client)
     if (client->fd >= 0)
         close(client->fd);
     client->fd = fd;
+    client->can_segment = mete_send_can_segment(fd);
     client->client_id = randombytes_random();
     client->sequence = randombytes_random();
     randombytes_buf(&client->random, sizeof(client->random));
@@ -108,12 +109,18 @@ void mete_client_forget(struct mete_client *client)
 {
     client->submitted = client->blocking = 0;
     client->check_free = client->flight_free = NONE;
-    client->check_fresh = client->flight_fresh = 0;
+    client->check_fresh = client->flight_fresh = client->flight_count = 0;
     client->waiting = client->finished = (struct check_list){.head = NONE, .tail = NONE};
     for (uint32_t i = 0; i <= client->bucket_mask; i++)
         client->buckets[i] = NONE;
-    for (uint32_t i = 0; i < BATCH_COUNT; i++)
-        client->batches[i].header.n = 0;
+    for (uint32_t i = 0; i < BATCH_COUNT; i++) {
+        client->open[i] = &client->batches[i];
+        client->open[i]->header.n = 0;
+    }
+    for (uint32_t i = 0; i < READY_MAX; i++)
+        client->ready[i] = &client->batches[BATCH_COUNT + i];
+    client->ready_count = 0;
+    client->due_ns = INT64_MAX;
 }
 
 /* Numbers out of the options, with their defaults. 0 or -EINVAL. */
@@ -132,6 +139,9 @@ static int take_options(struct mete_client *client, const struct mete_client_opt
     client->secret = METE_WIRE_NO_SECRET;
     client->timeout_ns =
         (options->timeout_us ? options->timeout_us : DEFAULT_TIMEOUT_US) * INT64_C(1000);
+    client->join_ns = options->join_us * INT64_C(1000);
+    if (client->join_ns > client->timeout_ns)
+        return -EINVAL;
     client->fallback = options->fallback;
     client->local_burst = burst;
     if (options->local_per_second) /* rounded up: never too generous */
@@ -155,8 +165,10 @@ static int take_memory(struct mete_client *client)
     client->checks = calloc(count, sizeof(*client->checks));
     client->flights = calloc(count, sizeof(*client->flights));
     client->buckets = calloc(buckets, sizeof(*client->buckets));
-    client->batches = calloc(BATCH_COUNT, sizeof(*client->batches));
-    if (!client->checks || !client->flights || !client->buckets || !client->batches)
+    client->batches = calloc(BATCH_COUNT + READY_MAX, sizeof(*client->batches));
+    client->inbox = mete_inbox_create();
+    if (!client->checks || !client->flights || !client->buckets || !client->batches ||
+        !client->inbox)
         return -ENOMEM;
     void *life = mmap(NULL, LIFE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (life == MAP_FAILED)
@@ -201,6 +213,7 @@ void mete_client_close(struct mete_client *client)
         close(client->fd);
     if (client->life)
         munmap((void *)(uintptr_t)client->life, LIFE_BYTES);
+    free(client->inbox);
     free(client->batches);
     free(client->buckets);
     free(client->flights);

@@ -1,19 +1,12 @@
-/* From checks to datagrams: keys, joining, signing, sending; and the HELLO.
+/* From checks to datagrams: keys and joining. Signing and sending: send.c.
  *
  * Checks that look alike (type, flags, form and size of entry) share a datagram. The form is the
  * 24-byte key when the tenant's seed is known, else the subject itself; rules that answered
  * NEED_SUBJECT get the subject always. One thread at a time. */
 #include "internal.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <sodium.h>
-#include <string.h>
-
 #define XXH_INLINE_ALL
 #include <xxhash.h>
-
-#define HELLO_NONCE_BYTES 16u
 
 struct form {
     bool raw;
@@ -58,111 +51,60 @@ static struct form form_of(const struct mete_client *client, const struct check 
     return (struct form){.raw = raw, .entry_bytes = raw ? raw_bytes(check) : key_bytes(check)};
 }
 
-/* Sends one datagram. A refusal that the socket reports here is about an earlier datagram: what is
- * in flight is given up, and this one gets its own try. A full socket is waited for until
- * wait_until_ns. Results: 0 or the errno. */
-static int send_bytes(struct mete_client *client, const uint8_t *bytes, size_t len,
-                      int64_t wait_until_ns)
+/* Sends what is ready, if it is asked for the non-blocking form, and the open batches of this form
+ * that are due. */
+static int send_due(struct mete_client *client, bool blocking, int64_t now_ns)
 {
-    bool refused = false;
-    for (;;) {
-        if (send(client->fd, bytes, len, MSG_NOSIGNAL) == (ssize_t)len)
-            return 0;
-        int error = errno;
-        if (error == EINTR)
-            continue;
-        if (error == ECONNREFUSED && !refused) {
-            refused = true;
-            mete_flight_fail_all(client, error);
-            continue;
+    struct batch *due[READY_MAX + BATCH_COUNT];
+    unsigned count = 0;
+    if (!blocking) {
+        while (count < client->ready_count) {
+            due[count] = client->ready[count];
+            count++;
         }
-        int64_t left_ns = wait_until_ns - mete_now_ns();
-        if (error != EAGAIN || left_ns <= 0)
-            return error;
-        struct pollfd writable = {.fd = client->fd, .events = POLLOUT};
-        struct timespec left = {.tv_sec = left_ns / 1000000000, .tv_nsec = left_ns % 1000000000};
-        ppoll(&writable, 1, &left, NULL);
+        client->ready_count = 0;
+        client->due_ns = INT64_MAX;
     }
-}
-
-/* Fills what every datagram has: who, which, when. */
-static void stamp(struct mete_client *client, struct mete_header *header, int64_t now_ns)
-{
-    header->tenant = client->tenant;
-    header->client = client->client_id;
-    header->sequence = client->sequence++;
-    header->secret = client->secret;
-    header->boot = client->boot;
-    header->clock_ms = 0;
-    if (client->clock_known) {
-        int64_t elapsed_ms = (now_ns - client->clock_at_ns) / 1000000;
-        header->clock_ms = client->clock_ms + (uint32_t)elapsed_ms;
-        header->clock_ms += header->clock_ms == 0; /* 0 would say: unknown */
+    for (unsigned i = 0; i < BATCH_COUNT; i++) {
+        struct batch *batch = client->open[i];
+        if (batch->header.n == 0 || batch->blocking != blocking)
+            continue;
+        if (batch->due_ns <= now_ns)
+            due[count++] = batch;
+        else if (batch->due_ns < client->due_ns)
+            client->due_ns = batch->due_ns;
     }
-}
-
-void mete_datagram_hello(struct mete_client *client, int64_t now_ns)
-{
-    struct hello *hello = &client->hello;
-    if (hello->in_flight && now_ns < hello->deadline_ns)
-        return;
-    hello->failed |= hello->in_flight;
-    uint8_t bytes[METE_WIRE_HELLO_BYTES] = {0};
-    struct mete_header header = {.type = METE_HELLO, .n = 1, .entry_bytes = 32};
-    stamp(client, &header, now_ns);
-    mete_wire_encode_header(bytes, &header);
-    randombytes_buf(bytes + METE_WIRE_HEADER_BYTES, HELLO_NONCE_BYTES);
-    hello->sequence = header.sequence;
-    hello->tag = mete_wire_sign_request(bytes, sizeof(bytes), &client->mac);
-    hello->deadline_ns = now_ns + client->timeout_ns;
-    hello->in_flight = false; /* a refusal reported now is not about this one */
-    hello->error = send_bytes(client, bytes, sizeof(bytes), 0);
-    hello->in_flight = hello->error == 0;
-    hello->failed |= !hello->in_flight;
-    client->stats.sent_datagrams += hello->in_flight;
-}
-
-/* Sends a batch and empties it. What nobody waits for any more is not sent: it would be charged
- * for nothing. Returns 1 if it was sent. */
-static int send_batch(struct mete_client *client, struct batch *batch)
-{
-    int64_t now_ns = mete_now_ns();
-    unsigned n = batch->header.n;
-    size_t len = mete_wire_request_bytes(n, batch->header.entry_bytes);
-    int error = 0;
-    bool late = batch->deadline_ns <= now_ns;
-    uint64_t tag = 0;
-    if (!late) {
-        stamp(client, &batch->header, now_ns);
-        mete_wire_encode_header(batch->bytes, &batch->header);
-        tag = mete_wire_sign_request(batch->bytes, len, &client->mac);
-        error = send_bytes(client, batch->bytes, len, batch->blocking ? batch->deadline_ns : 0);
-    }
-    if (late || error) {
-        enum mete_source source = error ? METE_SOURCE_SEND : METE_SOURCE_TIMEOUT;
-        for (unsigned i = 0; i < n; i++)
-            mete_check_give_up(client, batch->checks[i], source, METE_STATUS_OK, error);
-        batch->header.n = 0;
-        return 0;
-    }
-    mete_flight_begin(client, batch, tag);
-    batch->header.n = 0;
-    client->stats.sent_datagrams++;
-    client->stats.sent_checks += n;
-    if (client->hello.wanted)
-        mete_datagram_hello(client, now_ns);
-    return 1;
+    return count ? mete_send(client, due, count) : 0;
 }
 
 int mete_datagram_flush(struct mete_client *client, bool blocking)
 {
-    int sent = 0;
-    for (unsigned i = 0; i < BATCH_COUNT; i++) {
-        struct batch *batch = &client->batches[i];
-        if (batch->header.n && batch->blocking == blocking)
-            sent += send_batch(client, batch);
+    return send_due(client, blocking, INT64_MAX);
+}
+
+int mete_datagram_flush_due(struct mete_client *client, int64_t now_ns)
+{
+    return client->ready_count || client->due_ns <= now_ns ? send_due(client, false, now_ns) : 0;
+}
+
+/* A batch that is full makes room: it is sent, or waits for others that leave with it. */
+static void close_batch(struct mete_client *client, struct batch *batch)
+{
+    if (!client->join_ns || batch->blocking) {
+        mete_send(client, &batch, 1);
+        return;
     }
-    return sent;
+    for (unsigned i = 0; i < BATCH_COUNT; i++) {
+        if (client->open[i] != batch)
+            continue;
+        client->open[i] = client->ready[client->ready_count];
+        client->open[i]->header.n = 0;
+    }
+    client->ready[client->ready_count++] = batch;
+    /* Held back only while the server has twice as many to go on with: an idle server costs more
+     * than a system call saves. */
+    if (client->ready_count == READY_MAX || client->ready_count * 2 >= client->flight_count)
+        send_due(client, false, 0);
 }
 
 /* The open batch that the check fits, or a new one; when all are taken, one of them is sent. */
@@ -172,7 +114,7 @@ static struct batch *find_batch(struct mete_client *client, const struct check *
     uint8_t flags = (uint8_t)(check->flags | (form.raw ? METE_FLAG_RAW_SUBJECT : 0));
     struct batch *unused = NULL;
     for (unsigned i = 0; i < BATCH_COUNT; i++) {
-        struct batch *batch = &client->batches[i];
+        struct batch *batch = client->open[i];
         if (batch->header.n == 0)
             unused = unused ? unused : batch;
         else if (batch->header.type == check->type && batch->header.flags == flags &&
@@ -181,11 +123,12 @@ static struct batch *find_batch(struct mete_client *client, const struct check *
             return batch;
     }
     if (!unused) {
-        unused = &client->batches[client->batch_oldest++ % BATCH_COUNT];
-        send_batch(client, unused);
+        unused = client->open[client->batch_oldest++ % BATCH_COUNT];
+        mete_send(client, &unused, 1);
     }
     unused->blocking = check->blocking;
     unused->deadline_ns = 0;
+    unused->due_ns = INT64_MAX;
     unused->header = (struct mete_header){
         .type = check->type, .flags = flags, .entry_bytes = (uint8_t)form.entry_bytes};
     return unused;
@@ -206,8 +149,14 @@ static void add(struct mete_client *client, uint32_t index, struct form form)
     batch->checks[batch->header.n++] = index;
     if (batch->deadline_ns < check->deadline_ns)
         batch->deadline_ns = check->deadline_ns;
+    /* Never behind its deadline, and long over if it is asked again. */
+    int64_t due_ns = check->deadline_ns - client->timeout_ns + client->join_ns;
+    if (due_ns < batch->due_ns)
+        batch->due_ns = due_ns;
+    if (!batch->blocking && due_ns < client->due_ns)
+        client->due_ns = due_ns;
     if ((batch->header.n + 1u) * form.entry_bytes > ENTRIES_BYTES)
-        send_batch(client, batch);
+        close_batch(client, batch);
 }
 
 void mete_datagram_add(struct mete_client *client, uint32_t index)

@@ -21,6 +21,7 @@ void mete_flight_begin(struct mete_client *client, const struct batch *batch, ui
         .flags = batch->header.flags,
         .n = batch->header.n,
     };
+    client->flight_count++;
     *bucket = index;
     for (unsigned i = 0; i < batch->header.n; i++) {
         struct check *check = &client->checks[batch->checks[i]];
@@ -52,6 +53,7 @@ unsigned mete_flight_end(struct mete_client *client, uint32_t index, uint32_t *r
         ret_waiting[client->checks[next].position] = next;
         client->checks[next].flight = NONE;
     }
+    client->flight_count--;
     flight->first = NONE;
     flight->next = client->flight_free;
     client->flight_free = index;

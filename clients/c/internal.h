@@ -27,6 +27,8 @@
 #define NONE UINT32_MAX
 #define MANY_MAX 25u      /* requests in one blocking call */
 #define BATCH_COUNT 4u    /* kinds of datagram that are filled side by side */
+#define READY_MAX 16u     /* full datagrams that wait to leave in one send */
+#define RECEIVE_MANY 16u  /* datagrams taken by one system call */
 #define SUBJECT_RULES 16u /* rules remembered that must see the subject */
 #define ENTRIES_BYTES (METE_WIRE_MAX_BYTES - METE_WIRE_HEADER_BYTES - METE_WIRE_TAG_BYTES)
 
@@ -65,8 +67,13 @@ struct batch {
     uint32_t checks[METE_WIRE_MAX_CHECKS];
     struct mete_header header; /* n 0: not in use */
     int64_t deadline_ns;       /* of the check that may wait longest */
+    int64_t due_ns;            /* when the check that came first has been joined for long enough */
+    uint64_t tag;
+    size_t len;
     bool blocking;
 };
+
+struct inbox;
 
 struct flight {
     uint64_t tag;
@@ -128,9 +135,16 @@ struct mete_client {
     struct check_list waiting; /* submitted ones, by deadline */
     struct check_list finished;
     struct batch *batches;
+    struct batch *open[BATCH_COUNT]; /* being filled */
+    struct batch *ready[READY_MAX];  /* full, in the order they were filled; spare ones behind */
+    uint32_t ready_count;
     uint32_t batch_oldest;
+    int64_t join_ns; /* 0: what is full is sent at once, the rest by flush and process */
+    int64_t due_ns;  /* the earliest of those that are open or ready */
+    bool can_segment;
+    struct inbox *inbox;
     struct flight *flights;
-    uint32_t flight_free, flight_fresh;
+    uint32_t flight_free, flight_fresh, flight_count;
     uint32_t *buckets; /* flights by sequence */
     uint32_t bucket_mask;
     struct mete_client_stats stats;
@@ -198,12 +212,28 @@ bool mete_datagram_add_together(struct mete_client *client, const uint32_t *indi
                                 bool whole);
 /* Sends the open batches, those of the blocking form or the others. Returns datagrams sent. */
 int mete_datagram_flush(struct mete_client *client, bool blocking);
-/* Sends a HELLO unless one is in flight. */
-void mete_datagram_hello(struct mete_client *client, int64_t now_ns);
+/* Sends the open batches of the non-blocking form that have been joined for long enough and all
+ * that are full. Whatever check is past its deadline at now_ns is in no batch afterwards. Returns
+ * datagrams sent. */
+int mete_datagram_flush_due(struct mete_client *client, int64_t now_ns);
 /* The rule answered NEED_SUBJECT. */
 void mete_datagram_remember_rule(struct mete_client *client, uint32_t rule);
 
+/* send.c */
+
+/* Signs and sends batches and empties them; with join_ns several in one system call where their
+ * sizes allow. What nobody waits for any more is not sent: it would be charged for nothing. Returns
+ * datagrams sent. */
+int mete_send(struct mete_client *client, struct batch *const *batches, unsigned count);
+/* Whether the kernel knows how to cut one send into datagrams. */
+bool mete_send_can_segment(int fd);
+/* Sends a HELLO unless one is in flight. */
+void mete_send_hello(struct mete_client *client, int64_t now_ns);
+
 /* receive.c */
+
+/* Memory for mete_receive(); NULL: none to be had. */
+struct inbox *mete_inbox_create(void);
 
 /* Takes what the socket has, at most so many datagrams that it cannot take for ever. */
 void mete_receive(struct mete_client *client);

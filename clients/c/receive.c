@@ -4,9 +4,28 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define RECEIVE_MAX 256 /* datagrams in one go; the caller then looks at the clock */
+#define RECEIVE_CALLS 16 /* in one go; the caller then looks at the clock */
+
+struct inbox {
+    struct mmsghdr messages[RECEIVE_MANY];
+    struct iovec vectors[RECEIVE_MANY];
+    /* one that is too long shows by its length */
+    uint8_t bytes[RECEIVE_MANY][METE_WIRE_MAX_BYTES + 8];
+};
+
+struct inbox *mete_inbox_create(void)
+{
+    struct inbox *inbox = calloc(1, sizeof(*inbox));
+    for (unsigned i = 0; inbox && i < RECEIVE_MANY; i++) {
+        inbox->vectors[i] = (struct iovec){inbox->bytes[i], sizeof(inbox->bytes[i])};
+        inbox->messages[i].msg_hdr =
+            (struct msghdr){.msg_iov = &inbox->vectors[i], .msg_iovlen = 1};
+    }
+    return inbox;
+}
 
 static void take_clock(struct mete_client *client, const struct mete_result_header *header)
 {
@@ -153,16 +172,20 @@ static bool take(struct mete_client *client, const uint8_t *bytes, size_t len)
     return true;
 }
 
+/* Fewer than asked for: there are no more, or an error that the next call tells (and poll). */
 void mete_receive(struct mete_client *client)
 {
-    uint8_t bytes[METE_WIRE_MAX_BYTES + 8]; /* one that is too long shows by its length */
-    for (unsigned i = 0; i < RECEIVE_MAX; i++) {
-        ssize_t len = recv(client->fd, bytes, sizeof(bytes), 0);
-        if (len < 0 && errno == EAGAIN)
+    struct inbox *inbox = client->inbox;
+    for (unsigned calls = 0; calls < RECEIVE_CALLS; calls++) {
+        int count = recvmmsg(client->fd, inbox->messages, RECEIVE_MANY, MSG_DONTWAIT, NULL);
+        if (count < 0 && errno == EAGAIN)
             return;
-        if (len < 0 && errno != EINTR)
+        if (count < 0 && errno != EINTR)
             mete_flight_fail_all(client, errno);
-        else if (len >= 0 && !take(client, bytes, (size_t)len))
-            client->stats.dropped++;
+        for (int i = 0; i < count; i++)
+            if (!take(client, inbox->bytes[i], inbox->messages[i].msg_len))
+                client->stats.dropped++;
+        if (count >= 0 && count < (int)RECEIVE_MANY)
+            return;
     }
 }

@@ -5,11 +5,15 @@
  * becomes readable when answers are there, mete_client_process() delivers them to callbacks; what
  * is submitted between two flushes and looks alike travels in one datagram.
  *
- * Threads: an object belongs to one thread at a time; make one per thread, they are small (and each
- * has a socket of its own). No thread is ever started. After fork() the child's first call takes a
- * new socket, client id and sequence, so parent and child never get each other's answers; what the
- * parent had in flight or queued stays the parent's: the child never calls back for it. (After
- * vfork() or clone() with shared memory the child must not touch the object.)
+ * Threads: an object belongs to one thread at a time, without any lock of its own; make one per
+ * thread (some 300 bytes for each check in flight and a socket). Only what one object is given
+ * travels together. So an application with few busy threads opens one in each, and each joins its
+ * own; one with many threads that ask now and then gives the questions to a thread that owns an
+ * object (a queue, an eventfd beside mete_client_fd() in its poll), which then joins them all, and
+ * wakes the asker from the callback. No thread is ever started. After fork() the child's first call
+ * takes a new socket, client id and sequence, so parent and child never get each other's answers;
+ * what the parent had in flight or queued stays the parent's: the child never calls back for it.
+ * (After vfork() or clone() with shared memory the child must not touch the object.)
  *
  * Memory: all of it is taken at open. Signals: a call goes on after EINTR.
  *
@@ -25,6 +29,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* all that libmete.so exports is in this file */
 
 struct mete_client;
 
@@ -71,6 +76,9 @@ struct mete_client_options {
                                   METE_NO_JITTER for none) */
     uint32_t max_in_flight;    /* submitted checks not yet called back; 0: 1,024; at most 2^20 */
     uint32_t ipv6_prefix;      /* mete_subject_of_address(): bits of an IPv6 address kept; 0: 64 */
+    uint32_t join_us;          /* submitted checks wait so long at most for others to travel with
+                                  (see mete_client_submit()); 0: until flush or process; at most
+                                  timeout_us. 20 to 200 is usual */
 };
 #define METE_NO_JITTER UINT32_MAX
 
@@ -116,21 +124,28 @@ typedef void mete_answer_fn(void *context, const struct mete_answer *answer);
 
 /* Queues one check; on_answer is called from a later mete_client_process(), exactly once, with the
  * answer or the fallback. It may submit, flush and ask on the same object, but neither process nor
- * close it. The subject is copied. Results: 0, -EAGAIN (max_in_flight reached; or a subject of more
- * than 111 bytes, 95 with an inline limit, while the server's answer to the first HELLO is still
- * awaited: process, then try again), -EINVAL, or after fork the negative errno of a system call. */
+ * close it. The subject is copied. What is full leaves at once; the rest waits for flush or
+ * process. With join_us process is no reason to leave: what is open waits until it is full, or
+ * join_us are over, or fewer than two datagrams are in flight (then waiting would only leave the
+ * server idle), and full datagrams that are ready while many are in flight leave in one send
+ * (UDP_SEGMENT, where the kernel knows it). So submit, process and a poll for
+ * mete_client_next_deadline_us() are all that it takes; time passes only in calls, so a poll that
+ * rounds up to milliseconds makes milliseconds of it: use ppoll(). Results: 0, -EAGAIN
+ * (max_in_flight reached; or a subject of more than 111 bytes, 95 with an inline limit, while the
+ * server's answer to the first HELLO is still awaited: process, then try again), -EINVAL, or after
+ * fork the negative errno of a system call. */
 int mete_client_submit(struct mete_client *client, const struct mete_request *request,
                        mete_answer_fn *on_answer, void *context);
-/* Sends what is queued. Returns the number of datagrams sent. Full ones are sent by submit itself.
- */
+/* Sends what is queued, whatever join_us says. Returns the number of datagrams sent. */
 int mete_client_flush(struct mete_client *client);
 /* To poll for reading; stays the same until close. In a forked child: until its first call, which
  * takes a new one. */
 int mete_client_fd(const struct mete_client *client);
-/* Flushes, takes the answers that are there, expires what is past its deadline, calls on_answer for
- * each. Never blocks. Returns the number of callbacks made. */
+/* Flushes (with join_us: what is due), takes the answers that are there, expires what is past its
+ * deadline, calls on_answer for each. Never blocks. Returns the number of callbacks made. */
 int mete_client_process(struct mete_client *client);
-/* Microseconds until the next deadline (for poll's time-out), or -1 if nothing is in flight. */
+/* Microseconds until process has to be called without anything to read (for poll's time-out): the
+ * next deadline or, with join_us, the end of that; -1 if nothing is queued or in flight. */
 int64_t mete_client_next_deadline_us(const struct mete_client *client);
 
 /* Counters of this object. */
@@ -140,6 +155,7 @@ struct mete_client_stats {
     uint64_t answers;  /* checks that the server answered, with a decision or a status */
     uint64_t timeouts; /* checks given up at their deadline */
     uint64_t dropped;  /* datagrams that came but were no good answer, or came too late */
+    uint64_t sends;    /* system calls that sent the datagrams; fewer than those when joined */
 };
 struct mete_client_stats mete_client_stats(const struct mete_client *client);
 
@@ -150,6 +166,7 @@ struct sockaddr;
 size_t mete_subject_of_address(const struct mete_client *client, const struct sockaddr *address,
                                uint8_t *out);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

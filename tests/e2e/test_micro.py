@@ -3,10 +3,16 @@
 import os
 import pathlib
 import re
+import socket
 import subprocess
+import sys
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from lib import daemon  # noqa: E402
+
 BUILD = ROOT / (os.environ.get("METE_BUILD") or "build/check")
 
 
@@ -22,6 +28,23 @@ class Micro(unittest.TestCase):
     def test_path(self):
         said = self.run_tiny("micro_path")
         self.assertEqual(len(re.findall(r"[\d.]+ ns per check", said)), 2, said)
+
+    def test_client(self):
+        with daemon.Daemon() as server:
+            done = subprocess.run([BUILD / "bench/client", "--tiny", "--server", "%s:%d" % server.address],
+                                  capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        rows = re.findall(r"^(one datagram|joined by)[a-z_ ]+(?: +[\d.]+){7}$", done.stdout, re.M)
+        self.assertEqual(len(rows), 3, done.stdout)
+
+    def test_client_without_a_server(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+            closed.bind(("127.0.0.1", 0))
+            port = closed.getsockname()[1]
+        for arguments, status in ((["--server", f"127.0.0.1:{port}"], 4), (["--callers", "0"], 2),
+                                  (["--server", "127.0.0.1:0"], 2)):
+            done = subprocess.run([BUILD / "bench/client", "--tiny", *arguments], capture_output=True, text=True, timeout=60)
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (status, "", 1), done.stderr)
 
     def test_wrong_use_is_told(self):
         for name in ("micro_table", "micro_path"):
