@@ -1,9 +1,11 @@
-/* `mete bench`: loads a server in a closed loop and reports what it did.
+/* `mete bench`: loads a server and reports what it did.
  *
  * A client like any other, and cheap, because it often shares the machine with what it measures.
  * Closed loop: a fixed number of datagrams is in flight, and a stalled server is asked less, so
- * latency is blind to stalls; the report says so. This file is the order of events; bench.h names
- * the others.
+ * latency is blind to stalls; the report says so. Open loop: datagrams leave at instants set before
+ * the run, and latency counts from those, so a stall costs what it would have cost the users; a run
+ * whose load was late itself is marked invalid. This file is the order of events; bench.h names the
+ * others.
  *
  * Threads: the calling one is the first of --threads; they share nothing but the stop flag and, for
  * the progress line, a counter each. */
@@ -63,6 +65,23 @@ static void on_second(void *context, uint64_t elapsed_ns)
     bench->checks_before = checks;
 }
 
+/* The part of the rate that flows begin to end have. */
+static struct schedule share_schedule(const struct bench_options *options, unsigned begin,
+                                      unsigned end)
+{
+    const double rate = (double)options->rate / options->batch;
+    struct schedule schedule = {
+        .kind = options->schedule,
+        .interval_ns = 1e9 / rate * options->flows / (end - begin),
+        .duration_ns = (double)options->duration_ns,
+        .position = (double)begin / options->flows,
+        .random = traffic_mix(options->seed + begin),
+    };
+    if (!options->duration_ns) /* the area under a ramp is half its end times its duration */
+        schedule.duration_ns = 2e9 * (double)options->requests / (double)options->rate;
+    return schedule;
+}
+
 static int make_thread(struct bench *bench, unsigned index)
 {
     const struct bench_options *options = &bench->options;
@@ -78,6 +97,10 @@ static int make_thread(struct bench *bench, unsigned index)
     thread->traffic = traffic_share(&bench->traffic, index, options->threads);
     thread->judge = bench->judge;
     histogram_init(&thread->latency);
+    histogram_init(&thread->from_send);
+    histogram_init(&thread->slip);
+    if (options->rate)
+        thread->schedule = share_schedule(options, begin, end);
     if (index == 0 && (options->progress || bench->progress_to_terminal)) {
         thread->on_second = on_second;
         thread->context = bench;
@@ -122,9 +145,13 @@ static int prepare(struct bench *bench)
     return 0;
 }
 
-static void *run_thread(void *thread)
+static void *run_thread(void *context)
 {
-    bench_loop_run(thread);
+    struct bench_thread *thread = context;
+    if (thread->options->rate)
+        bench_open_run(thread);
+    else
+        bench_loop_run(thread);
     return NULL;
 }
 
@@ -146,7 +173,7 @@ static int run(struct bench *bench)
             break;
     const bool complete = started == bench->thread_count;
     if (complete)
-        bench_loop_run(bench->threads[0]);
+        run_thread(bench->threads[0]);
     else
         bench_stop = 1;
     for (unsigned i = 1; i < started; i++)
@@ -164,9 +191,32 @@ static void add_counts(struct bench_counts *into, const struct bench_counts *fro
     into->denied += from->denied;
     into->lost += from->lost;
     into->late += from->late;
+    into->duplicate += from->duplicate;
+    into->unsent += from->unsent;
     into->malformed += from->malformed;
     for (unsigned i = 0; i <= METE_STATUS_COUNT; i++)
         into->statuses[i] += from->statuses[i];
+}
+
+/* A load that was late itself by more than a tenth of what it reports has measured itself. */
+static void find_invalid(struct bench_run *run)
+{
+    const struct bench_options *options = run->options;
+    const uint64_t slip_ns = histogram_percentile(run->slip, 0.99);
+    const uint64_t latency_ns = histogram_percentile(run->latency, 0.99);
+    if (!options->rate || slip_ns <= latency_ns / 10)
+        return;
+    int len =
+        snprintf(run->invalid, sizeof(run->invalid),
+                 "the load itself was late: the p99 of its slip is %.1f us, more than a tenth "
+                 "of the latency's p99, %.1f us",
+                 (double)slip_ns / 1e3, (double)latency_ns / 1e3);
+    if (run->counts.unsent)
+        snprintf(run->invalid + len, sizeof(run->invalid) - (size_t)len,
+                 "; %llu of %llu datagrams were never sent: this machine cannot offer %llu/s",
+                 (unsigned long long)run->counts.unsent,
+                 (unsigned long long)(run->counts.unsent + run->counts.sent),
+                 (unsigned long long)options->rate);
 }
 
 /* Prints and says how it went. */
@@ -177,6 +227,8 @@ static int report(struct bench *bench)
                             .server = &bench->server,
                             .counts = first->counts,
                             .latency = &first->latency,
+                            .from_send = &first->from_send,
+                            .slip = &first->slip,
                             .judge = bench->judge,
                             .cpu_ns = bench->cpu_ns,
                             .subject_count = bench->traffic.subject_count,
@@ -187,6 +239,8 @@ static int report(struct bench *bench)
         const struct bench_thread *thread = bench->threads[i];
         add_counts(&all.counts, &thread->counts);
         histogram_merge(all.latency, &thread->latency);
+        histogram_merge(all.from_send, &thread->from_send);
+        histogram_merge(all.slip, &thread->slip);
         start_ns = thread->start_ns < start_ns ? thread->start_ns : start_ns;
         end_ns = thread->end_ns > end_ns ? thread->end_ns : end_ns;
     }
@@ -198,14 +252,17 @@ static int report(struct bench *bench)
                 bench->server.text, (unsigned long long)all.counts.sent);
         return EXIT_NO_ANSWER;
     }
+    find_invalid(&all);
     if (bench->options.json)
         bench_report_json(&all);
     else
         bench_report_text(&all);
+    if (all.invalid[0])
+        fprintf(stderr, "mete bench: INVALID: %s\n", all.invalid);
     if (!bench->judge)
-        return 0;
+        return all.invalid[0] ? EXIT_INVALID : 0;
     const struct judge_totals totals = bench_judge_totals(bench->judge);
-    return totals.outside || totals.subjects_outside ? EXIT_INVALID : 0;
+    return all.invalid[0] || totals.outside || totals.subjects_outside ? EXIT_INVALID : 0;
 }
 
 static void deinit(struct bench *bench)

@@ -1,7 +1,7 @@
 /* `mete bench`: what its files share. bench_options.c reads the command line, bench_hello.c makes
  * the first contact, bench_traffic.c chooses subjects, bench_flow.c holds one socket and what is in
  * flight on it, bench_loop.c is the closed loop, bench_judge.c and bench_bounds_*.c verify,
- * bench_report.c prints. */
+ * bench_open.c the open one with the instants of bench_schedule.c; bench_report.c prints. */
 #ifndef METE_CMD_BENCH_H
 #define METE_CMD_BENCH_H
 
@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cmd/bench_schedule.h"
 #include "core/limit.h"
 #include "mete/wire.h"
 #include "obs/histogram.h"
@@ -30,19 +31,22 @@ struct bench_options {
     struct limit limit;   /* of verify */
     uint32_t cost;
     unsigned flows;
-    unsigned outstanding;
+    unsigned outstanding; /* open loop: room for this many */
     unsigned batch;
     unsigned threads;
     uint64_t keys;
     uint64_t requests;    /* checks to send; 0: until the time is over */
     uint64_t duration_ns; /* 0: until the requests or subjects are used up */
     uint64_t timeout_ns;
+    uint64_t rate; /* checks per second of the open loop; 0: closed loop */
+    enum schedule_kind schedule;
     uint64_t seed;
     bool join;    /* several datagrams of a flow in one send (UDP_SEGMENT) and receive (UDP_GRO) */
     bool echo;    /* the server returns what it gets */
     bool no_salt; /* verify: subjects as they are, reset first */
     bool no_tag_check;
     bool progress;
+    bool has_schedule;
     bool json;
     bool help;
 };
@@ -68,7 +72,9 @@ struct bench_counts {
     uint64_t statuses[METE_STATUS_COUNT + 1]; /* checks by status; the last: unknown ones */
     uint64_t lost;                            /* datagrams without an answer in time */
     uint64_t late;                            /* answers to those */
-    uint64_t malformed;                       /* answers of wrong form, sequence or tag */
+    uint64_t duplicate;                       /* answers to what was answered */
+    uint64_t unsent;    /* open loop: datagrams whose instant had passed when the run ended */
+    uint64_t malformed; /* answers of wrong form, sequence or tag */
 };
 
 /* Set by SIGINT and SIGTERM: end early and report what was measured. */
@@ -84,7 +90,10 @@ struct bench_run { /* what a report is made from */
     const struct bench_options *options;
     const struct bench_server *server;
     struct bench_counts counts;
-    struct histogram *latency;
+    struct histogram *latency;       /* open loop: from the intended instant of sending */
+    struct histogram *from_send;     /* open loop: from the actual one */
+    struct histogram *slip;          /* open loop: actual - intended */
+    char invalid[256];               /* why the run says nothing, or "" */
     const struct bench_judge *judge; /* or NULL */
     uint64_t elapsed_ns;
     uint64_t cpu_ns;        /* of this process */

@@ -6,8 +6,11 @@
 #include <string.h>
 
 #include "cmd/bench.h"
+#include "cmd/bench_flow.h"
 #include "cmd/cmd.h"
 #include "config/config.h"
+
+#define MAX_RATE 100000000u
 
 enum option_id {
     OPTION_SERVER = 1,
@@ -21,6 +24,8 @@ enum option_id {
     OPTION_SUBJECTS,
     OPTION_REQUESTS,
     OPTION_SECONDS,
+    OPTION_RATE,
+    OPTION_SCHEDULE,
     OPTION_JOIN,
     OPTION_TIMEOUT,
     OPTION_THREADS,
@@ -46,6 +51,8 @@ static const struct option long_options[] = {
     {"subjects", required_argument, NULL, OPTION_SUBJECTS},
     {"requests", required_argument, NULL, OPTION_REQUESTS},
     {"seconds", required_argument, NULL, OPTION_SECONDS},
+    {"rate", required_argument, NULL, OPTION_RATE},
+    {"schedule", required_argument, NULL, OPTION_SCHEDULE},
     {"join", no_argument, NULL, OPTION_JOIN},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"threads", required_argument, NULL, OPTION_THREADS},
@@ -64,13 +71,19 @@ void bench_options_help(void)
 {
     puts(
         "usage: mete bench [OPTION...]\n\n"
-        "Keeps a number of checks in flight and reports what the server did with them.\n\n"
+        "Keeps a number of checks in flight, or with --rate sends them at set instants, and "
+        "reports\n"
+        "what the server did with them.\n\n"
         "  --server HOST:PORT   default 127.0.0.1:6383\n"
         "  --tenant NAME        default `default`\n"
         "  --rule NAME          default `fast`\n"
         "  --cost N             units a check asks for (1)\n"
         "  --flows N            sockets (8)\n"
-        "  --outstanding N      datagrams in flight per flow (32)\n"
+        "  --outstanding N      datagrams in flight per flow (32); not with --rate\n"
+        "  --rate N/s           open loop: N checks a second over all flows, however the server\n"
+        "                       does; latency counts from the intended instant of sending\n"
+        "  --schedule KIND      with --rate: constant (default), poisson, bursty (a tenth of the\n"
+        "                       time at ten times the rate) or ramp (from 0 to N)\n"
         "  --batch N            checks per datagram, 1 to 50 (1)\n"
         "  --keys N             different subjects, drawn at random (1000000; with --verify "
         "10000)\n"
@@ -91,7 +104,8 @@ void bench_options_help(void)
         "  --no-tag-check       trust the answers' tags\n"
         "  --progress           a line every second even if this is no terminal\n"
         "  --json               the report as JSON\n\n"
-        "exit status: 0 done, 2 wrong use, 3 no answer, 4 verdicts outside the model's bounds");
+        "exit status: 0 done, 2 wrong use, 3 no answer, 4 invalid: verdicts outside the\n"
+        "model's bounds, or an open loop that was itself late");
 }
 
 static int parse_seconds(const char *text, uint64_t *ret_ns)
@@ -101,6 +115,28 @@ static int parse_seconds(const char *text, uint64_t *ret_ns)
     if (end == text || *end || !(seconds >= 0.001 && seconds <= 1e6))
         return cmd_fail("bench", "--seconds: '%s' is not a number from 0.001 to 1000000", text);
     *ret_ns = (uint64_t)(seconds * 1e9);
+    return 0;
+}
+
+static int parse_rate(const char *text, uint64_t *ret_rate)
+{
+    char *end;
+    errno = 0;
+    const unsigned long long rate = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || errno || (*end && strcmp(end, "/s") != 0) || rate == 0 ||
+        rate > MAX_RATE)
+        return cmd_fail("bench", "--rate: '%s' is not N/s with N from 1 to %u", text, MAX_RATE);
+    *ret_rate = rate;
+    return 0;
+}
+
+static int parse_schedule(const char *text, struct bench_options *options)
+{
+    options->schedule = schedule_parse(text);
+    options->has_schedule = true;
+    if (options->schedule == SCHEDULE_COUNT)
+        return cmd_fail("bench", "--schedule: '%s' is none of constant, poisson, bursty and ramp",
+                        text);
     return 0;
 }
 
@@ -155,6 +191,8 @@ static int set_number(int id, struct bench_options *options)
         return result;
     case OPTION_SECONDS:
         return parse_seconds(optarg, &options->duration_ns);
+    case OPTION_RATE:
+        return parse_rate(optarg, &options->rate);
     default:
         return -1;
     }
@@ -175,6 +213,8 @@ static int set_other(int id, struct bench_options *options)
     case OPTION_SUBJECTS:
         options->subjects = optarg;
         return 0;
+    case OPTION_SCHEDULE:
+        return parse_schedule(optarg, options);
     case OPTION_VERIFY:
         return parse_verify(optarg, options);
     case OPTION_JOIN:
@@ -203,6 +243,37 @@ static int set_other(int id, struct bench_options *options)
     }
 }
 
+/* Room for what a flow may have in flight until it is given up; a flow without room is late, and
+ * its slip says so. */
+static unsigned open_room(const struct bench_options *options)
+{
+    const double seconds = (double)options->timeout_ns / 1e9 + 2.0 * BURST_PERIOD_NS / 1e9;
+    const double wanted =
+        64 + 1.5 * seconds * (double)options->rate / options->batch / options->flows;
+    const double stride = METE_WIRE_MAX_BYTES;
+    const double most = FLOW_MAX_BYTES / (options->batch > 1 ? stride : 128) / options->flows;
+    const double room = wanted < most ? wanted : most;
+    return room < FLOW_SLOTS ? (unsigned)room : FLOW_SLOTS;
+}
+
+static int finish_loop(struct bench_options *options)
+{
+    if (!options->rate) {
+        if (options->has_schedule)
+            return cmd_fail("bench", "--schedule belongs to --rate");
+        if (!options->outstanding)
+            options->outstanding = 32;
+        return 0;
+    }
+    if (options->outstanding)
+        return cmd_fail("bench", "--outstanding and --rate exclude each other: in an open loop as "
+                                 "many are in flight as the server leaves unanswered");
+    if (options->schedule == SCHEDULE_RAMP && !options->duration_ns && !options->requests)
+        return cmd_fail("bench", "--schedule ramp needs --seconds or --requests: where it ends");
+    options->outstanding = open_room(options);
+    return 0;
+}
+
 /* What fits together and what does not; defaults that depend on others. */
 static int finish(struct bench_options *options)
 {
@@ -222,7 +293,7 @@ static int finish(struct bench_options *options)
         options->keys = options->verify ? 10000 : 1000000;
     if (!options->duration_ns && !options->requests && !options->subjects)
         options->duration_ns = 5000000000ull;
-    return 0;
+    return finish_loop(options);
 }
 
 int bench_options_parse(int argc, char **argv, struct bench_options *ret_options)
@@ -233,7 +304,6 @@ int bench_options_parse(int argc, char **argv, struct bench_options *ret_options
         .rule = "fast",
         .cost = 1,
         .flows = 8,
-        .outstanding = 32,
         .batch = 1,
         .threads = 1,
         .timeout_ns = 100000000,

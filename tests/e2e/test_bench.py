@@ -12,12 +12,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib import mete_wire as wire  # noqa: E402
 from lib.daemon import BACKENDS, BUILD, METE, PATIENCE_S, Daemon, mete  # noqa: E402
 
+STALL_S = 0.05  # once a second
 SEED = int(os.environ.get("METE_SEED", "1"))
 ECHO = str(BUILD / "bench" / "echo")
 CONFIG = """
@@ -55,6 +57,7 @@ class StandIn:
 
     def __init__(self, fault=None, burst=5):
         self.fault, self.burst, self.taken, self.answers = fault, burst, {}, 0
+        self.stalls, self.stall_at, self.held = 0, 0.0, None
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.socket.bind(("127.0.0.1", 0))
@@ -105,6 +108,16 @@ class StandIn:
                     continue
                 if self.fault == "bad tag" and self.answers == 7:
                     answer = answer[:-1] + bytes([answer[-1] ^ 1])
+                if self.fault == "twice" and self.answers == 7:
+                    self.socket.sendto(answer, peer)
+                if self.fault == "holds one back" and self.answers == 7:
+                    self.held = answer
+                    continue
+                if self.held and self.answers == 150:
+                    self.socket.sendto(self.held, peer)
+                if self.fault == "stalls" and time.monotonic() >= self.stall_at:
+                    time.sleep(STALL_S)
+                    self.stalls, self.stall_at = self.stalls + 1, time.monotonic() + 1 - STALL_S
             self.socket.sendto(answer, peer)
 
 
@@ -227,6 +240,87 @@ class Judge(unittest.TestCase):
         self.assertIn("answered at first", said)
 
 
+class OpenLoop(unittest.TestCase):
+    """A machine with much else to do may call any of these runs invalid (4): that is a right answer, and what was
+    counted holds all the same."""
+
+    def run_at(self, server, rate, *arguments):
+        result = bench(server.port, "--rule", "slow", "--rate", rate, *arguments)
+        self.assertIn(result[0], (0, 4), result[2])
+        self.assertEqual(result[0] == 4, result[1]["invalid"] is not None)
+        self.assertEqual((result[1]["mode"], result[1]["blind_to_stalls"]), ("open loop", False))
+        return result
+
+    def test_a_stall_shows(self):
+        with StandIn("stalls") as server:
+            _, report, _ = self.run_at(server, "1000/s", "--seconds", "1.5", "--timeout", "10000")
+            self.assertGreaterEqual(server.stalls, 2)
+        # 50 were to be sent in each stall, so the slowest of a thousand waited for nearly all of one.
+        self.assertEqual((report["checks"], report["lost"]), (1500, 0))
+        for percentile in ("p99.9", "p99.99", "max"):
+            self.assertGreater(report["latency_us"][percentile], STALL_S * 0.9e6)
+        # And half of those 50 waited for more than half of it: 3 % of all.
+        self.assertGreater(report["latency_us"]["p99"], STALL_S * 0.45e6)
+
+    def test_the_closed_loop_says_that_it_is_blind(self):
+        with StandIn("stalls") as server:
+            _, report, _ = bench(server.port, "--rule", "slow", "--requests", "500", "--timeout", "10000")
+            text = mete("bench", "--server", f"127.0.0.1:{server.port}", "--rule", "slow", "--requests", "9").stdout
+            self.assertGreaterEqual(server.stalls, 1)
+        self.assertEqual((report["mode"], report["blind_to_stalls"]), ("closed loop", True))
+        self.assertIn("closed loop: latency is blind to stalls", text)
+
+    def test_an_answer_that_never_comes_counts_with_its_wait(self):
+        with StandIn("drops") as server:
+            _, report, _ = self.run_at(server, "2000/s", "--requests", "400", "--timeout", "150")
+        self.assertGreaterEqual(report["lost"], 9)  # one in 40
+        self.assertGreaterEqual(report["latency_us"]["p99"], 150e3)
+        self.assertGreaterEqual(report["latency_from_send_us"]["p99"], 150e3)
+
+    def test_late_and_duplicate_answers_are_told_apart(self):
+        with StandIn("twice") as server:
+            _, report, _ = self.run_at(server, "2000/s", "--requests", "400", "--timeout", "10000")
+            self.assertEqual([report[name] for name in ("checks", "duplicate", "late", "lost")], [400, 1, 0, 0])
+        with StandIn("holds one back") as server:
+            _, report, _ = self.run_at(server, "2000/s", "--requests", "400", "--timeout", "20",
+                                         "--flows", "1")
+            self.assertGreaterEqual(min(report["late"], report["lost"]), 1)
+            self.assertEqual(report["duplicate"], 0)
+
+    def test_every_schedule_sends_what_it_promised(self):
+        with Daemon() as daemon:
+            for schedule, low, high in (("constant", 1000, 1000), ("bursty", 1000, 1000), ("ramp", 500, 501),
+                                        ("poisson", 850, 1150)):
+                for extra in ((), ("--batch", "2", "--threads", "2", "--join")):
+                    status, report, said = bench(daemon.port, "--rate", "5000/s", "--schedule", schedule, "--seconds",
+                                                 "0.2", "--timeout", "10000", *extra)
+                    self.assertIn(status, (0, 4), said)
+                    self.assertEqual(report["checks"], report["allowed"])
+                    offered = report["checks"] + report["unsent_datagrams"] * report["options"]["batch"]
+                    self.assertTrue(low <= offered <= high, (schedule, extra, offered))
+                    slips = sum(part["count"] for part in report["slip_histogram"])
+                    self.assertEqual(slips, report["sent_datagrams"] + report["unsent_datagrams"])
+                    self.assertLessEqual(report["latency_from_send_us"]["p50"], report["latency_us"]["p50"])
+
+    def test_verify(self):
+        with Daemon(config=CONFIG) as daemon:
+            for wrong, text in ((0, "token_bucket 50/s burst 3"), (1, "token_bucket 50/s burst 2")):
+                status, report, _ = bench(daemon.port, "--rule", "bucket", "--verify", text, "--keys", "60", "--rate",
+                                          "4000/s", "--seconds", "0.15", "--timeout", "10000")
+                self.assertEqual(report["verify"]["checked"], report["checks"])
+                self.assertEqual(report["verify"]["outside"] > 0, wrong)
+                self.assertIn(status, (4,) if wrong else (0, 4))
+
+    def test_a_rate_that_no_machine_offers(self):
+        with StandIn() as server:
+            status, report, said = bench(server.port, "--rule", "slow", "--rate", "100000000/s", "--seconds", "0.1")
+        self.assertEqual((status, said.count("\n")), (4, 1))
+        self.assertIn("INVALID: the load itself was late", said)
+        self.assertIn("this machine cannot offer 100000000/s", said)
+        self.assertIn("cannot offer", report["invalid"])
+        self.assertGreater(report["unsent_datagrams"], report["sent_datagrams"])
+
+
 class Echo(unittest.TestCase):
     @unittest.skipUnless(os.path.exists(ECHO), "bench/echo is not built")
     def test_every_echo(self):
@@ -254,7 +348,12 @@ class Usage(unittest.TestCase):
         for arguments, says in ((("--batch", "51"), "--batch"), (("--keys", "0"), "--keys"), (("--nosuch",), "unknown"),
                                 (("--server", "here"), "HOST:PORT"), (("--verify", "gibberish"), "--verify"),
                                 (("--seconds", "soon"), "--seconds"), (("x",), "'x'"), (("--no-salt",), "--no-salt"),
-                                (("--verify", "deny", "--echo"), "--echo"), (("--threads", "9"), "--threads")):
+                                (("--verify", "deny", "--echo"), "--echo"), (("--threads", "9"), "--threads"),
+                                (("--rate", "0/s"), "--rate"), (("--rate", "5/m"), "--rate"), (("--rate", "-1"), "--rate"),
+                                (("--rate", "200000000"), "--rate"), (("--schedule", "ramp"), "--rate"),
+                                (("--rate", "9", "--schedule", "odd"), "--schedule"),
+                                (("--rate", "9", "--outstanding", "4"), "--outstanding"),
+                                (("--rate", "9", "--schedule", "ramp", "--subjects", "-"), "--seconds")):
             done = mete("bench", *arguments)
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), arguments)
             self.assertIn(says, done.stderr)
