@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "cmd/bench_conditions.h"
 #include "cmd/bench_hello.h"
 #include "cmd/bench_judge.h"
 #include "cmd/bench_loop.h"
@@ -32,6 +33,7 @@ struct bench {
     struct traffic traffic;
     bool traffic_is_open;
     struct bench_judge *judge;
+    struct bench_conditions conditions;
     struct flow *flows;
     unsigned flow_count; /* opened */
     struct bench_thread **threads;
@@ -230,6 +232,7 @@ static int report(struct bench *bench)
                             .from_send = &first->from_send,
                             .slip = &first->slip,
                             .judge = bench->judge,
+                            .conditions = &bench->conditions,
                             .cpu_ns = bench->cpu_ns,
                             .subject_count = bench->traffic.subject_count,
                             .line_count = bench->traffic.line_count,
@@ -276,6 +279,7 @@ static void deinit(struct bench *bench)
         flow_close(&bench->flows[i]);
     free(bench->flows);
     bench_judge_destroy(bench->judge);
+    bench_conditions_deinit(&bench->conditions);
     if (bench->traffic_is_open)
         traffic_close(&bench->traffic);
 }
@@ -296,7 +300,11 @@ int cmd_bench(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     result = prepare(&bench);
     if (result == 0)
+        result = bench_conditions_begin(&bench.options, &bench.conditions);
+    if (result == 0)
         result = run(&bench);
+    if (result == 0)
+        result = bench_conditions_end(&bench.options, &bench.conditions);
     if (result == 0)
         result = report(&bench);
     deinit(&bench);

@@ -27,6 +27,7 @@ struct bench_options {
     const char *tenant;
     const char *rule;
     const char *subjects; /* path, or NULL: made keys */
+    const char *admin;    /* path of the server's admin socket, or NULL */
     const char *verify;   /* text of the rule that verdicts are compared with, or NULL */
     struct limit limit;   /* of verify */
     uint32_t cost;
@@ -85,6 +86,7 @@ int bench_options_parse(int argc, char **argv, struct bench_options *ret_options
 void bench_options_help(void);
 
 struct bench_judge;
+struct bench_conditions;
 
 struct bench_run { /* what a report is made from */
     const struct bench_options *options;
@@ -95,6 +97,7 @@ struct bench_run { /* what a report is made from */
     struct histogram *slip;          /* open loop: actual - intended */
     char invalid[256];               /* why the run says nothing, or "" */
     const struct bench_judge *judge; /* or NULL */
+    const struct bench_conditions *conditions;
     uint64_t elapsed_ns;
     uint64_t cpu_ns;        /* of this process */
     uint64_t subject_count; /* different ones */

@@ -29,6 +29,7 @@ enum option_id {
     OPTION_JOIN,
     OPTION_TIMEOUT,
     OPTION_THREADS,
+    OPTION_ADMIN,
     OPTION_VERIFY,
     OPTION_NO_SALT,
     OPTION_SEED,
@@ -56,6 +57,7 @@ static const struct option long_options[] = {
     {"join", no_argument, NULL, OPTION_JOIN},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"threads", required_argument, NULL, OPTION_THREADS},
+    {"admin", required_argument, NULL, OPTION_ADMIN},
     {"verify", required_argument, NULL, OPTION_VERIFY},
     {"no-salt", no_argument, NULL, OPTION_NO_SALT},
     {"seed", required_argument, NULL, OPTION_SEED},
@@ -100,6 +102,7 @@ void bench_options_help(void)
         "  --no-salt            with --verify: the subjects as they are, reset first; otherwise a\n"
         "                       random salt makes them new to the server\n"
         "  --seed N             of the random draws (1)\n"
+        "  --admin PATH         the server's listen.admin: its CPU and counters over the run\n"
         "  --echo               the server is bench/echo\n"
         "  --no-tag-check       trust the answers' tags\n"
         "  --progress           a line every second even if this is no terminal\n"
@@ -212,6 +215,9 @@ static int set_other(int id, struct bench_options *options)
         return 0;
     case OPTION_SUBJECTS:
         options->subjects = optarg;
+        return 0;
+    case OPTION_ADMIN:
+        options->admin = optarg;
         return 0;
     case OPTION_SCHEDULE:
         return parse_schedule(optarg, options);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cmd/bench.h"
+#include "cmd/bench_conditions.h"
 #include "cmd/bench_judge.h"
 #include "cmd/printable.h"
 
@@ -143,6 +144,10 @@ void bench_report_text(const struct bench_run *run)
     if (!run->options->echo)
         printf("  allowed    %s   denied %s\n", grouped(counts->allowed), grouped(counts->denied));
     print_errors(run);
+    const uint64_t server_cpu_ns = bench_conditions_server_cpu_ns(run->conditions);
+    if (server_cpu_ns && counts->checks)
+        printf("  server     CPU %.3f s, %.0f ns/check\n", (double)server_cpu_ns / 1e9,
+               (double)server_cpu_ns / (double)counts->checks);
     if (run->judge)
         print_judge(run);
     if (run->invalid[0])
@@ -177,6 +182,7 @@ static void json_options(const struct bench_options *options)
     json_text("rule", options->rule);
     json_text("subjects", options->subjects);
     json_text("verify", options->verify);
+    json_text("admin", options->admin);
     json_number("cost", options->cost);
     json_number("rate", options->rate);
     json_text("schedule", options->rate ? schedule_name(options->schedule) : NULL);
@@ -276,6 +282,7 @@ void bench_report_json(const struct bench_run *run)
     }
     if (run->judge)
         json_judge(run->judge);
+    bench_conditions_json(run->conditions);
     printf("\"client_cpu_seconds\": %.6f, ", (double)run->cpu_ns / 1e9);
     printf("\"elapsed_seconds\": %.6f}\n", (double)run->elapsed_ns / 1e9);
     fflush(stdout);

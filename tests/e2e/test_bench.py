@@ -183,6 +183,27 @@ class RealDaemon(unittest.TestCase):
             self.assertEqual([client.check("slow", name).remaining for name in (b"alice", b"bob", b"carol")],
                              [2, 3, 4])
 
+    def test_conditions_and_the_servers_own_figures(self):
+        with Daemon() as daemon:
+            for extra in ((), ("--rate", "20000/s")):
+                status, report, said = bench(daemon.port, "--requests", "3000", "--admin", daemon.admin, *extra)
+                self.assertIn(status, (0, 4), said)
+                server, machine = report["server_over_the_run"], report["machine"]
+                self.assertEqual(server["checks"], report["sent_datagrams"])
+                self.assertEqual(server["allowed"], server["checks"])
+                self.assertGreater(server["cpu_seconds"], 0)
+                self.assertEqual(machine["kernel"], os.uname().release)
+                self.assertEqual(machine["cores_of_this_process"], len(os.sched_getaffinity(0)))
+                for name in ("rmem_max", "wmem_max"):
+                    self.assertEqual(machine[name], int(pathlib.Path(f"/proc/sys/net/core/{name}").read_text()))
+                for name in ("steal_seconds", "udp_receive_drops", "udp_send_drops"):
+                    self.assertGreaterEqual(machine[name], 0)
+                self.assertIn("clock_source", machine)
+                self.assertIn("mitigations", machine)
+            done = mete("bench", "--server", f"127.0.0.1:{daemon.port}", "--admin", "/nonexistent/socket")
+            self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (3, "", 1))
+            self.assertIn("--admin", done.stderr)
+
     def test_unknown_rule(self):
         with Daemon() as daemon:
             status, _, said = bench(daemon.port, "--rule", "nosuch")
@@ -318,6 +339,7 @@ class OpenLoop(unittest.TestCase):
         self.assertIn("INVALID: the load itself was late", said)
         self.assertIn("this machine cannot offer 100000000/s", said)
         self.assertIn("cannot offer", report["invalid"])
+        self.assertGreater(report["latency_us"]["p50"], report["latency_from_send_us"]["p50"])
         self.assertGreater(report["unsent_datagrams"], report["sent_datagrams"])
 
 
