@@ -115,7 +115,8 @@ static int prepare(struct bench *bench)
     const struct bench_options *options = &bench->options;
     int result = bench_hello(options, &bench->server);
     if (result == 0)
-        result = traffic_open(options, bench->server.seed, options->verify && !options->no_salt,
+        result = traffic_open(options, bench->server.seed,
+                              (options->verify && !options->no_salt) || options->unique,
                               &bench->traffic);
     if (result != 0)
         return result;

@@ -36,6 +36,9 @@ struct bench_options {
     unsigned batch;
     unsigned threads;
     uint64_t keys;
+    double zipf;          /* exponent; 0: uniform */
+    double hot_part;      /* of the checks, on one key; 0: uniform */
+    bool unique;          /* every check another key */
     uint64_t requests;    /* checks to send; 0: until the time is over */
     uint64_t duration_ns; /* 0: until the requests or subjects are used up */
     uint64_t timeout_ns;

@@ -21,6 +21,9 @@ enum option_id {
     OPTION_OUTSTANDING,
     OPTION_BATCH,
     OPTION_KEYS,
+    OPTION_ZIPF,
+    OPTION_HOT_KEY,
+    OPTION_UNIQUE,
     OPTION_SUBJECTS,
     OPTION_REQUESTS,
     OPTION_SECONDS,
@@ -49,6 +52,9 @@ static const struct option long_options[] = {
     {"outstanding", required_argument, NULL, OPTION_OUTSTANDING},
     {"batch", required_argument, NULL, OPTION_BATCH},
     {"keys", required_argument, NULL, OPTION_KEYS},
+    {"zipf", required_argument, NULL, OPTION_ZIPF},
+    {"hot-key", required_argument, NULL, OPTION_HOT_KEY},
+    {"unique", no_argument, NULL, OPTION_UNIQUE},
     {"subjects", required_argument, NULL, OPTION_SUBJECTS},
     {"requests", required_argument, NULL, OPTION_REQUESTS},
     {"seconds", required_argument, NULL, OPTION_SECONDS},
@@ -89,6 +95,9 @@ void bench_options_help(void)
         "  --batch N            checks per datagram, 1 to 50 (1)\n"
         "  --keys N             different subjects, drawn at random (1000000; with --verify "
         "10000)\n"
+        "  --zipf S             the keys by Zipf's law with exponent S, not uniformly\n"
+        "  --hot-key PERCENT    so many of the checks ask one key\n"
+        "  --unique             every check asks a key that was never asked\n"
         "  --subjects FILE      subjects from a file, one a line and in its order; an access "
         "log's\n"
         "                       client addresses; plain or gzip; - is standard input\n"
@@ -111,14 +120,24 @@ void bench_options_help(void)
         "model's bounds, or an open loop that was itself late");
 }
 
-static int parse_seconds(const char *text, uint64_t *ret_ns)
+static int parse_real(const char *option, double min, double max, double *ret)
 {
     char *end;
-    const double seconds = strtod(text, &end);
-    if (end == text || *end || !(seconds >= 0.001 && seconds <= 1e6))
-        return cmd_fail("bench", "--seconds: '%s' is not a number from 0.001 to 1000000", text);
-    *ret_ns = (uint64_t)(seconds * 1e9);
+    const double number = strtod(optarg, &end);
+    if (end == optarg || *end || !(number >= min && number <= max))
+        return cmd_fail("bench", "%s: '%s' is not a number from %g to %.0f", option, optarg, min,
+                        max);
+    *ret = number;
     return 0;
+}
+
+static int parse_seconds(uint64_t *ret_ns)
+{
+    double seconds;
+    const int result = parse_real("--seconds", 0.001, 1e6, &seconds);
+    if (result == 0)
+        *ret_ns = (uint64_t)(seconds * 1e9);
+    return result;
 }
 
 static int parse_rate(const char *text, uint64_t *ret_rate)
@@ -193,7 +212,13 @@ static int set_number(int id, struct bench_options *options)
             options->timeout_ns = number * 1000000;
         return result;
     case OPTION_SECONDS:
-        return parse_seconds(optarg, &options->duration_ns);
+        return parse_seconds(&options->duration_ns);
+    case OPTION_ZIPF:
+        return parse_real("--zipf", 0.01, 10, &options->zipf);
+    case OPTION_HOT_KEY:
+        result = parse_real("--hot-key", 0.001, 100, &options->hot_part);
+        options->hot_part /= 100;
+        return result;
     case OPTION_RATE:
         return parse_rate(optarg, &options->rate);
     default:
@@ -223,6 +248,9 @@ static int set_other(int id, struct bench_options *options)
         return parse_schedule(optarg, options);
     case OPTION_VERIFY:
         return parse_verify(optarg, options);
+    case OPTION_UNIQUE:
+        options->unique = true;
+        return 0;
     case OPTION_JOIN:
         options->join = true;
         return 0;
@@ -285,6 +313,14 @@ static int finish(struct bench_options *options)
 {
     if (options->keys && options->subjects)
         return cmd_fail("bench", "--keys and --subjects exclude each other");
+    if ((options->zipf > 0 || options->hot_part > 0) && options->subjects)
+        return cmd_fail("bench", "--zipf and --hot-key are of made keys, not of --subjects");
+    if (options->unique && (options->keys || options->subjects || options->zipf > 0 ||
+                            options->hot_part > 0 || options->verify))
+        return cmd_fail("bench", "--unique excludes --keys, --subjects, --zipf, --hot-key and "
+                                 "--verify");
+    if (options->unique)
+        options->keys = UINT32_MAX;
     if (options->verify && options->echo)
         return cmd_fail("bench", "--verify needs verdicts, and --echo gives none");
     if (options->no_salt && !options->verify)

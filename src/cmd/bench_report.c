@@ -56,8 +56,14 @@ static void print_head(const struct bench_run *run)
            options->echo ? "server" : options->rule, run->server->text);
     if (options->subjects)
         printf("%s subjects on %s lines", grouped(run->subject_count), grouped(run->line_count));
+    else if (options->unique)
+        printf("unique keys");
     else
         printf("%s keys", grouped(run->subject_count));
+    if (options->zipf > 0)
+        printf(" by zipf %g", options->zipf);
+    if (options->hot_part > 0)
+        printf(", %g %% on one", options->hot_part * 100);
     if (options->rate)
         printf(", open loop: %s %s/s on %u flows", schedule_name(options->schedule),
                grouped(options->rate), options->flows);
@@ -191,6 +197,8 @@ static void json_options(const struct bench_options *options)
     json_number("batch", options->batch);
     json_number("threads", options->threads);
     json_number("keys", options->keys);
+    printf("\"zipf\": %g, \"hot_key_percent\": %g, ", options->zipf, options->hot_part * 100);
+    json_bool("unique", options->unique);
     json_number("requests", options->requests);
     json_number("timeout_ms", options->timeout_ns / 1000000);
     json_number("seed", options->seed);

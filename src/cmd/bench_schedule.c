@@ -24,7 +24,7 @@ enum schedule_kind schedule_parse(const char *name)
 /* In (0, 1]: 53 bits of a SplitMix64 step, plus one. */
 static double draw_unit(struct schedule *schedule)
 {
-    const uint64_t random = traffic_mix(schedule->random += 0x9e3779b97f4a7c15ull);
+    const uint64_t random = traffic_random(&schedule->random);
     return (double)((random >> 11) + 1) * 0x1p-53;
 }
 

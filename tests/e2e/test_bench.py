@@ -70,8 +70,10 @@ class StandIn:
 
     def __exit__(self, *_):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-            other.sendto(b"", ("127.0.0.1", self.port))
-        self.thread.join(PATIENCE_S)
+            until = time.monotonic() + PATIENCE_S
+            while self.thread.is_alive() and time.monotonic() < until:  # a full buffer drops it: again
+                other.sendto(b"", ("127.0.0.1", self.port))
+                self.thread.join(0.05)
         self.socket.close()
 
     def _decide(self, entry):
@@ -203,6 +205,14 @@ class RealDaemon(unittest.TestCase):
             done = mete("bench", "--server", f"127.0.0.1:{daemon.port}", "--admin", "/nonexistent/socket")
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (3, "", 1))
             self.assertIn("--admin", done.stderr)
+
+    def test_keys_by_chance_hot_and_unique(self):
+        with Daemon(config=CONFIG) as daemon:
+            for arguments, allowed in ((("--unique", "--threads", "2"), 1000), (("--hot-key", "100"), 5),
+                                       (("--zipf", "1.1", "--keys", "7"), 30)):  # the hot one of 7 is spent
+                status, report, _ = bench(daemon.port, "--rule", "slow", "--requests", "1000", "--timeout", "10000",
+                                          *arguments)
+                self.assertEqual((status, report["allowed"]), (0, allowed), arguments)
 
     def test_unknown_rule(self):
         with Daemon() as daemon:
@@ -371,6 +381,8 @@ class Usage(unittest.TestCase):
                                 (("--server", "here"), "HOST:PORT"), (("--verify", "gibberish"), "--verify"),
                                 (("--seconds", "soon"), "--seconds"), (("x",), "'x'"), (("--no-salt",), "--no-salt"),
                                 (("--verify", "deny", "--echo"), "--echo"), (("--threads", "9"), "--threads"),
+                                (("--zipf", "0"), "--zipf"), (("--hot-key", "101"), "--hot-key"), (("--unique", "--keys", "5"), "--unique"),
+                                (("--zipf", "1", "--subjects", "-"), "--zipf"),
                                 (("--rate", "0/s"), "--rate"), (("--rate", "5/m"), "--rate"), (("--rate", "-1"), "--rate"),
                                 (("--rate", "200000000"), "--rate"), (("--schedule", "ramp"), "--rate"),
                                 (("--rate", "9", "--schedule", "odd"), "--schedule"),
