@@ -22,6 +22,7 @@
 #include "cmd/bench_hello.h"
 #include "cmd/bench_judge.h"
 #include "cmd/bench_loop.h"
+#include "cmd/bench_search.h"
 #include "cmd/bench_traffic.h"
 #include "cmd/cmd.h"
 
@@ -132,6 +133,14 @@ static int prepare(struct bench *bench)
             return cmd_fail("bench", "not enough memory for %u subjects",
                             bench->traffic.subject_count);
     }
+    bench->progress_to_terminal = !options->json && isatty(STDERR_FILENO);
+    return 0;
+}
+
+/* The flows and threads of one run. */
+static int open_load(struct bench *bench)
+{
+    const struct bench_options *options = &bench->options;
     bench->flows = calloc(options->flows, sizeof(*bench->flows));
     bench->threads = calloc(options->threads, sizeof(*bench->threads));
     if (!bench->flows || !bench->threads)
@@ -141,11 +150,26 @@ static int prepare(struct bench *bench)
         if (error < 0)
             return cmd_fail("bench", "%s: %s", bench->server.text, strerror(-error));
     }
-    bench->progress_to_terminal = !options->json && isatty(STDERR_FILENO);
     for (unsigned i = 0; i < options->threads; i++)
         if (make_thread(bench, i) < 0)
             return cmd_fail("bench", "not enough memory");
     return 0;
+}
+
+static void close_load(struct bench *bench)
+{
+    for (; bench->thread_count > 0; bench->thread_count--) {
+        flow_io_close(bench->threads[bench->thread_count - 1]->io);
+        free(bench->threads[bench->thread_count - 1]);
+    }
+    free(bench->threads);
+    for (; bench->flow_count > 0; bench->flow_count--)
+        flow_close(&bench->flows[bench->flow_count - 1]);
+    free(bench->flows);
+    bench->threads = NULL;
+    bench->flows = NULL;
+    bench_conditions_deinit(&bench->conditions);
+    bench->conditions = (struct bench_conditions){0};
 }
 
 static void *run_thread(void *context)
@@ -222,8 +246,8 @@ static void find_invalid(struct bench_run *run)
                  (unsigned long long)options->rate);
 }
 
-/* Prints and says how it went. */
-static int report(struct bench *bench)
+/* What all threads found. 0, or EXIT_NO_ANSWER after one line on stderr. */
+static int collect(struct bench *bench, struct bench_run *ret_run)
 {
     struct bench_thread *first = bench->threads[0];
     struct bench_run all = {.options = &bench->options,
@@ -257,7 +281,36 @@ static int report(struct bench *bench)
         return EXIT_NO_ANSWER;
     }
     find_invalid(&all);
-    if (bench->options.json)
+    *ret_run = all;
+    return 0;
+}
+
+static int measure(void *context, const struct bench_options *options, struct bench_run *ret_run)
+{
+    struct bench *bench = context;
+    close_load(bench);
+    bench->options = *options;
+    bench->checks_before = 0;
+    if (options->unique) /* in the next run too */
+        bench->traffic.salt = traffic_mix(bench->traffic.salt + 1);
+    int result = open_load(bench);
+    if (result == 0)
+        result = bench_conditions_begin(options, &bench->conditions);
+    if (result == 0)
+        result = run(bench);
+    if (result == 0)
+        result = bench_conditions_end(options, &bench->conditions);
+    return result ? result : collect(bench, ret_run);
+}
+
+/* One run; prints and says how it went. */
+static int run_once(struct bench *bench, const struct bench_options *options)
+{
+    struct bench_run all = {0};
+    const int result = measure(bench, options, &all);
+    if (result != 0)
+        return result;
+    if (options->json)
         bench_report_json(&all);
     else
         bench_report_text(&all);
@@ -271,16 +324,8 @@ static int report(struct bench *bench)
 
 static void deinit(struct bench *bench)
 {
-    for (unsigned i = 0; i < bench->thread_count; i++) {
-        flow_io_close(bench->threads[i]->io);
-        free(bench->threads[i]);
-    }
-    free(bench->threads);
-    for (unsigned i = 0; i < bench->flow_count; i++)
-        flow_close(&bench->flows[i]);
-    free(bench->flows);
+    close_load(bench);
     bench_judge_destroy(bench->judge);
-    bench_conditions_deinit(&bench->conditions);
     if (bench->traffic_is_open)
         traffic_close(&bench->traffic);
 }
@@ -300,14 +345,13 @@ int cmd_bench(int argc, char **argv)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     result = prepare(&bench);
-    if (result == 0)
-        result = bench_conditions_begin(&bench.options, &bench.conditions);
-    if (result == 0)
-        result = run(&bench);
-    if (result == 0)
-        result = bench_conditions_end(&bench.options, &bench.conditions);
-    if (result == 0)
-        result = report(&bench);
+    const struct bench_options options = bench.options;
+    if (result == 0 && options.goal.text)
+        result = bench_find_rate(&options, measure, &bench);
+    else if (result == 0 && options.concurrency_count)
+        result = bench_concurrency(&options, measure, &bench);
+    else if (result == 0)
+        result = run_once(&bench, &options);
     deinit(&bench);
     return result;
 }

@@ -21,6 +21,22 @@
 #define BENCH_MAX_FLOWS 1024u
 #define BENCH_MAX_OUTSTANDING 1024u
 #define BENCH_MAX_THREADS 64u
+#define BENCH_MAX_RATE 100000000u
+#define BENCH_MAX_ROWS 16u
+#define BENCH_GOAL_TERMS 8u
+
+/* What a rate must hold: percentiles of latency below some, and the lost below a share of the sent.
+ */
+struct bench_goal {
+    const char *text; /* NULL: there is none */
+    unsigned count;
+    struct {
+        const char *name;
+        double share;
+        uint64_t below_ns;
+    } terms[BENCH_GOAL_TERMS];
+    double loss; /* 0: any */
+};
 
 struct bench_options {
     const char *server;
@@ -51,6 +67,9 @@ struct bench_options {
     bool no_tag_check;
     bool progress;
     bool has_schedule;
+    struct bench_goal goal;               /* of --find-rate */
+    unsigned concurrency[BENCH_MAX_ROWS]; /* datagrams in flight, over all flows */
+    unsigned concurrency_count;
     bool json;
     bool help;
 };
@@ -87,6 +106,8 @@ extern volatile sig_atomic_t bench_stop;
 /* Reads argv into *ret_options, defaults included. 0, or EXIT_USAGE after saying what is wrong. */
 int bench_options_parse(int argc, char **argv, struct bench_options *ret_options);
 void bench_options_help(void);
+/* Makes it an open loop of this rate, with the room that needs. */
+void bench_options_set_rate(struct bench_options *options, uint64_t rate);
 
 struct bench_judge;
 struct bench_conditions;
@@ -108,6 +129,15 @@ struct bench_run { /* what a report is made from */
     uint64_t unparsed_count;
 };
 
+/* 0, or EXIT_USAGE after saying what is wrong. The goal keeps the text. */
+int bench_goal_parse(const char *text, struct bench_goal *ret_goal);
+int bench_concurrency_parse(const char *text, struct bench_options *options);
+/* Did the run hold it? ret_why: what it missed. */
+bool bench_goal_holds(const struct bench_goal *goal, const struct bench_run *run, char *ret_why,
+                      size_t size);
+
+void bench_report_row_head(void);
+void bench_report_row(const struct bench_run *run, unsigned in_flight);
 void bench_report_text(const struct bench_run *run);
 void bench_report_json(const struct bench_run *run);
 

@@ -10,8 +10,6 @@
 #include "cmd/cmd.h"
 #include "config/config.h"
 
-#define MAX_RATE 100000000u
-
 enum option_id {
     OPTION_SERVER = 1,
     OPTION_TENANT,
@@ -29,6 +27,8 @@ enum option_id {
     OPTION_SECONDS,
     OPTION_RATE,
     OPTION_SCHEDULE,
+    OPTION_FIND_RATE,
+    OPTION_CONCURRENCY,
     OPTION_JOIN,
     OPTION_TIMEOUT,
     OPTION_THREADS,
@@ -59,6 +59,8 @@ static const struct option long_options[] = {
     {"requests", required_argument, NULL, OPTION_REQUESTS},
     {"seconds", required_argument, NULL, OPTION_SECONDS},
     {"rate", required_argument, NULL, OPTION_RATE},
+    {"find-rate", required_argument, NULL, OPTION_FIND_RATE},
+    {"concurrency", required_argument, NULL, OPTION_CONCURRENCY},
     {"schedule", required_argument, NULL, OPTION_SCHEDULE},
     {"join", no_argument, NULL, OPTION_JOIN},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
@@ -98,6 +100,10 @@ void bench_options_help(void)
         "  --zipf S             the keys by Zipf's law with exponent S, not uniformly\n"
         "  --hot-key PERCENT    so many of the checks ask one key\n"
         "  --unique             every check asks a key that was never asked\n"
+        "  --find-rate GOAL     search the highest rate that holds GOAL, from --rate (1000/s) on, "
+        "and\n"
+        "                       confirm it: \"p99<200us,loss<0.01%\"; --seconds is a trial's (1)\n"
+        "  --concurrency LIST   a run and a row for each number of datagrams in flight: 1,8,64\n"
         "  --subjects FILE      subjects from a file, one a line and in its order; an access "
         "log's\n"
         "                       client addresses; plain or gzip; - is standard input\n"
@@ -146,8 +152,9 @@ static int parse_rate(const char *text, uint64_t *ret_rate)
     errno = 0;
     const unsigned long long rate = strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || errno || (*end && strcmp(end, "/s") != 0) || rate == 0 ||
-        rate > MAX_RATE)
-        return cmd_fail("bench", "--rate: '%s' is not N/s with N from 1 to %u", text, MAX_RATE);
+        rate > BENCH_MAX_RATE)
+        return cmd_fail("bench", "--rate: '%s' is not N/s with N from 1 to %u", text,
+                        BENCH_MAX_RATE);
     *ret_rate = rate;
     return 0;
 }
@@ -241,6 +248,10 @@ static int set_other(int id, struct bench_options *options)
     case OPTION_SUBJECTS:
         options->subjects = optarg;
         return 0;
+    case OPTION_FIND_RATE:
+        return bench_goal_parse(optarg, &options->goal);
+    case OPTION_CONCURRENCY:
+        return bench_concurrency_parse(optarg, options);
     case OPTION_ADMIN:
         options->admin = optarg;
         return 0;
@@ -290,8 +301,43 @@ static unsigned open_room(const struct bench_options *options)
     return room < FLOW_SLOTS ? (unsigned)room : FLOW_SLOTS;
 }
 
+void bench_options_set_rate(struct bench_options *options, uint64_t rate)
+{
+    options->rate = rate;
+    options->outstanding = open_room(options);
+}
+
+/* Runs in a row. */
+static int finish_series(struct bench_options *options)
+{
+    const bool is_search = options->goal.text != NULL;
+    if (is_search && (options->concurrency_count || options->verify || options->requests))
+        return cmd_fail("bench", "--find-rate excludes --concurrency, --verify and --requests");
+    if (is_search && options->outstanding)
+        return cmd_fail("bench", "--outstanding and --find-rate exclude each other");
+    if (is_search && !options->duration_ns)
+        options->duration_ns = 1000000000;
+    if (options->concurrency_count && (options->rate || options->outstanding || options->verify))
+        return cmd_fail("bench", "--concurrency excludes --rate, --outstanding and --verify");
+    for (unsigned i = 0; i < options->concurrency_count; i++) {
+        const unsigned number = options->concurrency[i];
+        if (number > options->flows &&
+            (number % options->flows || number / options->flows > BENCH_MAX_OUTSTANDING))
+            return cmd_fail("bench",
+                            "--concurrency: %u over --flows %u is not a whole number up to %u",
+                            number, options->flows, BENCH_MAX_OUTSTANDING);
+        if (number < options->threads)
+            return cmd_fail("bench", "--concurrency: %u is less than --threads", number);
+    }
+    return 0;
+}
+
 static int finish_loop(struct bench_options *options)
 {
+    if (options->goal.text && options->schedule == SCHEDULE_RAMP)
+        return cmd_fail("bench", "--find-rate needs a schedule that stays: not ramp");
+    if (!options->rate && options->goal.text)
+        return 0;
     if (!options->rate) {
         if (options->has_schedule)
             return cmd_fail("bench", "--schedule belongs to --rate");
@@ -333,6 +379,9 @@ static int finish(struct bench_options *options)
         return cmd_fail("bench", "--keys: at most 1000000 with --verify");
     if (!options->keys && !options->subjects)
         options->keys = options->verify ? 10000 : 1000000;
+    const int result = finish_series(options);
+    if (result != 0)
+        return result;
     if (!options->duration_ns && !options->requests && !options->subjects)
         options->duration_ns = 5000000000ull;
     return finish_loop(options);

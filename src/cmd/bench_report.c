@@ -161,6 +161,22 @@ void bench_report_text(const struct bench_run *run)
     fflush(stdout);
 }
 
+void bench_report_row_head(void)
+{
+    puts("closed loop: latency is blind to stalls\n"
+         "in flight     checks/s    p50 us    p90 us    p99 us  p99.9 us p99.99 us    max us      "
+         "lost");
+}
+
+void bench_report_row(const struct bench_run *run, unsigned in_flight)
+{
+    printf("%9u %12" PRIu64, in_flight, per_second(run, run->counts.checks));
+    for (size_t i = 0; i < sizeof(percentiles) / sizeof(percentiles[0]); i++)
+        printf(" %9.1f", (double)histogram_percentile(run->latency, percentiles[i].share) / 1e3);
+    printf(" %9" PRIu64 "\n", run->counts.lost);
+    fflush(stdout);
+}
+
 static void json_text(const char *name, const char *text)
 {
     printf("\"%s\": ", name);
@@ -189,6 +205,7 @@ static void json_options(const struct bench_options *options)
     json_text("subjects", options->subjects);
     json_text("verify", options->verify);
     json_text("admin", options->admin);
+    json_text("find_rate", options->goal.text);
     json_number("cost", options->cost);
     json_number("rate", options->rate);
     json_text("schedule", options->rate ? schedule_name(options->schedule) : NULL);

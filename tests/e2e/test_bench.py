@@ -353,6 +353,40 @@ class OpenLoop(unittest.TestCase):
         self.assertGreater(report["unsent_datagrams"], report["sent_datagrams"])
 
 
+class Series(unittest.TestCase):
+    def test_a_row_for_each_concurrency(self):
+        with Daemon() as daemon:
+            arguments = ("--concurrency", "1,8,64", "--requests", "500", "--timeout", "10000")
+            status, reports, _ = bench(daemon.port, *arguments)
+            self.assertEqual(status, 0)
+            self.assertEqual([report["options"]["flows"] * report["options"]["outstanding"] for report in reports],
+                             [1, 8, 64])
+            self.assertEqual([report["checks"] for report in reports], [500] * 3)
+            text = mete("bench", "--server", f"127.0.0.1:{daemon.port}", *arguments).stdout
+            self.assertEqual([line.split()[0] for line in text.splitlines()[-3:]], ["1", "8", "64"])
+            self.assertIn("blind to stalls", text)
+
+    def test_the_rate_that_was_found_was_seen_to_hold(self):
+        with Daemon() as daemon:
+            status, found, said = bench(daemon.port, "--find-rate", "p50<5s,loss<99%", "--rate", "20000000/s",
+                                        "--seconds", "0.05")
+        trials = found["trials"]
+        self.assertFalse(trials[0]["holds"])  # no machine sends a million datagrams in 50 ms
+        if status == 0:
+            self.assertEqual((trials[-1]["rate"], trials[-1]["holds"]), (found["rate"], True))
+            self.assertGreater(found["failed_rate"], found["rate"])
+        else:  # a machine with much else to do
+            self.assertEqual((status, found["rate"]), (4, 0), said)
+
+    def test_no_rate_holds(self):
+        with StandIn("drops") as server:
+            status, found, said = bench(server.port, "--rule", "slow", "--find-rate", "loss<1%", "--seconds", "0.2",
+                                        "--timeout", "20", "--rate", "800")
+        self.assertEqual((status, found["rate"], said.count("\n")), (4, 0, 1))
+        self.assertIn("no rate holds loss<1%", said)
+        self.assertIn("loss", said)
+
+
 class Echo(unittest.TestCase):
     @unittest.skipUnless(os.path.exists(ECHO), "bench/echo is not built")
     def test_every_echo(self):
@@ -383,6 +417,10 @@ class Usage(unittest.TestCase):
                                 (("--verify", "deny", "--echo"), "--echo"), (("--threads", "9"), "--threads"),
                                 (("--zipf", "0"), "--zipf"), (("--hot-key", "101"), "--hot-key"), (("--unique", "--keys", "5"), "--unique"),
                                 (("--zipf", "1", "--subjects", "-"), "--zipf"),
+                                (("--find-rate", "p99"), "--find-rate"), (("--find-rate", "p98<1us"), "--find-rate"),
+                                (("--find-rate", "loss<1%,"), "--find-rate"), (("--concurrency", "1,,2"), "--concurrency"),
+                                (("--concurrency", "12"), "--concurrency"),
+                                (("--find-rate", "loss<1%", "--verify", "deny"), "--verify"),
                                 (("--rate", "0/s"), "--rate"), (("--rate", "5/m"), "--rate"), (("--rate", "-1"), "--rate"),
                                 (("--rate", "200000000"), "--rate"), (("--schedule", "ramp"), "--rate"),
                                 (("--rate", "9", "--schedule", "odd"), "--schedule"),
