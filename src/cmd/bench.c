@@ -342,6 +342,8 @@ int cmd_bench(int argc, char **argv)
         bench_options_help();
         return 0;
     }
+    if (bench.options.compare[0])
+        return bench_compare(bench.options.compare[0], bench.options.compare[1]);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     result = prepare(&bench);

@@ -1,7 +1,10 @@
 /* `mete bench`: what its files share. bench_options.c reads the command line, bench_hello.c makes
- * the first contact, bench_traffic.c chooses subjects, bench_flow.c holds one socket and what is in
- * flight on it, bench_loop.c is the closed loop, bench_judge.c and bench_bounds_*.c verify,
- * bench_open.c the open one with the instants of bench_schedule.c; bench_report.c prints. */
+ * the first contact, bench_traffic.c and bench_zipf.c choose subjects, bench_flow.c holds one
+ * socket and what is in flight on it, bench_loop.c is the closed loop, bench_open.c the open one
+ * with the instants of bench_schedule.c, bench_judge.c and bench_bounds_*.c verify,
+ * bench_conditions.c tells what a run depended on, bench_report.c prints; bench_search.c makes
+ * several runs in a row, towards what bench_goal.c reads, and bench_compare.c lays two reports side
+ * by side. */
 #ifndef METE_CMD_BENCH_H
 #define METE_CMD_BENCH_H
 
@@ -67,6 +70,7 @@ struct bench_options {
     bool no_tag_check;
     bool progress;
     bool has_schedule;
+    const char *compare[2];               /* paths of reports, or NULL */
     struct bench_goal goal;               /* of --find-rate */
     unsigned concurrency[BENCH_MAX_ROWS]; /* datagrams in flight, over all flows */
     unsigned concurrency_count;
@@ -135,6 +139,9 @@ int bench_concurrency_parse(const char *text, struct bench_options *options);
 /* Did the run hold it? ret_why: what it missed. */
 bool bench_goal_holds(const struct bench_goal *goal, const struct bench_run *run, char *ret_why,
                       size_t size);
+
+/* Prints two reports side by side; EXIT_USAGE after saying what is wrong with one. */
+int bench_compare(const char *first_path, const char *second_path);
 
 void bench_report_row_head(void);
 void bench_report_row(const struct bench_run *run, unsigned in_flight);

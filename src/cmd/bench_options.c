@@ -29,6 +29,7 @@ enum option_id {
     OPTION_SCHEDULE,
     OPTION_FIND_RATE,
     OPTION_CONCURRENCY,
+    OPTION_COMPARE,
     OPTION_JOIN,
     OPTION_TIMEOUT,
     OPTION_THREADS,
@@ -60,6 +61,7 @@ static const struct option long_options[] = {
     {"seconds", required_argument, NULL, OPTION_SECONDS},
     {"rate", required_argument, NULL, OPTION_RATE},
     {"find-rate", required_argument, NULL, OPTION_FIND_RATE},
+    {"compare", required_argument, NULL, OPTION_COMPARE},
     {"concurrency", required_argument, NULL, OPTION_CONCURRENCY},
     {"schedule", required_argument, NULL, OPTION_SCHEDULE},
     {"join", no_argument, NULL, OPTION_JOIN},
@@ -121,9 +123,10 @@ void bench_options_help(void)
         "  --echo               the server is bench/echo\n"
         "  --no-tag-check       trust the answers' tags\n"
         "  --progress           a line every second even if this is no terminal\n"
+        "  --compare A B        no load: two reports of --json side by side\n"
         "  --json               the report as JSON\n\n"
         "exit status: 0 done, 2 wrong use, 3 no answer, 4 invalid: verdicts outside the\n"
-        "model's bounds, or an open loop that was itself late");
+        "model's bounds, an open loop that was itself late, or no rate that holds");
 }
 
 static int parse_real(const char *option, double min, double max, double *ret)
@@ -250,6 +253,9 @@ static int set_other(int id, struct bench_options *options)
         return 0;
     case OPTION_FIND_RATE:
         return bench_goal_parse(optarg, &options->goal);
+    case OPTION_COMPARE:
+        options->compare[0] = optarg;
+        return 0;
     case OPTION_CONCURRENCY:
         return bench_concurrency_parse(optarg, options);
     case OPTION_ADMIN:
@@ -411,6 +417,10 @@ int bench_options_parse(int argc, char **argv, struct bench_options *ret_options
         if (result != 0)
             return result;
     }
+    if (options.compare[0] && optind + 1 == argc)
+        options.compare[1] = argv[optind++];
+    else if (options.compare[0])
+        return cmd_fail("bench", "--compare needs two files: --compare A.json B.json");
     if (optind < argc)
         return cmd_fail("bench", "'%s' is not an option", argv[optind]);
     const int result = options.help ? 0 : finish(&options);

@@ -378,6 +378,25 @@ class Series(unittest.TestCase):
         else:  # a machine with much else to do
             self.assertEqual((status, found["rate"]), (4, 0), said)
 
+    def test_two_reports_side_by_side(self):
+        with tempfile.TemporaryDirectory() as folder, Daemon() as daemon:
+            paths = [os.path.join(folder, name) for name in ("a.json", "b.json", "none.json")]
+            for path, extra in zip(paths, (("--requests", "400"), ("--requests", "1000", "--rate", "5000"))):
+                pathlib.Path(path).write_text(json.dumps(bench(daemon.port, "--timeout", "10000", *extra)[1]))
+            done = mete("bench", "--compare", *paths[:2])
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            rows = {line.split("  ")[0]: line.split()[-3:] for line in done.stdout.splitlines()}
+            self.assertEqual(rows["checks"], ["400", "1000", "2.500"])
+            for row in ("latency_us p99.9", "slip_us p99"):
+                self.assertIn(row, rows)
+            self.assertIn('not the same: mode: "closed loop" and "open loop"', done.stdout)
+            self.assertIn("not the same: option rate: 0 and 5000", done.stdout)
+            self.assertNotIn("not the same: machine kernel", done.stdout)
+            pathlib.Path(paths[1]).write_text("[1, 2]")
+            for wrong in ((paths[0], paths[1]), (paths[2], paths[0]), (paths[0],), (paths[0], paths[0], paths[0])):
+                done = mete("bench", "--compare", *wrong)
+                self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (2, "", 1), wrong)
+
     def test_no_rate_holds(self):
         with StandIn("drops") as server:
             status, found, said = bench(server.port, "--rule", "slow", "--find-rate", "loss<1%", "--seconds", "0.2",
