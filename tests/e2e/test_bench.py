@@ -308,6 +308,13 @@ class OpenLoop(unittest.TestCase):
         self.assertGreaterEqual(report["latency_us"]["p99"], 150e3)
         self.assertGreaterEqual(report["latency_from_send_us"]["p99"], 150e3)
 
+    def test_latency_counts_from_the_intended_send(self):
+        with StandIn() as server:  # all due within a microsecond: each waits for those before it to be sent
+            _, report, _ = self.run_at(server, "100000000/s", "--requests", "100", "--timeout", "10000")
+        self.assertEqual((report["checks"], report["lost"]), (100, 0))
+        self.assertGreater(report["latency_us"]["max"], report["latency_from_send_us"]["max"])
+        self.assertGreater(report["slip_us"]["max"], 0)
+
     def test_late_and_duplicate_answers_are_told_apart(self):
         with StandIn("twice") as server:
             _, report, _ = self.run_at(server, "2000/s", "--requests", "400", "--timeout", "10000")
