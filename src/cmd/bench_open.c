@@ -107,7 +107,7 @@ static void rest(const struct open_loop *loop, uint64_t now_ns, bool sending)
 static void count_unsent(struct open_loop *loop, uint64_t now_ns)
 {
     struct bench_thread *thread = loop->thread;
-    if (traffic_is_over(&thread->traffic))
+    if (bench_stop || traffic_is_over(&thread->traffic)) /* cut short: nothing was promised */
         return;
     while (loop->next_ns <= now_ns && loop->next_ns < loop->last_ns &&
            thread->counts.unsent < MOST_UNSENT) {
