@@ -36,7 +36,7 @@ ARCH    := $(if $(filter x86_64,$(shell uname -m)),-mcx16)
 CFLAGS  = -std=gnu11 -g $(WARN) $(FLAGS_$(FLAVOUR)) $(ARCH) -pthread -D_GNU_SOURCE \
           -Iinclude -Isrc -MMD -MP
 LDFLAGS = -pthread $(LINK_$(FLAVOUR))
-LIBS    = -luring -lyaml -lsodium -ljansson -lz -lxxhash
+LIBS    = -luring -lyaml -lsodium -ljansson -lz -lxxhash -lm
 
 OBJ        = $(BUILD)/obj
 SRC       := $(sort $(wildcard src/*.c src/*/*.c))

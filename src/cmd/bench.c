@@ -1,9 +1,11 @@
-/* `mete bench`: loads a server in a closed loop and reports what it did.
+/* `mete bench`: loads a server and reports what it did.
  *
  * A client like any other, and cheap, because it often shares the machine with what it measures.
  * Closed loop: a fixed number of datagrams is in flight, and a stalled server is asked less, so
- * latency is blind to stalls; the report says so. This file is the order of events; bench.h names
- * the others.
+ * latency is blind to stalls; the report says so. Open loop: datagrams leave at instants set before
+ * the run, and latency counts from those, so a stall costs what it would have cost the users; a run
+ * whose load was late itself is marked invalid. This file is the order of events; bench.h names the
+ * others.
  *
  * Threads: the calling one is the first of --threads; they share nothing but the stop flag and, for
  * the progress line, a counter each. */
@@ -16,9 +18,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "cmd/bench_conditions.h"
 #include "cmd/bench_hello.h"
 #include "cmd/bench_judge.h"
 #include "cmd/bench_loop.h"
+#include "cmd/bench_search.h"
 #include "cmd/bench_traffic.h"
 #include "cmd/cmd.h"
 
@@ -30,6 +34,7 @@ struct bench {
     struct traffic traffic;
     bool traffic_is_open;
     struct bench_judge *judge;
+    struct bench_conditions conditions;
     struct flow *flows;
     unsigned flow_count; /* opened */
     struct bench_thread **threads;
@@ -63,6 +68,23 @@ static void on_second(void *context, uint64_t elapsed_ns)
     bench->checks_before = checks;
 }
 
+/* The part of the rate that flows begin to end have. */
+static struct schedule share_schedule(const struct bench_options *options, unsigned begin,
+                                      unsigned end)
+{
+    const double rate = (double)options->rate / options->batch;
+    struct schedule schedule = {
+        .kind = options->schedule,
+        .interval_ns = 1e9 / rate * options->flows / (end - begin),
+        .duration_ns = (double)options->duration_ns,
+        .position = (double)begin / options->flows,
+        .random = traffic_mix(options->seed + begin),
+    };
+    if (!options->duration_ns) /* the area under a ramp is half its end times its duration */
+        schedule.duration_ns = 2e9 * (double)options->requests / (double)options->rate;
+    return schedule;
+}
+
 static int make_thread(struct bench *bench, unsigned index)
 {
     const struct bench_options *options = &bench->options;
@@ -78,6 +100,10 @@ static int make_thread(struct bench *bench, unsigned index)
     thread->traffic = traffic_share(&bench->traffic, index, options->threads);
     thread->judge = bench->judge;
     histogram_init(&thread->latency);
+    histogram_init(&thread->from_send);
+    histogram_init(&thread->slip);
+    if (options->rate)
+        thread->schedule = share_schedule(options, begin, end);
     if (index == 0 && (options->progress || bench->progress_to_terminal)) {
         thread->on_second = on_second;
         thread->context = bench;
@@ -90,7 +116,8 @@ static int prepare(struct bench *bench)
     const struct bench_options *options = &bench->options;
     int result = bench_hello(options, &bench->server);
     if (result == 0)
-        result = traffic_open(options, bench->server.seed, options->verify && !options->no_salt,
+        result = traffic_open(options, bench->server.seed,
+                              (options->verify && !options->no_salt) || options->unique,
                               &bench->traffic);
     if (result != 0)
         return result;
@@ -106,6 +133,14 @@ static int prepare(struct bench *bench)
             return cmd_fail("bench", "not enough memory for %u subjects",
                             bench->traffic.subject_count);
     }
+    bench->progress_to_terminal = !options->json && isatty(STDERR_FILENO);
+    return 0;
+}
+
+/* The flows and threads of one run. */
+static int open_load(struct bench *bench)
+{
+    const struct bench_options *options = &bench->options;
     bench->flows = calloc(options->flows, sizeof(*bench->flows));
     bench->threads = calloc(options->threads, sizeof(*bench->threads));
     if (!bench->flows || !bench->threads)
@@ -115,16 +150,35 @@ static int prepare(struct bench *bench)
         if (error < 0)
             return cmd_fail("bench", "%s: %s", bench->server.text, strerror(-error));
     }
-    bench->progress_to_terminal = !options->json && isatty(STDERR_FILENO);
     for (unsigned i = 0; i < options->threads; i++)
         if (make_thread(bench, i) < 0)
             return cmd_fail("bench", "not enough memory");
     return 0;
 }
 
-static void *run_thread(void *thread)
+static void close_load(struct bench *bench)
 {
-    bench_loop_run(thread);
+    for (; bench->thread_count > 0; bench->thread_count--) {
+        flow_io_close(bench->threads[bench->thread_count - 1]->io);
+        free(bench->threads[bench->thread_count - 1]);
+    }
+    free(bench->threads);
+    for (; bench->flow_count > 0; bench->flow_count--)
+        flow_close(&bench->flows[bench->flow_count - 1]);
+    free(bench->flows);
+    bench->threads = NULL;
+    bench->flows = NULL;
+    bench_conditions_deinit(&bench->conditions);
+    bench->conditions = (struct bench_conditions){0};
+}
+
+static void *run_thread(void *context)
+{
+    struct bench_thread *thread = context;
+    if (thread->options->rate)
+        bench_open_run(thread);
+    else
+        bench_loop_run(thread);
     return NULL;
 }
 
@@ -146,7 +200,7 @@ static int run(struct bench *bench)
             break;
     const bool complete = started == bench->thread_count;
     if (complete)
-        bench_loop_run(bench->threads[0]);
+        run_thread(bench->threads[0]);
     else
         bench_stop = 1;
     for (unsigned i = 1; i < started; i++)
@@ -164,20 +218,46 @@ static void add_counts(struct bench_counts *into, const struct bench_counts *fro
     into->denied += from->denied;
     into->lost += from->lost;
     into->late += from->late;
+    into->duplicate += from->duplicate;
+    into->unsent += from->unsent;
     into->malformed += from->malformed;
     for (unsigned i = 0; i <= METE_STATUS_COUNT; i++)
         into->statuses[i] += from->statuses[i];
 }
 
-/* Prints and says how it went. */
-static int report(struct bench *bench)
+/* A load that was late itself by more than a tenth of what it reports has measured itself. */
+static void find_invalid(struct bench_run *run)
+{
+    const struct bench_options *options = run->options;
+    const uint64_t slip_ns = histogram_percentile(run->slip, 0.99);
+    const uint64_t latency_ns = histogram_percentile(run->latency, 0.99);
+    if (!options->rate || slip_ns <= latency_ns / 10)
+        return;
+    int len =
+        snprintf(run->invalid, sizeof(run->invalid),
+                 "the load itself was late: the p99 of its slip is %.1f us, more than a tenth "
+                 "of the latency's p99, %.1f us",
+                 (double)slip_ns / 1e3, (double)latency_ns / 1e3);
+    if (run->counts.unsent)
+        snprintf(run->invalid + len, sizeof(run->invalid) - (size_t)len,
+                 "; %llu of %llu datagrams were never sent: this machine cannot offer %llu/s",
+                 (unsigned long long)run->counts.unsent,
+                 (unsigned long long)(run->counts.unsent + run->counts.sent),
+                 (unsigned long long)options->rate);
+}
+
+/* What all threads found. 0, or EXIT_NO_ANSWER after one line on stderr. */
+static int collect(struct bench *bench, struct bench_run *ret_run)
 {
     struct bench_thread *first = bench->threads[0];
     struct bench_run all = {.options = &bench->options,
                             .server = &bench->server,
                             .counts = first->counts,
                             .latency = &first->latency,
+                            .from_send = &first->from_send,
+                            .slip = &first->slip,
                             .judge = bench->judge,
+                            .conditions = &bench->conditions,
                             .cpu_ns = bench->cpu_ns,
                             .subject_count = bench->traffic.subject_count,
                             .line_count = bench->traffic.line_count,
@@ -187,6 +267,8 @@ static int report(struct bench *bench)
         const struct bench_thread *thread = bench->threads[i];
         add_counts(&all.counts, &thread->counts);
         histogram_merge(all.latency, &thread->latency);
+        histogram_merge(all.from_send, &thread->from_send);
+        histogram_merge(all.slip, &thread->slip);
         start_ns = thread->start_ns < start_ns ? thread->start_ns : start_ns;
         end_ns = thread->end_ns > end_ns ? thread->end_ns : end_ns;
     }
@@ -198,26 +280,51 @@ static int report(struct bench *bench)
                 bench->server.text, (unsigned long long)all.counts.sent);
         return EXIT_NO_ANSWER;
     }
-    if (bench->options.json)
+    find_invalid(&all);
+    *ret_run = all;
+    return 0;
+}
+
+static int measure(void *context, const struct bench_options *options, struct bench_run *ret_run)
+{
+    struct bench *bench = context;
+    close_load(bench);
+    bench->options = *options;
+    bench->checks_before = 0;
+    if (options->unique) /* in the next run too */
+        bench->traffic.salt = traffic_mix(bench->traffic.salt + 1);
+    int result = open_load(bench);
+    if (result == 0)
+        result = bench_conditions_begin(options, &bench->conditions);
+    if (result == 0)
+        result = run(bench);
+    if (result == 0)
+        result = bench_conditions_end(options, &bench->conditions);
+    return result ? result : collect(bench, ret_run);
+}
+
+/* One run; prints and says how it went. */
+static int run_once(struct bench *bench, const struct bench_options *options)
+{
+    struct bench_run all = {0};
+    const int result = measure(bench, options, &all);
+    if (result != 0)
+        return result;
+    if (options->json)
         bench_report_json(&all);
     else
         bench_report_text(&all);
+    if (all.invalid[0])
+        fprintf(stderr, "mete bench: INVALID: %s\n", all.invalid);
     if (!bench->judge)
-        return 0;
+        return all.invalid[0] ? EXIT_INVALID : 0;
     const struct judge_totals totals = bench_judge_totals(bench->judge);
-    return totals.outside || totals.subjects_outside ? EXIT_INVALID : 0;
+    return all.invalid[0] || totals.outside || totals.subjects_outside ? EXIT_INVALID : 0;
 }
 
 static void deinit(struct bench *bench)
 {
-    for (unsigned i = 0; i < bench->thread_count; i++) {
-        flow_io_close(bench->threads[i]->io);
-        free(bench->threads[i]);
-    }
-    free(bench->threads);
-    for (unsigned i = 0; i < bench->flow_count; i++)
-        flow_close(&bench->flows[i]);
-    free(bench->flows);
+    close_load(bench);
     bench_judge_destroy(bench->judge);
     if (bench->traffic_is_open)
         traffic_close(&bench->traffic);
@@ -235,13 +342,18 @@ int cmd_bench(int argc, char **argv)
         bench_options_help();
         return 0;
     }
+    if (bench.options.compare[0])
+        return bench_compare(bench.options.compare[0], bench.options.compare[1]);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     result = prepare(&bench);
-    if (result == 0)
-        result = run(&bench);
-    if (result == 0)
-        result = report(&bench);
+    const struct bench_options options = bench.options;
+    if (result == 0 && options.goal.text)
+        result = bench_find_rate(&options, measure, &bench);
+    else if (result == 0 && options.concurrency_count)
+        result = bench_concurrency(&options, measure, &bench);
+    else if (result == 0)
+        result = run_once(&bench, &options);
     deinit(&bench);
     return result;
 }

@@ -1,7 +1,10 @@
 /* `mete bench`: what its files share. bench_options.c reads the command line, bench_hello.c makes
- * the first contact, bench_traffic.c chooses subjects, bench_flow.c holds one socket and what is in
- * flight on it, bench_loop.c is the closed loop, bench_judge.c and bench_bounds_*.c verify,
- * bench_report.c prints. */
+ * the first contact, bench_traffic.c and bench_zipf.c choose subjects, bench_flow.c holds one
+ * socket and what is in flight on it, bench_loop.c is the closed loop, bench_open.c the open one
+ * with the instants of bench_schedule.c, bench_judge.c and bench_bounds_*.c verify,
+ * bench_conditions.c tells what a run depended on, bench_report.c prints; bench_search.c makes
+ * several runs in a row, towards what bench_goal.c reads, and bench_compare.c lays two reports side
+ * by side. */
 #ifndef METE_CMD_BENCH_H
 #define METE_CMD_BENCH_H
 
@@ -12,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cmd/bench_schedule.h"
 #include "core/limit.h"
 #include "mete/wire.h"
 #include "obs/histogram.h"
@@ -20,29 +24,56 @@
 #define BENCH_MAX_FLOWS 1024u
 #define BENCH_MAX_OUTSTANDING 1024u
 #define BENCH_MAX_THREADS 64u
+#define BENCH_MAX_RATE 100000000u
+#define BENCH_MAX_ROWS 16u
+#define BENCH_GOAL_TERMS 8u
+
+/* What a rate must hold: percentiles of latency below some, and the lost below a share of the sent.
+ */
+struct bench_goal {
+    const char *text; /* NULL: there is none */
+    unsigned count;
+    struct {
+        const char *name;
+        double share;
+        uint64_t below_ns;
+    } terms[BENCH_GOAL_TERMS];
+    double loss; /* 0: any */
+};
 
 struct bench_options {
     const char *server;
     const char *tenant;
     const char *rule;
     const char *subjects; /* path, or NULL: made keys */
+    const char *admin;    /* path of the server's admin socket, or NULL */
     const char *verify;   /* text of the rule that verdicts are compared with, or NULL */
     struct limit limit;   /* of verify */
     uint32_t cost;
     unsigned flows;
-    unsigned outstanding;
+    unsigned outstanding; /* open loop: room for this many */
     unsigned batch;
     unsigned threads;
     uint64_t keys;
+    double zipf;          /* exponent; 0: uniform */
+    double hot_part;      /* of the checks, on one key; 0: uniform */
+    bool unique;          /* every check another key */
     uint64_t requests;    /* checks to send; 0: until the time is over */
     uint64_t duration_ns; /* 0: until the requests or subjects are used up */
     uint64_t timeout_ns;
+    uint64_t rate; /* checks per second of the open loop; 0: closed loop */
+    enum schedule_kind schedule;
     uint64_t seed;
     bool join;    /* several datagrams of a flow in one send (UDP_SEGMENT) and receive (UDP_GRO) */
     bool echo;    /* the server returns what it gets */
     bool no_salt; /* verify: subjects as they are, reset first */
     bool no_tag_check;
     bool progress;
+    bool has_schedule;
+    const char *compare[2];               /* paths of reports, or NULL */
+    struct bench_goal goal;               /* of --find-rate */
+    unsigned concurrency[BENCH_MAX_ROWS]; /* datagrams in flight, over all flows */
+    unsigned concurrency_count;
     bool json;
     bool help;
 };
@@ -68,7 +99,9 @@ struct bench_counts {
     uint64_t statuses[METE_STATUS_COUNT + 1]; /* checks by status; the last: unknown ones */
     uint64_t lost;                            /* datagrams without an answer in time */
     uint64_t late;                            /* answers to those */
-    uint64_t malformed;                       /* answers of wrong form, sequence or tag */
+    uint64_t duplicate;                       /* answers to what was answered */
+    uint64_t unsent;    /* open loop: datagrams whose instant had passed when the run ended */
+    uint64_t malformed; /* answers of wrong form, sequence or tag */
 };
 
 /* Set by SIGINT and SIGTERM: end early and report what was measured. */
@@ -77,15 +110,22 @@ extern volatile sig_atomic_t bench_stop;
 /* Reads argv into *ret_options, defaults included. 0, or EXIT_USAGE after saying what is wrong. */
 int bench_options_parse(int argc, char **argv, struct bench_options *ret_options);
 void bench_options_help(void);
+/* Makes it an open loop of this rate, with the room that needs. */
+void bench_options_set_rate(struct bench_options *options, uint64_t rate);
 
 struct bench_judge;
+struct bench_conditions;
 
 struct bench_run { /* what a report is made from */
     const struct bench_options *options;
     const struct bench_server *server;
     struct bench_counts counts;
-    struct histogram *latency;
+    struct histogram *latency;       /* open loop: from the intended instant of sending */
+    struct histogram *from_send;     /* open loop: from the actual one */
+    struct histogram *slip;          /* open loop: actual - intended */
+    char invalid[256];               /* why the run says nothing, or "" */
     const struct bench_judge *judge; /* or NULL */
+    const struct bench_conditions *conditions;
     uint64_t elapsed_ns;
     uint64_t cpu_ns;        /* of this process */
     uint64_t subject_count; /* different ones */
@@ -93,6 +133,18 @@ struct bench_run { /* what a report is made from */
     uint64_t unparsed_count;
 };
 
+/* 0, or EXIT_USAGE after saying what is wrong. The goal keeps the text. */
+int bench_goal_parse(const char *text, struct bench_goal *ret_goal);
+int bench_concurrency_parse(const char *text, struct bench_options *options);
+/* Did the run hold it? ret_why: what it missed. */
+bool bench_goal_holds(const struct bench_goal *goal, const struct bench_run *run, char *ret_why,
+                      size_t size);
+
+/* Prints two reports side by side; EXIT_USAGE after saying what is wrong with one. */
+int bench_compare(const char *first_path, const char *second_path);
+
+void bench_report_row_head(void);
+void bench_report_row(const struct bench_run *run, unsigned in_flight);
 void bench_report_text(const struct bench_run *run);
 void bench_report_json(const struct bench_run *run);
 

@@ -67,6 +67,7 @@ int flow_open(const struct bench_options *options, const struct bench_server *se
         .stride = (unsigned)((len + LINE - 1) & ~(size_t)(LINE - 1)),
         .batch = options->batch,
         .free_count = options->outstanding,
+        .in_order = options->rate != 0,
     };
     uint32_t random[2]; /* client id, first sequence number */
     int error = -ENOMEM;

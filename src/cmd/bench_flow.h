@@ -2,7 +2,12 @@
  *
  * A slot is the room for one datagram in flight. Its sequence number is base + generation * SLOTS +
  * slot, so an answer finds its slot without a search, and one that comes after its slot was given
- * up is known as late.
+ * up is known as late, and one that comes again as a duplicate (as long as the slot's last 64
+ * generations go back).
+ *
+ * The closed loop takes the slot that became free last, which is still in the cache. The open loop
+ * goes round in the order of sending, so that the oldest datagram is found without a search among
+ * the many thousands that a stall leaves in flight.
  *
  * Threads: a flow belongs to one. */
 #ifndef METE_CMD_BENCH_FLOW_H
@@ -15,14 +20,18 @@
 
 #include "cmd/bench.h"
 
-#define FLOW_SLOTS BENCH_MAX_OUTSTANDING /* a power of two, so generations wrap with the number */
+#define FLOW_SLOTS 65536u /* a power of two, so generations wrap with the number */
 _Static_assert((FLOW_SLOTS & (FLOW_SLOTS - 1)) == 0, "sequence numbers wrap");
+_Static_assert(BENCH_MAX_OUTSTANDING <= FLOW_SLOTS, "a slot is a part of the number");
+#define FLOW_MAX_BYTES (256u << 20) /* of the datagrams of all flows of an open loop */
 
 #define FLOW_MESSAGES 64u /* of one send or receive */
 
 struct flow_slot {
+    uint64_t intended_at_ns; /* the schedule's instant; closed loop: sent_at_ns */
     uint64_t sent_at_ns;
-    uint64_t tag; /* of the request: the answer's tag covers it */
+    uint64_t answered; /* bit g: the datagram g generations ago was */
+    uint64_t tag;      /* of the request: the answer's tag covers it */
     uint32_t sequence;
     uint16_t len;
     uint8_t n;
@@ -36,7 +45,9 @@ struct flow {
     unsigned stride; /* of datagrams */
     unsigned batch;
     unsigned free_count;
-    uint16_t *free; /* stack of slots */
+    unsigned oldest; /* open loop: the first slot in use; then come those that were used later */
+    bool in_order;   /* open loop */
+    uint16_t *free;  /* closed loop: stack of slots */
     struct flow_slot *slots;
     uint8_t *datagrams;
     uint8_t rule_and_cost[8]; /* as every entry begins */

@@ -14,7 +14,6 @@
 
 #include "sys/clock.h"
 
-#define UPKEEP_NS 5000000u
 #define SECOND_NS 1000000000u
 /* Empty rounds before sleeping: a server that is on its way answers within one of them. */
 #define IDLE_ROUNDS 32u
@@ -24,12 +23,18 @@ static const struct mete_mac_key zero_key;
 static void free_slot(struct bench_thread *thread, struct flow *flow, unsigned slot)
 {
     flow->slots[slot].in_flight = false;
-    flow->free[flow->free_count++] = (uint16_t)slot;
     thread->in_flight--;
+    if (!flow->in_order) {
+        flow->free[flow->free_count++] = (uint16_t)slot;
+        return;
+    }
+    while (flow->free_count < flow->outstanding && !flow->slots[flow->oldest].in_flight) {
+        flow->oldest = flow->oldest + 1 < flow->outstanding ? flow->oldest + 1 : 0;
+        flow->free_count++;
+    }
 }
 
-/* Keys, number, sequence and tag of one datagram; false if there is nothing to ask. */
-static bool fill_slot(struct bench_thread *thread, struct flow *flow, unsigned index)
+bool bench_fill_slot(struct bench_thread *thread, struct flow *flow, unsigned index)
 {
     uint32_t *subjects = flow->subjects + (size_t)index * flow->batch;
     struct flow_slot *slot = &flow->slots[index];
@@ -50,6 +55,7 @@ static bool fill_slot(struct bench_thread *thread, struct flow *flow, unsigned i
         mete_wire_put64(p + 8, key.high);
     }
     slot->sequence += FLOW_SLOTS;
+    slot->answered <<= 1;
     slot->n = (uint8_t)n;
     slot->len = (uint16_t)mete_wire_request_bytes(n, METE_WIRE_ENTRY_BYTES);
     slot->in_flight = true;
@@ -66,7 +72,7 @@ static void fill_flow(struct bench_thread *thread, struct flow *flow)
         unsigned count = 0;
         while (count < FLOW_MESSAGES && flow->free_count > 0) {
             const uint16_t slot = flow->free[flow->free_count - 1];
-            if (!fill_slot(thread, flow, slot))
+            if (!bench_fill_slot(thread, flow, slot))
                 break;
             flow->free_count--;
             slots[count++] = slot;
@@ -75,7 +81,7 @@ static void fill_flow(struct bench_thread *thread, struct flow *flow)
             return;
         const uint64_t now_ns = clock_boot_ns();
         for (unsigned i = 0; i < count; i++)
-            flow->slots[slots[i]].sent_at_ns = now_ns;
+            flow->slots[slots[i]].sent_at_ns = flow->slots[slots[i]].intended_at_ns = now_ns;
         thread->in_flight += count;
         thread->counts.sent += count;
         flow_send(flow, thread->io, slots, count);
@@ -160,6 +166,18 @@ static bool read_header(const struct bench_thread *thread, const uint8_t *bytes,
     return true;
 }
 
+/* An answer to what is no longer in flight. */
+static void count_old(struct bench_thread *thread, struct flow_slot *slot, uint32_t sequence)
+{
+    const uint32_t generation = (slot->sequence - sequence) / FLOW_SLOTS;
+    const uint64_t bit = generation < 64 ? 1ull << generation : 0;
+    if (slot->answered & bit)
+        thread->counts.duplicate++;
+    else
+        thread->counts.late++;
+    slot->answered |= bit;
+}
+
 static void on_datagram(struct bench_thread *thread, struct flow *flow, const uint8_t *bytes,
                         unsigned len, uint64_t now_ns)
 {
@@ -176,7 +194,7 @@ static void on_datagram(struct bench_thread *thread, struct flow *flow, const ui
         return;
     }
     if (header.sequence != slot->sequence || !slot->in_flight) {
-        counts->late++;
+        count_old(thread, slot, header.sequence);
         return;
     }
     const bool has_status = header.flags & METE_RESULT_STATUS;
@@ -187,7 +205,10 @@ static void on_datagram(struct bench_thread *thread, struct flow *flow, const ui
     }
     counts->datagrams++;
     counts->checks += slot->n;
-    histogram_record(&thread->latency, now_ns - slot->sent_at_ns);
+    slot->answered |= 1;
+    histogram_record(&thread->latency, now_ns - slot->intended_at_ns);
+    if (thread->options->rate)
+        histogram_record(&thread->from_send, now_ns - slot->sent_at_ns);
     if (has_status)
         count_status(thread, header.detail, slot->n);
     else if (!thread->options->echo)
@@ -196,7 +217,7 @@ static void on_datagram(struct bench_thread *thread, struct flow *flow, const ui
     free_slot(thread, flow, index);
 }
 
-static bool turn(struct bench_thread *thread, struct flow *flow, bool fill)
+bool bench_receive(struct bench_thread *thread, struct flow *flow)
 {
     const unsigned messages = flow_receive(flow, thread->io);
     if (messages > 0) {
@@ -210,9 +231,14 @@ static bool turn(struct bench_thread *thread, struct flow *flow, bool fill)
                             now_ns);
         }
     }
-    if (fill && flow->free_count > 0)
-        fill_flow(thread, flow);
     return messages > 0;
+}
+
+void bench_give_up(struct bench_thread *thread, struct flow *flow, unsigned index)
+{
+    thread->counts.lost++;
+    return_subjects(thread, flow, index, true);
+    free_slot(thread, flow, index);
 }
 
 static void expire(struct bench_thread *thread, uint64_t now_ns)
@@ -223,9 +249,7 @@ static void expire(struct bench_thread *thread, uint64_t now_ns)
             if (!flow->slots[i].in_flight ||
                 now_ns - flow->slots[i].sent_at_ns < thread->options->timeout_ns)
                 continue;
-            thread->counts.lost++;
-            return_subjects(thread, flow, i, true);
-            free_slot(thread, flow, i);
+            bench_give_up(thread, flow, i);
         }
     }
 }
@@ -235,21 +259,24 @@ static void wait_for_answers(const struct bench_thread *thread)
     struct pollfd waits[BENCH_MAX_FLOWS];
     for (unsigned i = 0; i < thread->flow_count; i++)
         waits[i] = (struct pollfd){.fd = thread->flows[i].fd, .events = POLLIN};
-    poll(waits, thread->flow_count, UPKEEP_NS / 1000000);
+    poll(waits, thread->flow_count, BENCH_UPKEEP_NS / 1000000);
 }
 
 void bench_loop_run(struct bench_thread *thread)
 {
     const uint64_t duration_ns = thread->options->duration_ns;
     uint64_t now_ns = thread->start_ns = thread->end_ns = clock_boot_ns();
-    uint64_t upkeep_ns = now_ns + UPKEEP_NS, second_ns = now_ns + SECOND_NS;
+    uint64_t upkeep_ns = now_ns + BENCH_UPKEEP_NS, second_ns = now_ns + SECOND_NS;
     unsigned idle_rounds = 0;
     bool fill = true;
 
     do {
         bool busy = false;
-        for (unsigned i = 0; i < thread->flow_count; i++)
-            busy |= turn(thread, &thread->flows[i], fill);
+        for (unsigned i = 0; i < thread->flow_count; i++) {
+            busy |= bench_receive(thread, &thread->flows[i]);
+            if (fill && thread->flows[i].free_count > 0)
+                fill_flow(thread, &thread->flows[i]);
+        }
         idle_rounds = busy ? 0 : idle_rounds + 1;
         if (idle_rounds > IDLE_ROUNDS)
             wait_for_answers(thread);
@@ -257,7 +284,7 @@ void bench_loop_run(struct bench_thread *thread)
         if (now_ns >= upkeep_ns) {
             expire(thread, now_ns);
             atomic_store_explicit(&thread->progress, thread->counts.checks, memory_order_relaxed);
-            upkeep_ns = now_ns + UPKEEP_NS;
+            upkeep_ns = now_ns + BENCH_UPKEEP_NS;
         }
         if (now_ns >= second_ns && thread->on_second) {
             thread->on_second(thread->context, now_ns - thread->start_ns);

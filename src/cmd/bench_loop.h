@@ -1,4 +1,5 @@
-/* The closed loop of one thread: its flows, kept full until the traffic or the time is over. */
+/* A thread of load. The closed loop keeps its flows full until the traffic or the time is over; the
+ * open one (bench_open.c) sends when the schedule says so. What they share stands at the end. */
 #ifndef METE_CMD_BENCH_LOOP_H
 #define METE_CMD_BENCH_LOOP_H
 
@@ -18,7 +19,10 @@ struct bench_thread {
     struct traffic traffic;
     struct bench_judge *judge; /* or NULL */
     struct bench_counts counts;
+    struct schedule schedule; /* open loop */
     struct histogram latency;
+    struct histogram from_send;
+    struct histogram slip;
     uint64_t start_ns;
     uint64_t end_ns; /* of the last answer */
     /* Set on one thread only: called about once a second. */
@@ -30,5 +34,16 @@ struct bench_thread {
 };
 
 void bench_loop_run(struct bench_thread *thread);
+void bench_open_run(struct bench_thread *thread);
+
+#define BENCH_UPKEEP_NS 5000000u
+
+/* Keys, number, sequence and tag of one datagram; false if there is nothing to ask. The slot counts
+ * as in flight afterwards. */
+bool bench_fill_slot(struct bench_thread *thread, struct flow *flow, unsigned index);
+/* Takes in the answers that are there; false: none. */
+bool bench_receive(struct bench_thread *thread, struct flow *flow);
+/* The datagram has had no answer in time. */
+void bench_give_up(struct bench_thread *thread, struct flow *flow, unsigned index);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cmd/bench.h"
+#include "cmd/bench_flow.h"
 #include "cmd/cmd.h"
 #include "config/config.h"
 
@@ -18,12 +19,21 @@ enum option_id {
     OPTION_OUTSTANDING,
     OPTION_BATCH,
     OPTION_KEYS,
+    OPTION_ZIPF,
+    OPTION_HOT_KEY,
+    OPTION_UNIQUE,
     OPTION_SUBJECTS,
     OPTION_REQUESTS,
     OPTION_SECONDS,
+    OPTION_RATE,
+    OPTION_SCHEDULE,
+    OPTION_FIND_RATE,
+    OPTION_CONCURRENCY,
+    OPTION_COMPARE,
     OPTION_JOIN,
     OPTION_TIMEOUT,
     OPTION_THREADS,
+    OPTION_ADMIN,
     OPTION_VERIFY,
     OPTION_NO_SALT,
     OPTION_SEED,
@@ -43,12 +53,21 @@ static const struct option long_options[] = {
     {"outstanding", required_argument, NULL, OPTION_OUTSTANDING},
     {"batch", required_argument, NULL, OPTION_BATCH},
     {"keys", required_argument, NULL, OPTION_KEYS},
+    {"zipf", required_argument, NULL, OPTION_ZIPF},
+    {"hot-key", required_argument, NULL, OPTION_HOT_KEY},
+    {"unique", no_argument, NULL, OPTION_UNIQUE},
     {"subjects", required_argument, NULL, OPTION_SUBJECTS},
     {"requests", required_argument, NULL, OPTION_REQUESTS},
     {"seconds", required_argument, NULL, OPTION_SECONDS},
+    {"rate", required_argument, NULL, OPTION_RATE},
+    {"find-rate", required_argument, NULL, OPTION_FIND_RATE},
+    {"compare", required_argument, NULL, OPTION_COMPARE},
+    {"concurrency", required_argument, NULL, OPTION_CONCURRENCY},
+    {"schedule", required_argument, NULL, OPTION_SCHEDULE},
     {"join", no_argument, NULL, OPTION_JOIN},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"threads", required_argument, NULL, OPTION_THREADS},
+    {"admin", required_argument, NULL, OPTION_ADMIN},
     {"verify", required_argument, NULL, OPTION_VERIFY},
     {"no-salt", no_argument, NULL, OPTION_NO_SALT},
     {"seed", required_argument, NULL, OPTION_SEED},
@@ -64,16 +83,29 @@ void bench_options_help(void)
 {
     puts(
         "usage: mete bench [OPTION...]\n\n"
-        "Keeps a number of checks in flight and reports what the server did with them.\n\n"
+        "Keeps a number of checks in flight, or with --rate sends them at set instants, and "
+        "reports\n"
+        "what the server did with them.\n\n"
         "  --server HOST:PORT   default 127.0.0.1:6383\n"
         "  --tenant NAME        default `default`\n"
         "  --rule NAME          default `fast`\n"
         "  --cost N             units a check asks for (1)\n"
         "  --flows N            sockets (8)\n"
-        "  --outstanding N      datagrams in flight per flow (32)\n"
+        "  --outstanding N      datagrams in flight per flow (32); not with --rate\n"
+        "  --rate N/s           open loop: N checks a second over all flows, however the server\n"
+        "                       does; latency counts from the intended instant of sending\n"
+        "  --schedule KIND      with --rate: constant (default), poisson, bursty (a tenth of the\n"
+        "                       time at ten times the rate) or ramp (from 0 to N)\n"
         "  --batch N            checks per datagram, 1 to 50 (1)\n"
         "  --keys N             different subjects, drawn at random (1000000; with --verify "
         "10000)\n"
+        "  --zipf S             the keys by Zipf's law with exponent S, not uniformly\n"
+        "  --hot-key PERCENT    so many of the checks ask one key\n"
+        "  --unique             every check asks a key that was never asked\n"
+        "  --find-rate GOAL     search the highest rate that holds GOAL, from --rate (1000/s) on, "
+        "and\n"
+        "                       confirm it: \"p99<200us,loss<0.01%\"; --seconds is a trial's (1)\n"
+        "  --concurrency LIST   a run and a row for each number of datagrams in flight: 1,8,64\n"
         "  --subjects FILE      subjects from a file, one a line and in its order; an access "
         "log's\n"
         "                       client addresses; plain or gzip; - is standard input\n"
@@ -87,21 +119,57 @@ void bench_options_help(void)
         "  --no-salt            with --verify: the subjects as they are, reset first; otherwise a\n"
         "                       random salt makes them new to the server\n"
         "  --seed N             of the random draws (1)\n"
+        "  --admin PATH         the server's listen.admin: its CPU and counters over the run\n"
         "  --echo               the server is bench/echo\n"
         "  --no-tag-check       trust the answers' tags\n"
         "  --progress           a line every second even if this is no terminal\n"
+        "  --compare A B        no load: two reports of --json side by side\n"
         "  --json               the report as JSON\n\n"
         "Ctrl-C ends it early, with the report of what was done.\n\n"
-        "exit status: 0 done, 2 wrong use, 3 no answer, 4 verdicts outside the model's bounds");
+        "exit status: 0 done, 2 wrong use, 3 no answer, 4 invalid: verdicts outside the\n"
+        "model's bounds, an open loop that was itself late, or no rate that holds");
 }
 
-static int parse_seconds(const char *text, uint64_t *ret_ns)
+static int parse_real(const char *option, double min, double max, double *ret)
 {
     char *end;
-    const double seconds = strtod(text, &end);
-    if (end == text || *end || !(seconds >= 0.001 && seconds <= 1e6))
-        return cmd_fail("bench", "--seconds: '%s' is not a number from 0.001 to 1000000", text);
-    *ret_ns = (uint64_t)(seconds * 1e9);
+    const double number = strtod(optarg, &end);
+    if (end == optarg || *end || !(number >= min && number <= max))
+        return cmd_fail("bench", "%s: '%s' is not a number from %g to %.0f", option, optarg, min,
+                        max);
+    *ret = number;
+    return 0;
+}
+
+static int parse_seconds(uint64_t *ret_ns)
+{
+    double seconds;
+    const int result = parse_real("--seconds", 0.001, 1e6, &seconds);
+    if (result == 0)
+        *ret_ns = (uint64_t)(seconds * 1e9);
+    return result;
+}
+
+static int parse_rate(const char *text, uint64_t *ret_rate)
+{
+    char *end;
+    errno = 0;
+    const unsigned long long rate = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || errno || (*end && strcmp(end, "/s") != 0) || rate == 0 ||
+        rate > BENCH_MAX_RATE)
+        return cmd_fail("bench", "--rate: '%s' is not N/s with N from 1 to %u", text,
+                        BENCH_MAX_RATE);
+    *ret_rate = rate;
+    return 0;
+}
+
+static int parse_schedule(const char *text, struct bench_options *options)
+{
+    options->schedule = schedule_parse(text);
+    options->has_schedule = true;
+    if (options->schedule == SCHEDULE_COUNT)
+        return cmd_fail("bench", "--schedule: '%s' is none of constant, poisson, bursty and ramp",
+                        text);
     return 0;
 }
 
@@ -155,7 +223,15 @@ static int set_number(int id, struct bench_options *options)
             options->timeout_ns = number * 1000000;
         return result;
     case OPTION_SECONDS:
-        return parse_seconds(optarg, &options->duration_ns);
+        return parse_seconds(&options->duration_ns);
+    case OPTION_ZIPF:
+        return parse_real("--zipf", 0.01, 10, &options->zipf);
+    case OPTION_HOT_KEY:
+        result = parse_real("--hot-key", 0.001, 100, &options->hot_part);
+        options->hot_part /= 100;
+        return result;
+    case OPTION_RATE:
+        return parse_rate(optarg, &options->rate);
     default:
         return -1;
     }
@@ -177,8 +253,23 @@ static int set_other(int id, struct bench_options *options)
     case OPTION_SUBJECTS:
         options->subjects = optarg;
         return 0;
+    case OPTION_FIND_RATE:
+        return bench_goal_parse(optarg, &options->goal);
+    case OPTION_COMPARE:
+        options->compare[0] = optarg;
+        return 0;
+    case OPTION_CONCURRENCY:
+        return bench_concurrency_parse(optarg, options);
+    case OPTION_ADMIN:
+        options->admin = optarg;
+        return 0;
+    case OPTION_SCHEDULE:
+        return parse_schedule(optarg, options);
     case OPTION_VERIFY:
         return parse_verify(optarg, options);
+    case OPTION_UNIQUE:
+        options->unique = true;
+        return 0;
     case OPTION_JOIN:
         options->join = true;
         return 0;
@@ -205,12 +296,70 @@ static int set_other(int id, struct bench_options *options)
     }
 }
 
-/* An option that getopt_long() did not take: which one, and why. */
-static int refuse(int id, const char *word)
+/* Room for what a flow may have in flight until it is given up; a flow without room is late, and
+ * its slip says so. */
+static unsigned open_room(const struct bench_options *options)
 {
-    if (id == ':')
-        return cmd_fail("bench", "'%s': its value is missing; see mete bench --help", word);
-    return cmd_fail("bench", "'%s': no such option; see mete bench --help", word);
+    const double seconds = (double)options->timeout_ns / 1e9 + 2.0 * BURST_PERIOD_NS / 1e9;
+    const double wanted =
+        64 + 1.5 * seconds * (double)options->rate / options->batch / options->flows;
+    const double stride = METE_WIRE_MAX_BYTES;
+    const double most = FLOW_MAX_BYTES / (options->batch > 1 ? stride : 128) / options->flows;
+    const double room = wanted < most ? wanted : most;
+    return room < FLOW_SLOTS ? (unsigned)room : FLOW_SLOTS;
+}
+
+void bench_options_set_rate(struct bench_options *options, uint64_t rate)
+{
+    options->rate = rate;
+    options->outstanding = open_room(options);
+}
+
+/* Runs in a row. */
+static int finish_series(struct bench_options *options)
+{
+    const bool is_search = options->goal.text != NULL;
+    if (is_search && (options->concurrency_count || options->verify || options->requests))
+        return cmd_fail("bench", "--find-rate excludes --concurrency, --verify and --requests");
+    if (is_search && options->outstanding)
+        return cmd_fail("bench", "--outstanding and --find-rate exclude each other");
+    if (is_search && !options->duration_ns)
+        options->duration_ns = 1000000000;
+    if (options->concurrency_count && (options->rate || options->outstanding || options->verify))
+        return cmd_fail("bench", "--concurrency excludes --rate, --outstanding and --verify");
+    for (unsigned i = 0; i < options->concurrency_count; i++) {
+        const unsigned number = options->concurrency[i];
+        if (number > options->flows &&
+            (number % options->flows || number / options->flows > BENCH_MAX_OUTSTANDING))
+            return cmd_fail("bench",
+                            "--concurrency: %u over --flows %u is not a whole number up to %u",
+                            number, options->flows, BENCH_MAX_OUTSTANDING);
+        if (number < options->threads)
+            return cmd_fail("bench", "--concurrency: %u is less than --threads", number);
+    }
+    return 0;
+}
+
+static int finish_loop(struct bench_options *options)
+{
+    if (options->goal.text && options->schedule == SCHEDULE_RAMP)
+        return cmd_fail("bench", "--find-rate needs a schedule that stays: not ramp");
+    if (!options->rate && options->goal.text)
+        return 0;
+    if (!options->rate) {
+        if (options->has_schedule)
+            return cmd_fail("bench", "--schedule belongs to --rate");
+        if (!options->outstanding)
+            options->outstanding = 32;
+        return 0;
+    }
+    if (options->outstanding)
+        return cmd_fail("bench", "--outstanding and --rate exclude each other: in an open loop as "
+                                 "many are in flight as the server leaves unanswered");
+    if (options->schedule == SCHEDULE_RAMP && !options->duration_ns && !options->requests)
+        return cmd_fail("bench", "--schedule ramp needs --seconds or --requests: where it ends");
+    options->outstanding = open_room(options);
+    return 0;
 }
 
 /* What fits together and what does not; defaults that depend on others. */
@@ -218,6 +367,14 @@ static int finish(struct bench_options *options)
 {
     if (options->keys && options->subjects)
         return cmd_fail("bench", "--keys and --subjects exclude each other");
+    if ((options->zipf > 0 || options->hot_part > 0) && options->subjects)
+        return cmd_fail("bench", "--zipf and --hot-key are of made keys, not of --subjects");
+    if (options->unique && (options->keys || options->subjects || options->zipf > 0 ||
+                            options->hot_part > 0 || options->verify))
+        return cmd_fail("bench", "--unique excludes --keys, --subjects, --zipf, --hot-key and "
+                                 "--verify");
+    if (options->unique)
+        options->keys = UINT32_MAX;
     if (options->verify && options->echo)
         return cmd_fail("bench", "--verify needs verdicts, and --echo gives none");
     if (options->no_salt && !options->verify)
@@ -230,9 +387,12 @@ static int finish(struct bench_options *options)
         return cmd_fail("bench", "--keys: at most 1000000 with --verify");
     if (!options->keys && !options->subjects)
         options->keys = options->verify ? 10000 : 1000000;
+    const int result = finish_series(options);
+    if (result != 0)
+        return result;
     if (!options->duration_ns && !options->requests && !options->subjects)
         options->duration_ns = 5000000000ull;
-    return 0;
+    return finish_loop(options);
 }
 
 int bench_options_parse(int argc, char **argv, struct bench_options *ret_options)
@@ -243,7 +403,6 @@ int bench_options_parse(int argc, char **argv, struct bench_options *ret_options
         .rule = "fast",
         .cost = 1,
         .flows = 8,
-        .outstanding = 32,
         .batch = 1,
         .threads = 1,
         .timeout_ns = 100000000,
@@ -258,10 +417,14 @@ int bench_options_parse(int argc, char **argv, struct bench_options *ret_options
         if (result < 0)
             result = set_other(id, &options);
         if (result < 0)
-            result = refuse(id, argv[optind - 1]);
+            result = cmd_bad_option("bench", id, argv);
         if (result != 0)
             return result;
     }
+    if (options.compare[0] && optind + 1 == argc)
+        options.compare[1] = argv[optind++];
+    else if (options.compare[0])
+        return cmd_fail("bench", "--compare needs two files: --compare A.json B.json");
     if (optind < argc)
         return cmd_fail("bench", "'%s' is not an option", argv[optind]);
     const int result = options.help ? 0 : finish(&options);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cmd/bench.h"
+#include "cmd/bench_conditions.h"
 #include "cmd/bench_judge.h"
 #include "cmd/printable.h"
 
@@ -15,7 +16,8 @@ static const char *const status_names[METE_STATUS_COUNT + 1] = {
 static const struct {
     const char *name;
     double share;
-} percentiles[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1.0}};
+} percentiles[] = {{"p50", 0.5},     {"p90", 0.9},       {"p99", 0.99},
+                   {"p99.9", 0.999}, {"p99.99", 0.9999}, {"max", 1.0}};
 
 /* 1234567 as "1,234,567"; one of a few buffers in turn, so that one line may hold several. */
 static const char *grouped(uint64_t number)
@@ -54,9 +56,19 @@ static void print_head(const struct bench_run *run)
            options->echo ? "server" : options->rule, run->server->text);
     if (options->subjects)
         printf("%s subjects on %s lines", grouped(run->subject_count), grouped(run->line_count));
+    else if (options->unique)
+        printf("unique keys");
     else
         printf("%s keys", grouped(run->subject_count));
-    printf(", %u x %u in flight", options->flows, options->outstanding);
+    if (options->zipf > 0)
+        printf(" by zipf %g", options->zipf);
+    if (options->hot_part > 0)
+        printf(", %g %% on one", options->hot_part * 100);
+    if (options->rate)
+        printf(", open loop: %s %s/s on %u flows", schedule_name(options->schedule),
+               grouped(options->rate), options->flows);
+    else
+        printf(", %u x %u in flight", options->flows, options->outstanding);
     if (options->batch > 1)
         printf(", batches of %u", options->batch);
     printf("%s, %.2f s\n", options->join ? ", joined" : "", (double)run->elapsed_ns / 1e9);
@@ -75,8 +87,37 @@ static void print_errors(const struct bench_run *run)
             printf("%s%s %s", any ? ", " : "", status_names[i], grouped(counts->statuses[i]));
             any = true;
         }
-    printf("%s   lost %s, late %s, malformed %s\n", any ? "" : "none", grouped(counts->lost),
-           grouped(counts->late), grouped(counts->malformed));
+    printf("%s   lost %s, late %s, duplicate %s, malformed %s\n", any ? "" : "none",
+           grouped(counts->lost), grouped(counts->late), grouped(counts->duplicate),
+           grouped(counts->malformed));
+}
+
+static void print_percentiles(const struct histogram *histogram, const char *title,
+                              const char *remark)
+{
+    printf("  %-10s ", title);
+    for (size_t i = 0; i < sizeof(percentiles) / sizeof(percentiles[0]); i++) {
+        printf("%s%s ", i ? "   " : "", percentiles[i].name);
+        print_duration(histogram_percentile(histogram, percentiles[i].share));
+    }
+    printf("   (%s)\n", remark);
+}
+
+static void print_latency(const struct bench_run *run)
+{
+    const struct bench_counts *counts = &run->counts;
+    if (!run->options->rate) {
+        print_percentiles(run->latency, "latency", "closed loop: latency is blind to stalls");
+        return;
+    }
+    print_percentiles(run->latency, "latency",
+                      counts->lost ? "from the intended send; lost ones with the time-out"
+                                   : "from the intended send");
+    print_percentiles(run->from_send, "from send", "from the actual send");
+    print_percentiles(run->slip, "slip", "of the load: actual - intended send");
+    if (counts->unsent)
+        printf("  unsent     %s datagrams whose time had come, beside %s sent\n",
+               grouped(counts->unsent), grouped(counts->sent));
 }
 
 static void print_judge(const struct bench_run *run)
@@ -104,17 +145,35 @@ void bench_report_text(const struct bench_run *run)
         printf(" in %s datagrams/s", grouped(per_second(run, counts->datagrams)));
     if (counts->checks)
         printf("   (own cost %.2f us/check)", (double)run->cpu_ns / 1e3 / (double)counts->checks);
-    printf("\n  latency    ");
-    for (size_t i = 0; i < sizeof(percentiles) / sizeof(percentiles[0]); i++) {
-        printf("%s%s ", i ? "   " : "", percentiles[i].name);
-        print_duration(histogram_percentile(run->latency, percentiles[i].share));
-    }
-    printf("   (closed loop: latency is blind to stalls)\n");
+    printf("\n");
+    print_latency(run);
     if (!run->options->echo)
         printf("  allowed    %s   denied %s\n", grouped(counts->allowed), grouped(counts->denied));
     print_errors(run);
+    const uint64_t server_cpu_ns = bench_conditions_server_cpu_ns(run->conditions);
+    if (server_cpu_ns && counts->checks)
+        printf("  server     CPU %.3f s, %.0f ns/check\n", (double)server_cpu_ns / 1e9,
+               (double)server_cpu_ns / (double)counts->checks);
     if (run->judge)
         print_judge(run);
+    if (run->invalid[0])
+        printf("  INVALID    %s\n", run->invalid);
+    fflush(stdout);
+}
+
+void bench_report_row_head(void)
+{
+    puts("closed loop: latency is blind to stalls\n"
+         "in flight     checks/s    p50 us    p90 us    p99 us  p99.9 us p99.99 us    max us      "
+         "lost");
+}
+
+void bench_report_row(const struct bench_run *run, unsigned in_flight)
+{
+    printf("%9u %12" PRIu64, in_flight, per_second(run, run->counts.checks));
+    for (size_t i = 0; i < sizeof(percentiles) / sizeof(percentiles[0]); i++)
+        printf(" %9.1f", (double)histogram_percentile(run->latency, percentiles[i].share) / 1e3);
+    printf(" %9" PRIu64 "\n", run->counts.lost);
     fflush(stdout);
 }
 
@@ -145,12 +204,18 @@ static void json_options(const struct bench_options *options)
     json_text("rule", options->rule);
     json_text("subjects", options->subjects);
     json_text("verify", options->verify);
+    json_text("admin", options->admin);
+    json_text("find_rate", options->goal.text);
     json_number("cost", options->cost);
+    json_number("rate", options->rate);
+    json_text("schedule", options->rate ? schedule_name(options->schedule) : NULL);
     json_number("flows", options->flows);
     json_number("outstanding", options->outstanding);
     json_number("batch", options->batch);
     json_number("threads", options->threads);
     json_number("keys", options->keys);
+    printf("\"zipf\": %g, \"hot_key_percent\": %g, ", options->zipf, options->hot_part * 100);
+    json_bool("unique", options->unique);
     json_number("requests", options->requests);
     json_number("timeout_ms", options->timeout_ns / 1000000);
     json_number("seed", options->seed);
@@ -177,11 +242,42 @@ static void json_judge(const struct bench_judge *judge)
     printf("\"outside\": %" PRIu64 "}, ", totals.outside);
 }
 
+static void json_percentiles(const char *name, const struct histogram *histogram)
+{
+    printf("\"%s\": {", name);
+    for (size_t i = 0; i < sizeof(percentiles) / sizeof(percentiles[0]); i++)
+        printf("%s\"%s\": %.1f", i ? ", " : "", percentiles[i].name,
+               (double)histogram_percentile(histogram, percentiles[i].share) / 1e3);
+    printf("}, ");
+}
+
+/* Counts by powers of two, empty ones left out. */
+static void json_histogram(const char *name, const struct histogram *histogram)
+{
+    uint32_t index = 0;
+    bool any = false;
+    printf("\"%s\": [", name);
+    for (unsigned bits = 0; index < HISTOGRAM_CELLS; bits++) {
+        uint64_t count = 0;
+        const uint64_t end = bits < HISTOGRAM_MAX_BITS ? 1ull << bits : UINT64_MAX;
+        for (; index < HISTOGRAM_CELLS && histogram_cell_low(index) < end; index++)
+            count += histogram->cells[index];
+        if (count == 0)
+            continue;
+        printf("%s{\"below_us\": %.3f, \"count\": %" PRIu64 "}", any ? ", " : "", (double)end / 1e3,
+               count);
+        any = true;
+    }
+    printf("], ");
+}
+
 void bench_report_json(const struct bench_run *run)
 {
     const struct bench_counts *counts = &run->counts;
     printf("{");
-    json_text("mode", "closed loop");
+    json_text("mode", run->options->rate ? "open loop" : "closed loop");
+    json_bool("blind_to_stalls", !run->options->rate);
+    json_text("invalid", run->invalid[0] ? run->invalid : NULL);
     json_text("server", run->server->text);
     json_options(run->options);
     json_number("subjects", run->subject_count);
@@ -196,17 +292,22 @@ void bench_report_json(const struct bench_run *run)
     json_number("denied", counts->denied);
     json_number("lost", counts->lost);
     json_number("late", counts->late);
+    json_number("duplicate", counts->duplicate);
+    json_number("unsent_datagrams", counts->unsent);
     json_number("malformed", counts->malformed);
     printf("\"errors\": {");
     for (unsigned i = 1; i <= METE_STATUS_COUNT; i++)
         printf("%s\"%s\": %" PRIu64, i > 1 ? ", " : "", status_names[i], counts->statuses[i]);
-    printf("}, \"latency_us\": {");
-    for (size_t i = 0; i < sizeof(percentiles) / sizeof(percentiles[0]); i++)
-        printf("%s\"%s\": %.1f", i ? ", " : "", percentiles[i].name,
-               (double)histogram_percentile(run->latency, percentiles[i].share) / 1e3);
     printf("}, ");
+    json_percentiles("latency_us", run->latency);
+    if (run->options->rate) {
+        json_percentiles("latency_from_send_us", run->from_send);
+        json_percentiles("slip_us", run->slip);
+        json_histogram("slip_histogram", run->slip);
+    }
     if (run->judge)
         json_judge(run->judge);
+    bench_conditions_json(run->conditions);
     printf("\"client_cpu_seconds\": %.6f, ", (double)run->cpu_ns / 1e9);
     printf("\"elapsed_seconds\": %.6f}\n", (double)run->elapsed_ns / 1e9);
     fflush(stdout);

@@ -112,6 +112,8 @@ int traffic_open(const struct bench_options *options, uint64_t seed, bool salted
         .wraps = options->duration_ns != 0 || options->requests != 0,
         .left = options->requests ? options->requests : UINT64_MAX,
         .exclusive = options->verify != NULL,
+        .hot_below = options->hot_part < 1 ? (uint64_t)(options->hot_part * 0x1p64) : UINT64_MAX,
+        .unique = options->unique,
     };
     uint64_t salt = 0;
     int result = 0;
@@ -119,6 +121,8 @@ int traffic_open(const struct bench_options *options, uint64_t seed, bool salted
     if (salted && getrandom(&salt, sizeof(salt), 0) != sizeof(salt))
         result = cmd_fail("bench", "no random numbers to be had");
     traffic.salt = salt;
+    if (options->zipf > 0)
+        traffic.zipf = zipf_make(options->zipf, traffic.subject_count);
     if (result == 0 && options->subjects)
         result = read_file(options->subjects, seed, salted ? &salt : NULL, &traffic);
     if (result == 0 && traffic.exclusive) {
@@ -159,8 +163,17 @@ struct traffic traffic_share(const struct traffic *traffic, unsigned index, unsi
 static uint32_t next_subject(struct traffic *traffic)
 {
     traffic->left--;
+    if (traffic->unique) {
+        const uint64_t subject = traffic->line_at;
+        traffic->line_at += traffic->line_step;
+        return (uint32_t)subject;
+    }
     if (!traffic->keys) {
-        const uint64_t random = traffic_mix(traffic->random += 0x9e3779b97f4a7c15ull);
+        if (traffic->hot_below && traffic_random(&traffic->random) < traffic->hot_below)
+            return 0;
+        if (traffic->zipf.exponent > 0)
+            return zipf_draw(&traffic->zipf, traffic->subject_count, &traffic->random) - 1;
+        const uint64_t random = traffic_random(&traffic->random);
         return (uint32_t)((unsigned __int128)random * traffic->subject_count >> 64);
     }
     const uint32_t subject = traffic->lines[traffic->line_at];

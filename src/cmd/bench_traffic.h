@@ -1,5 +1,6 @@
-/* Which subject is asked next. Two sources: made keys, drawn at random; or the lines of a file, in
- * their order. A subject is a number here; traffic_key() is what stands for it on the wire.
+/* Which subject is asked next. Two sources: made keys, drawn at random (uniformly, by Zipf's law,
+ * or one of them more often than all others) or each only once; or the lines of a file, in their
+ * order. A subject is a number here; traffic_key() is what stands for it on the wire.
  *
  * With `exclusive` (for --verify) a subject is never handed out again before traffic_return(): one
  * whose turn comes too early waits, and is the first to go when it is back.
@@ -15,9 +16,19 @@
 #include "cmd/subjects.h"
 #include "core/key.h"
 
+/* Rank k in [1, n] with probability proportional to k^-s. */
+struct zipf {
+    double exponent;
+    double from, to; /* the integral of x^-s, at the ends of the range that is drawn from */
+    double squeeze;
+};
+
 struct traffic {
     uint32_t subject_count; /* different ones */
     uint64_t random;        /* state */
+    struct zipf zipf;       /* of made keys; exponent 0: uniform */
+    uint64_t hot_below;     /* random numbers below this mean subject 0 */
+    bool unique;            /* subjects in their order, from line_at in steps of line_step */
     uint64_t salt;          /* of made keys */
     /* of a file */
     struct key *keys; /* of each subject; NULL: made keys */
@@ -69,6 +80,16 @@ static inline struct key traffic_key(const struct traffic *traffic, uint32_t sub
         return traffic->keys[subject];
     const uint64_t x = traffic->salt + subject * 0x9e3779b97f4a7c15ull;
     return (struct key){.low = traffic_mix(x), .high = traffic_mix(~x)};
+}
+
+/* Rejection-inversion (Hoermann, Derflinger: Rejection-inversion to generate variates from monotone
+ * discrete distributions, 1996): no table, about one draw for each rank. */
+struct zipf zipf_make(double exponent, uint32_t count);
+uint32_t zipf_draw(const struct zipf *zipf, uint32_t count, uint64_t *random);
+
+static inline uint64_t traffic_random(uint64_t *state)
+{
+    return traffic_mix(*state += 0x9e3779b97f4a7c15ull);
 }
 
 #endif

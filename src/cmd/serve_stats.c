@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static uint64_t sum(const struct server *server, enum counter counter)
 {
@@ -81,10 +82,20 @@ static double uptime_s(const struct server *server)
     return (double)(clock_boot_ns() - server->started_boot_ns) / 1e9;
 }
 
+/* User and system time of the whole process. */
+static double cpu_s(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
 static void print_json(const struct server *server, FILE *out)
 {
-    fprintf(out, "{\"version\":\"%s\",\"uptime_s\":%.3f,\"backend\":\"%s\",\"total\":{",
-            METE_VERSION, uptime_s(server), server->workers[0].backend);
+    fprintf(out,
+            "{\"version\":\"%s\",\"uptime_s\":%.3f,\"cpu_s\":%.6f,\"backend\":\"%s\",\"total\":{",
+            METE_VERSION, uptime_s(server), cpu_s(), server->workers[0].backend);
     for (unsigned c = 0; c < COUNTER_COUNT; c++)
         fprintf(out, "%s\"%s\":%" PRIu64, c ? "," : "", counter_name(c), sum(server, c));
     fprintf(out, "},\"workers\":[");
