@@ -72,7 +72,11 @@ static unsigned check_group(struct bench *bench, uint32_t owner, const struct ke
 
     for (unsigned i = 0; i < GROUP; i++)
         probes[i] = table_probe(bench->table, keys[i], owner);
+    for (unsigned i = 0; i < TABLE_PREFETCH_AHEAD; i++)
+        table_prefetch(bench->table, &probes[i]);
     for (unsigned i = 0; i < GROUP; i++) {
+        if (i + TABLE_PREFETCH_AHEAD < GROUP)
+            table_prefetch(bench->table, &probes[i + TABLE_PREFETCH_AHEAD]);
         for (;;) {
             struct table_ref ref;
 

@@ -252,19 +252,31 @@ static void count(struct engine *engine, const struct check *check, const struct
     counter_add(&check->counters->units, answer->granted);
 }
 
-void engine_check_batch(struct engine *engine, struct check *checks, uint32_t count_of_checks,
+/* Asks for the cache lines of check i, if it has any. */
+static void prefetch(const struct engine *engine, const struct check *checks, uint32_t count,
+                     uint32_t i)
+{
+    if (i < count && checks[i].limit)
+        table_prefetch(engine->table, &checks[i].probe);
+}
+
+void engine_check_batch(struct engine *engine, struct check *checks, uint32_t check_count,
                         const struct instant *now, struct answer *answers)
 {
-    for (uint32_t i = 0; i < count_of_checks; i++)
+    for (uint32_t i = 0; i < check_count; i++)
         prepare(engine, &checks[i]);
-    for (uint32_t i = 0; i < count_of_checks;) {
+    for (uint32_t i = 0; i < TABLE_PREFETCH_AHEAD; i++)
+        prefetch(engine, checks, check_count, i);
+    for (uint32_t i = 0; i < check_count;) {
         uint32_t group = checks[i].group_count ? checks[i].group_count : 1;
+        for (uint32_t j = 0; j < group; j++)
+            prefetch(engine, checks, check_count, i + j + TABLE_PREFETCH_AHEAD);
         if (checks[i].group_count)
             decide_group(engine, &checks[i], group, now, &answers[i]);
         else
             decide(engine, &checks[i], checks[i].operation, now, &answers[i]);
         i += group;
     }
-    for (uint32_t i = 0; i < count_of_checks; i++)
+    for (uint32_t i = 0; i < check_count; i++)
         count(engine, &checks[i], &answers[i]);
 }

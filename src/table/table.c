@@ -28,8 +28,12 @@ struct table_probe table_probe(const struct table *table, struct key key, uint32
     };
 
     probe.home_group = mapping_home(table, key, owner, probe.region);
-    prefetch_group(table->entries + (uint64_t)probe.home_group * TABLE_GROUP_ENTRIES);
     return probe;
+}
+
+void table_prefetch(const struct table *table, const struct table_probe *probe)
+{
+    prefetch_group(table->entries + (uint64_t)probe->home_group * TABLE_GROUP_ENTRIES);
 }
 
 /* Is this a live entry of the key? Then *ret_ref is a pair that was there at one instant, together

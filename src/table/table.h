@@ -85,6 +85,12 @@ struct table_probe {
 
 struct table_probe table_probe(const struct table *table, struct key key, uint32_t owner);
 
+/* Asks for the cache lines of a probe. A core has room for some sixteen such requests (two lines
+ * each) and stalls on more, so a batch asks TABLE_PREFETCH_AHEAD probes ahead of the one it is at,
+ * not for all at once. */
+void table_prefetch(const struct table *table, const struct table_probe *probe);
+#define TABLE_PREFETCH_AHEAD 12u
+
 /* One entry as it was seen. state is what an algorithm gets. */
 struct table_ref {
     struct table_entry *entry;
