@@ -134,16 +134,6 @@ uint64_t bench_conditions_server_cpu_ns(const struct bench_conditions *condition
     return seconds > 0 ? (uint64_t)(seconds * 1e9) : 0;
 }
 
-static void print_text(const char *name, const char *text)
-{
-    printf("\"%s\": ", name);
-    if (text)
-        printable_print_json(text, strlen(text), stdout);
-    else
-        printf("null");
-    printf(", ");
-}
-
 static void print_mitigations(void)
 {
     DIR *folder = opendir(VULNERABILITIES);
@@ -172,13 +162,14 @@ static void print_machine(const struct bench_conditions *conditions)
     cpu_set_t cores;
 
     printf("\"machine\": {");
-    print_text("kernel", uname(&system) == 0 ? system.release : NULL);
-    print_text("architecture", uname(&system) == 0 ? system.machine : NULL);
-    print_text("clock_source",
-               read_line("/sys/devices/system/clocksource/clocksource0/current_clocksource", line,
-                         sizeof(line))
-                   ? line
-                   : NULL);
+    printable_print_field("kernel", uname(&system) == 0 ? system.release : NULL);
+    printable_print_field("architecture", uname(&system) == 0 ? system.machine : NULL);
+    printable_print_field(
+        "clock_source",
+        read_line("/sys/devices/system/clocksource/clocksource0/current_clocksource", line,
+                  sizeof(line))
+            ? line
+            : NULL);
     print_mitigations();
     printf("\"cores\": %ld, ", sysconf(_SC_NPROCESSORS_ONLN));
     printf("\"cores_of_this_process\": %d, ",

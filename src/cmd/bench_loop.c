@@ -262,11 +262,32 @@ static void wait_for_answers(const struct bench_thread *thread)
     poll(waits, thread->flow_count, BENCH_UPKEEP_NS / 1000000);
 }
 
+uint64_t bench_begin(struct bench_thread *thread)
+{
+    uint64_t now_ns = thread->start_ns = thread->end_ns = clock_boot_ns();
+    thread->upkeep_ns = now_ns + BENCH_UPKEEP_NS;
+    thread->second_ns = now_ns + SECOND_NS;
+    return now_ns;
+}
+
+void bench_upkeep(struct bench_thread *thread, uint64_t now_ns,
+                  void (*expire_late)(struct bench_thread *thread, uint64_t now_ns))
+{
+    if (now_ns >= thread->upkeep_ns) {
+        expire_late(thread, now_ns);
+        atomic_store_explicit(&thread->progress, thread->counts.checks, memory_order_relaxed);
+        thread->upkeep_ns = now_ns + BENCH_UPKEEP_NS;
+    }
+    if (now_ns >= thread->second_ns && thread->on_second) {
+        thread->on_second(thread->context, now_ns - thread->start_ns);
+        thread->second_ns += SECOND_NS;
+    }
+}
+
 void bench_loop_run(struct bench_thread *thread)
 {
     const uint64_t duration_ns = thread->options->duration_ns;
-    uint64_t now_ns = thread->start_ns = thread->end_ns = clock_boot_ns();
-    uint64_t upkeep_ns = now_ns + BENCH_UPKEEP_NS, second_ns = now_ns + SECOND_NS;
+    uint64_t now_ns = bench_begin(thread);
     unsigned idle_rounds = 0;
     bool fill = true;
 
@@ -281,15 +302,7 @@ void bench_loop_run(struct bench_thread *thread)
         if (idle_rounds > IDLE_ROUNDS)
             wait_for_answers(thread);
         now_ns = clock_boot_ns();
-        if (now_ns >= upkeep_ns) {
-            expire(thread, now_ns);
-            atomic_store_explicit(&thread->progress, thread->counts.checks, memory_order_relaxed);
-            upkeep_ns = now_ns + BENCH_UPKEEP_NS;
-        }
-        if (now_ns >= second_ns && thread->on_second) {
-            thread->on_second(thread->context, now_ns - thread->start_ns);
-            second_ns += SECOND_NS;
-        }
+        bench_upkeep(thread, now_ns, expire);
         if (bench_stop || traffic_is_over(&thread->traffic) ||
             (duration_ns && now_ns - thread->start_ns >= duration_ns))
             fill = false;

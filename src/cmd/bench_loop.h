@@ -24,7 +24,9 @@ struct bench_thread {
     struct histogram from_send;
     struct histogram slip;
     uint64_t start_ns;
-    uint64_t end_ns; /* of the last answer */
+    uint64_t end_ns;    /* of the last answer */
+    uint64_t upkeep_ns; /* when bench_upkeep() looks again */
+    uint64_t second_ns; /* when on_second is due */
     /* Set on one thread only: called about once a second. */
     void (*on_second)(void *context, uint64_t elapsed_ns);
     void *context;
@@ -37,6 +39,12 @@ void bench_loop_run(struct bench_thread *thread);
 void bench_open_run(struct bench_thread *thread);
 
 #define BENCH_UPKEEP_NS 5000000u
+
+/* What both loops share: the instants of a run that begins now (returned), and what is due now and
+ * then, expire (the datagrams that had no answer in time) among it. */
+uint64_t bench_begin(struct bench_thread *thread);
+void bench_upkeep(struct bench_thread *thread, uint64_t now_ns,
+                  void (*expire)(struct bench_thread *thread, uint64_t now_ns));
 
 /* Keys, number, sequence and tag of one datagram; false if there is nothing to ask. The slot counts
  * as in flight afterwards. */

@@ -127,8 +127,7 @@ static bool is_over(const struct open_loop *loop, uint64_t now_ns)
 void bench_open_run(struct bench_thread *thread)
 {
     const uint64_t duration_ns = thread->options->duration_ns;
-    uint64_t now_ns = thread->start_ns = thread->end_ns = clock_boot_ns();
-    uint64_t upkeep_ns = now_ns + BENCH_UPKEEP_NS, second_ns = now_ns + SECOND_NS;
+    uint64_t now_ns = bench_begin(thread);
     struct open_loop loop = {.thread = thread,
                              .last_ns = duration_ns ? now_ns + duration_ns : UINT64_MAX};
     bool sending = true;
@@ -142,15 +141,7 @@ void bench_open_run(struct bench_thread *thread)
         for (unsigned i = 0; i < thread->flow_count; i++)
             busy |= bench_receive(thread, &thread->flows[i]);
         now_ns = clock_boot_ns();
-        if (now_ns >= upkeep_ns) {
-            expire(thread, now_ns);
-            atomic_store_explicit(&thread->progress, thread->counts.checks, memory_order_relaxed);
-            upkeep_ns = now_ns + BENCH_UPKEEP_NS;
-        }
-        if (now_ns >= second_ns && thread->on_second) {
-            thread->on_second(thread->context, now_ns - thread->start_ns);
-            second_ns += SECOND_NS;
-        }
+        bench_upkeep(thread, now_ns, expire);
         if (sending && is_over(&loop, now_ns)) {
             count_unsent(&loop, now_ns);
             sending = false;

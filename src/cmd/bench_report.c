@@ -177,16 +177,6 @@ void bench_report_row(const struct bench_run *run, unsigned in_flight)
     fflush(stdout);
 }
 
-static void json_text(const char *name, const char *text)
-{
-    printf("\"%s\": ", name);
-    if (text)
-        printable_print_json(text, strlen(text), stdout);
-    else
-        printf("null");
-    printf(", ");
-}
-
 static void json_number(const char *name, uint64_t number)
 {
     printf("\"%s\": %" PRIu64 ", ", name, number);
@@ -200,15 +190,15 @@ static void json_bool(const char *name, bool value)
 static void json_options(const struct bench_options *options)
 {
     printf("\"options\": {");
-    json_text("tenant", options->tenant);
-    json_text("rule", options->rule);
-    json_text("subjects", options->subjects);
-    json_text("verify", options->verify);
-    json_text("admin", options->admin);
-    json_text("find_rate", options->goal.text);
+    printable_print_field("tenant", options->tenant);
+    printable_print_field("rule", options->rule);
+    printable_print_field("subjects", options->subjects);
+    printable_print_field("verify", options->verify);
+    printable_print_field("admin", options->admin);
+    printable_print_field("find_rate", options->goal.text);
     json_number("cost", options->cost);
     json_number("rate", options->rate);
-    json_text("schedule", options->rate ? schedule_name(options->schedule) : NULL);
+    printable_print_field("schedule", options->rate ? schedule_name(options->schedule) : NULL);
     json_number("flows", options->flows);
     json_number("outstanding", options->outstanding);
     json_number("batch", options->batch);
@@ -230,7 +220,7 @@ static void json_judge(const struct bench_judge *judge)
 {
     const struct judge_totals totals = bench_judge_totals(judge);
     printf("\"verify\": {");
-    json_text("example", totals.example);
+    printable_print_field("example", totals.example);
     json_number("subjects", totals.subjects);
     json_number("subjects_outside", totals.subjects_outside);
     json_number("admitted_most", totals.admitted_most);
@@ -275,10 +265,10 @@ void bench_report_json(const struct bench_run *run)
 {
     const struct bench_counts *counts = &run->counts;
     printf("{");
-    json_text("mode", run->options->rate ? "open loop" : "closed loop");
+    printable_print_field("mode", run->options->rate ? "open loop" : "closed loop");
     json_bool("blind_to_stalls", !run->options->rate);
-    json_text("invalid", run->invalid[0] ? run->invalid : NULL);
-    json_text("server", run->server->text);
+    printable_print_field("invalid", run->invalid[0] ? run->invalid : NULL);
+    printable_print_field("server", run->server->text);
     json_options(run->options);
     json_number("subjects", run->subject_count);
     json_number("lines", run->line_count);

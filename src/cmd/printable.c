@@ -81,3 +81,13 @@ void printable_print_json(const char *text, size_t len, FILE *out)
     }
     fputc('"', out);
 }
+
+void printable_print_field(const char *name, const char *text)
+{
+    printf("\"%s\": ", name);
+    if (text)
+        printable_print_json(text, strlen(text), stdout);
+    else
+        printf("null");
+    printf(", ");
+}
