@@ -23,7 +23,9 @@ enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 #define CONFIG_MAX_LISTEN 8u
 #define CONFIG_MAX_WORKERS 256u
 #define CONFIG_MAX_NETWORKS 64u
-#define CONFIG_MAX_NAME 64u /* bytes of a tenant's, tier's or rule's name */
+#define CONFIG_MAX_SECRETS 2u       /* of a tenant, that overlap while one replaces the other */
+#define CONFIG_MAX_SECRET_BYTES 64u /* of one; the key file has 32 */
+#define CONFIG_MAX_NAME 64u         /* bytes of a tenant's, tier's or rule's name */
 #define CONFIG_MAX_INDICES (1u << 20)
 #define CONFIG_MIN_ENTRIES 16u /* of the table, of a region, of what regions leave */
 #define CONFIG_MAX_ENTRIES (1ull << 33)
@@ -51,6 +53,11 @@ struct config_index {
     uint32_t shift;
 };
 
+struct config_secret {
+    uint8_t bytes[CONFIG_MAX_SECRET_BYTES];
+    uint8_t len;
+};
+
 struct rule {
     char *name;
     uint32_t id;    /* FNV-1a of the name, or its `id:`; never 0 */
@@ -64,10 +71,12 @@ struct rule {
 struct tenant {
     char *name;
     uint32_t id;
-    const char *tier;   /* one of config->tiers, or NULL */
-    uint64_t seed;      /* of key_of_subject(): BLAKE2b of the name, see proto-spec/protocol.md 4 */
-    uint64_t entries;   /* a region of its own; 0: shares the rest */
-    struct rule *rules; /* its own and its tier's, in the order of their ids */
+    const char *tier; /* one of config->tiers, or NULL */
+    uint64_t seed;    /* of key_of_subject(): BLAKE2b of the name, see proto-spec/protocol.md 4 */
+    const struct config_secret *secrets; /* in locked memory; the first is the newest */
+    uint32_t secret_count;               /* 0: only trusted paths can ask for it */
+    uint64_t entries;                    /* a region of its own; 0: shares the rest */
+    struct rule *rules;                  /* its own and its tier's, in the order of their ids */
     uint32_t rule_count;
     uint32_t first_rule_index;
     const struct rule *fallback; /* the rule named `default`, or NULL */
@@ -84,7 +93,10 @@ struct config {
     bool listen_admin_is_default; /* not asked for: if it cannot be made, go on without */
     struct config_network trusted[CONFIG_MAX_NETWORKS];
     unsigned trusted_count;
-    unsigned workers; /* 0: auto, one per usable core */
+    uint64_t repeat_window_ns; /* W: how long the same bytes are known again; 0: never */
+    uint64_t repeat_ahead_ns;  /* how far a client's clock may lead */
+    uint64_t repeat_bytes;     /* memory of the repeat set, per worker */
+    unsigned workers;          /* 0: auto, one per usable core */
     enum config_backend backend;
     uint64_t table_entries;
     enum config_on_full on_full;
