@@ -5,17 +5,6 @@
  * One thread at a time. */
 #include "internal.h"
 
-/* xorshift64* by Marsaglia and Vigna; only to spread waits. */
-static uint32_t random32(struct mete_client *client)
-{
-    uint64_t x = client->random;
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    client->random = x;
-    return (uint32_t)(x * 0x2545F4914F6CDD1Dull >> 32);
-}
-
 /* A wait in microseconds with up to jitter_percent of it added, so that those who were denied
  * together do not come back together. Never less than the wait. */
 static uint64_t jittered(struct mete_client *client, uint64_t wait_us)
@@ -24,7 +13,7 @@ static uint64_t jittered(struct mete_client *client, uint64_t wait_us)
         return wait_us;
     uint64_t most =
         wait_us / 100 * client->jitter_percent + wait_us % 100 * client->jitter_percent / 100;
-    uint64_t share = random32(client);
+    uint64_t share = mete_client_random(client);
     return wait_us + (most >> 32) * share + ((most & UINT32_MAX) * share >> 32);
 }
 

@@ -9,29 +9,41 @@
 
 static void list_push(struct mete_client *client, struct check_list *list, uint32_t index)
 {
-    struct check *check = &client->checks[index];
-    check->next = NONE;
-    check->previous = list->tail;
+    client->checks[index].links[list->kind] = (struct link){.next = NONE, .previous = list->tail};
     if (list->tail == NONE)
         list->head = index;
     else
-        client->checks[list->tail].next = index;
+        client->checks[list->tail].links[list->kind].next = index;
     list->tail = index;
     list->count++;
 }
 
 static void list_remove(struct mete_client *client, struct check_list *list, uint32_t index)
 {
-    const struct check *check = &client->checks[index];
-    if (check->previous == NONE)
-        list->head = check->next;
+    struct link link = client->checks[index].links[list->kind];
+    if (link.previous == NONE)
+        list->head = link.next;
     else
-        client->checks[check->previous].next = check->next;
-    if (check->next == NONE)
-        list->tail = check->previous;
+        client->checks[link.previous].links[list->kind].next = link.next;
+    if (link.next == NONE)
+        list->tail = link.previous;
     else
-        client->checks[check->next].previous = check->previous;
+        client->checks[link.next].links[list->kind].previous = link.previous;
     list->count--;
+}
+
+void mete_check_enqueue(struct mete_client *client, struct check_list *list, uint32_t index)
+{
+    client->checks[index].queue = list;
+    list_push(client, list, index);
+}
+
+void mete_check_unqueue(struct mete_client *client, uint32_t index)
+{
+    struct check *check = &client->checks[index];
+    if (check->queue)
+        list_remove(client, check->queue, index);
+    check->queue = NULL;
 }
 
 int mete_check_validate(uint8_t type, const struct mete_request *request, uint8_t flags_allowed)
@@ -53,10 +65,11 @@ uint32_t mete_check_take(struct mete_client *client, uint8_t type,
     if (index == NONE)
         index = client->check_fresh++;
     else
-        client->check_free = client->checks[index].next;
+        client->check_free = client->checks[index].links[LINK_LIFE].next;
     struct check *check = &client->checks[index];
     *check = (struct check){
-        .flight = NONE,
+        .legs = {{.flight = NONE}, {.flight = NONE}},
+        .home = HOME_ANY,
         .state = CHECK_WAITING,
         .blocking = true,
         .type = type,
@@ -73,7 +86,10 @@ uint32_t mete_check_take(struct mete_client *client, uint8_t type,
     if (request->subject_len <= sizeof(check->subject))
         memcpy(check->subject, request->subject, request->subject_len);
     else
-        mete_datagram_key(client, request->subject, request->subject_len, &check->entry);
+        check->long_subject = request->subject;
+    if (client->server_count > 1)
+        check->choice =
+            mete_place_choice(check->entry.rule, request->subject, request->subject_len);
     return index;
 }
 
@@ -82,6 +98,11 @@ void mete_check_enlist(struct mete_client *client, uint32_t index, mete_answer_f
 {
     struct check *check = &client->checks[index];
     check->blocking = false;
+    if (check->long_subject) { /* the caller's, gone when submit returns */
+        mete_datagram_key(client, check->long_subject, check->subject_len, &check->entry);
+        check->has_key = true;
+        check->long_subject = NULL;
+    }
     check->on_answer = on_answer;
     check->context = context;
     client->submitted++;
@@ -94,13 +115,15 @@ static void release(struct mete_client *client, uint32_t index)
     if (!check->blocking)
         client->submitted--;
     check->state = CHECK_FREE;
-    check->next = client->check_free;
+    check->links[LINK_LIFE].next = client->check_free;
     client->check_free = index;
 }
 
 void mete_check_finish(struct mete_client *client, uint32_t index, const struct mete_answer *answer)
 {
     struct check *check = &client->checks[index];
+    mete_check_unqueue(client, index);
+    mete_flight_leave(client, index);
     if (answer->source == METE_SOURCE_TIMEOUT)
         client->stats.timeouts++;
     if (answer->source == METE_SOURCE_SERVER || answer->source == METE_SOURCE_STATUS)
@@ -151,11 +174,7 @@ void mete_check_expire(struct mete_client *client, int64_t now_ns)
     while (client->waiting.head != NONE &&
            client->checks[client->waiting.head].deadline_ns <= now_ns) {
         uint32_t index = client->waiting.head;
-        mete_flight_leave(client, index);
+        mete_retry_expired(client, index, now_ns);
         mete_check_give_up(client, index, METE_SOURCE_TIMEOUT, METE_STATUS_OK, 0);
-    }
-    if (client->hello.in_flight && client->hello.deadline_ns <= now_ns) {
-        client->hello.in_flight = false;
-        client->hello.failed = true;
     }
 }
