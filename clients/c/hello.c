@@ -79,8 +79,11 @@ void mete_hello_begin(struct mete_client *client, struct server *server, int64_t
 
 void mete_hello_hint(struct mete_client *client, struct server *server, int64_t now_ns)
 {
-    if (now_ns < server->hello.hint_from_ns)
+    server->hello.is_hinted = now_ns < server->hello.hint_from_ns;
+    if (server->hello.is_hinted) { /* not now, but not forgotten: it may be true this time */
+        mete_arm(client, server->hello.hint_from_ns);
         return;
+    }
     server->hello.hint_from_ns = now_ns + HINT_NS;
     mete_hello_begin(client, server, now_ns);
 }
@@ -184,6 +187,10 @@ bool mete_hello_take(struct mete_client *client, struct server *server, const ui
 void mete_hello_tick(struct mete_client *client, struct server *server, int64_t now_ns)
 {
     struct hello *hello = &server->hello;
+    if (hello->is_hinted && now_ns >= hello->hint_from_ns)
+        mete_hello_hint(client, server, now_ns);
+    else if (hello->is_hinted)
+        mete_arm(client, hello->hint_from_ns);
     if (!hello->in_flight)
         return;
     if (now_ns >= hello->deadline_ns) {

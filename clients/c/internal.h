@@ -142,13 +142,14 @@ struct hello {
     bool in_flight; /* a round of tries, until deadline_ns */
     bool failed;    /* the last round had no answer, */
     bool is_missed; /* this one has been counted as a miss */
+    bool is_hinted; /* RESTARTED came too soon after the last one: a HELLO at hint_from_ns */
     int error;      /* because the socket said this; 0: it said nothing */
     struct hello_try tries[TRIES_MAX];
     uint8_t at;    /* the try that was sent last, or that was answered */
     uint8_t sends; /* in this round */
     int64_t begun_ns, sent_ns, deadline_ns;
     int64_t retry_ns;
-    int64_t hint_from_ns; /* no RESTARTED is listened to before */
+    int64_t hint_from_ns; /* no RESTARTED leads to a HELLO before */
     uint64_t boot_id;
     uint32_t repeat_ms; /* W; 0: the server does not know repeats, so nothing is ever sent twice */
     uint16_t boot;      /* boot bits it came with */
