@@ -42,7 +42,9 @@ static int check(int argc, char **argv)
         return EXIT_USAGE;
     }
     const uint32_t tenants = config->tenant_count;
-    const uint32_t rules = config->index_count - tenants;
+    uint32_t rules = 0;
+    for (uint32_t i = 0; i < tenants; i++)
+        rules += config->tenants[i].rule_count;
     printf("%s: ok, %" PRIu32 " tenant%s, %" PRIu32 " rule%s\n", argv[1], tenants,
            tenants == 1 ? "" : "s", rules, rules == 1 ? "" : "s");
     config_destroy(config);
