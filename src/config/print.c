@@ -3,7 +3,6 @@
  * in each of its tenants; the tiers keep their names and nothing else. */
 #include "config/config.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -36,15 +35,6 @@ static void print_text(FILE *out, const char *text)
         print_quoted(out, text);
 }
 
-static void print_network(FILE *out, const struct config_network *network)
-{
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    const bool v4 = network->bits >= 96 && memcmp(network->prefix, mapped, sizeof(mapped)) == 0;
-    char text[INET6_ADDRSTRLEN] = "";
-    inet_ntop(v4 ? AF_INET : AF_INET6, network->prefix + (v4 ? 12 : 0), text, sizeof(text));
-    fprintf(out, "\"%s/%u\"", text, v4 ? network->bits - 96u : network->bits);
-}
-
 /* "FIELD: PATH" with `none` for NULL. */
 static void print_path(FILE *out, const char *field, const char *path)
 {
@@ -69,6 +59,7 @@ static void print_top(const struct config *config, FILE *out)
 {
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
     static const char *const on_full[] = {"evict", "allow", "deny"};
+    char network[64];
 
     fputs("namespace: ", out);
     print_text(out, config->namespace_name);
@@ -86,7 +77,8 @@ static void print_top(const struct config *config, FILE *out)
     fputs("trusted_networks: [", out);
     for (unsigned i = 0; i < config->trusted_count; i++) {
         fputs(i ? ", " : "", out);
-        print_network(out, &config->trusted[i]);
+        value_format_network(&config->trusted[i], network, sizeof(network));
+        fprintf(out, "\"%s\"", network);
     }
     fputs("]\n", out);
     print_repeats(config, out);

@@ -361,6 +361,15 @@ int value_network(const struct report *report, const struct node *node,
     return 0;
 }
 
+void value_format_network(const struct config_network *network, char *text, size_t size)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    const bool v4 = network->bits >= 96 && memcmp(network->prefix, mapped, sizeof(mapped)) == 0;
+    char address[INET6_ADDRSTRLEN] = "";
+    inet_ntop(v4 ? AF_INET : AF_INET6, network->prefix + (v4 ? 12 : 0), address, sizeof(address));
+    snprintf(text, size, "%s/%u", address, v4 ? network->bits - 96u : network->bits);
+}
+
 int value_parse_rate(const char *text, uint64_t *ret_count, uint64_t *ret_period_ns, char *problem,
                      size_t size)
 {

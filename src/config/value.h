@@ -60,6 +60,9 @@ int value_address(const struct report *report, const struct node *node,
 int value_network(const struct report *report, const struct node *node,
                   struct config_network *ret_network);
 
+/* And back; 64 bytes are enough. */
+void value_format_network(const struct config_network *network, char *text, size_t size);
+
 /* "COUNT/[N]UNIT". Result: 0, or -EINVAL with what is wrong in problem. */
 int value_parse_rate(const char *text, uint64_t *ret_count, uint64_t *ret_period_ns, char *problem,
                      size_t size);
