@@ -381,22 +381,32 @@ static void test_random(void **state)
     print_message("METE_SEED=%u METE_COUNT=%u\n", seed, steps);
     static struct seen seen[100000];
     static struct taken held[COUNT][16];
-    unsigned held_count[COUNT] = {0}, submitted = 0;
+    unsigned held_count[COUNT] = {0}, submitted = 0, answered = 0;
     struct trio trio;
+    struct mete_answer answer;
     memset(seen, 0, sizeof(seen));
-    begin(&trio, (struct mete_client_options){
-                     .timeout_us = 8000, .join_us = seed % 2 ? 0 : 100, .max_in_flight = 200});
-    for (unsigned i = 0; i < COUNT; i++)
+    struct mete_client_options options = {
+        .timeout_us = 8000, .join_us = seed % 2 ? 0 : 100, .max_in_flight = 200};
+    if (seed % 4 < 2) {
+        options.secret = "a secret";
+        options.secret_len = 8;
+    }
+    begin(&trio, options);
+    for (unsigned i = 0; i < COUNT; i++) {
         trio.fakes[i].repeat_ms = i * 100;
+        trio.fakes[i].secret = options.secret;
+    }
     for (unsigned step = 0; step < steps; step++) {
         unsigned at = (unsigned)rand_r(&seed) % COUNT, what = (unsigned)rand_r(&seed) % 10;
         char subject[16];
+        snprintf(subject, sizeof(subject), "%03u", (unsigned)rand_r(&seed) % 1000);
         if (what < 4 && submitted < 100000) {
-            snprintf(subject, sizeof(subject), "%u", (unsigned)rand_r(&seed) % 1000);
             submitted += submit(trio.client, subject, submitted, 0, &seen[submitted]) == 0;
         }
         if (what == 4)
             mete_client_process(trio.client);
+        if (step % 400 == 399) /* nobody answers while it waits, so others get their fallback */
+            mete_client_check(trio.client, "demo", subject, 3, UINT32_MAX, &answer);
         if (held_count[at] < 16 &&
             fake_take(&trio.fakes[at], &held[at][held_count[at]], MSG_DONTWAIT))
             held_count[at]++;
@@ -404,8 +414,12 @@ static void test_random(void **state)
             continue; /* each is silent for a while, now and then */
         unsigned chosen = (unsigned)rand_r(&seed) % held_count[at];
         struct taken *taken = &held[at][chosen];
+        if (options.secret && rand_r(&seed) % 128 == 0)
+            trio.fakes[at].boot++; /* what it holds is of its last life */
         if (taken->header.type == METE_HELLO)
             fake_hello(&trio.fakes[at], taken);
+        else if (options.secret && taken->header.boot != trio.fakes[at].boot)
+            fake_restarted(&trio.fakes[at], taken);
         else if (rand_r(&seed) % 16 == 0)
             fake_status(&trio.fakes[at], taken, METE_STATUS_STALE);
         else if (rand_r(&seed) % 16 == 0)
@@ -419,9 +433,11 @@ static void test_random(void **state)
         mete_client_process(trio.client);
     for (unsigned i = 0; i < submitted; i++) {
         assert_int_equal(seen[i].count, 1);
+        answered += seen[i].answer.source == METE_SOURCE_SERVER;
         if (seen[i].answer.source == METE_SOURCE_SERVER)
             assert_int_equal(seen[i].answer.remaining, i);
     }
+    assert_true(answered > 0);
     end(&trio);
 }
 
