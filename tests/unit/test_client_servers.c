@@ -216,6 +216,34 @@ static void test_late_answer_counts(void **state)
     end(&trio);
 }
 
+/* One server's answer to another's request is none: it may have seen it, but was not asked. */
+static void test_answer_of_another(void **state)
+{
+    (void)state;
+    struct trio trio;
+    struct taken taken, others;
+    struct seen seen = {0};
+    char subject[16], other[16];
+    begin(&trio, (struct mete_client_options){0});
+    find_subject(&trio, 1, subject, sizeof(subject));
+    find_subject(&trio, 2, other, sizeof(other));
+    submit(trio.client, subject, 9, 0, &seen);
+    submit(trio.client, other, 8, 0, &seen);
+    mete_client_flush(trio.client);
+    fake_take_type(&trio.fakes[1], &taken, METE_CHECK);
+    fake_take_type(&trio.fakes[2], &others, METE_CHECK);
+    struct taken copy = taken;
+    copy.from = others.from;
+    fake_allow(&trio.fakes[2], &copy);
+    assert_int_equal(mete_client_process(trio.client), 0);
+    assert_int_equal(mete_client_stats(trio.client).dropped, 1);
+    fake_allow(&trio.fakes[1], &taken);
+    fake_allow(&trio.fakes[2], &others);
+    while (seen.count < 2)
+        mete_client_process(trio.client);
+    end(&trio);
+}
+
 /* Silent, suspect, back: a probe finds it, and its keys come back part by part. */
 static void test_return(void **state)
 {
@@ -297,6 +325,41 @@ static void test_storm(void **state)
     struct mete_client_stats stats = mete_client_stats(trio.client);
     uint64_t extra = stats.sent_datagrams - stats.hellos - 1000;
     assert_true(extra <= 100 + 10 + COUNT * 10);
+    end(&trio);
+}
+
+/* Every other datagram is lost, so none of them is suspect for long: asking the next one is paid
+ * for like a retry. */
+static void test_loss(void **state)
+{
+    (void)state;
+    struct trio trio;
+    struct taken taken;
+    static struct seen seen[300];
+    unsigned heard = 0;
+    begin(&trio, (struct mete_client_options){.timeout_us = 20000});
+    for (unsigned i = 0; i < 300; i++) {
+        char subject[16];
+        seen[i] = (struct seen){0};
+        snprintf(subject, sizeof(subject), "user %u", i);
+        submit(trio.client, subject, 1, 0, &seen[i]);
+        mete_client_flush(trio.client);
+        if (i % 10 < 9)
+            continue;
+        for (bool is_done = false; !is_done;) {
+            for (unsigned j = 0; j < COUNT; j++)
+                while (take_check(&trio.fakes[j], &taken))
+                    if (heard++ % 2)
+                        fake_allow(&trio.fakes[j], &taken);
+            mete_client_process(trio.client);
+            is_done = true;
+            for (unsigned j = i - 9; j <= i; j++)
+                is_done &= seen[j].count == 1;
+        }
+    }
+    struct mete_client_stats stats = mete_client_stats(trio.client);
+    assert_true(stats.fail_overs > 0);
+    assert_true(stats.sent_datagrams - stats.hellos - 300 <= 30 + 10 + COUNT * 10);
     end(&trio);
 }
 
@@ -475,7 +538,9 @@ int main(void)
         cmocka_unit_test(test_only_its_keys_move),
         cmocka_unit_test(test_stopped_and_late),
         cmocka_unit_test(test_late_answer_counts),
+        cmocka_unit_test(test_answer_of_another),
         cmocka_unit_test(test_return),
+        cmocka_unit_test(test_loss),
         cmocka_unit_test(test_all_refuse),
         cmocka_unit_test(test_storm),
         cmocka_unit_test(test_together),
