@@ -160,7 +160,7 @@ static void decide(struct engine *engine, const struct check *check, enum operat
 
 /* decide() for what most checks are, with all but the essential left out. */
 static void decide_plain(struct engine *engine, const struct check *check,
-                         const struct instant *now, struct answer *answer)
+                         const struct instant *now, uint64_t now_ticks, struct answer *answer)
 {
     for (;;) {
         struct table_ref ref;
@@ -170,8 +170,7 @@ static void decide_plain(struct engine *engine, const struct check *check,
             decide(engine, check, OPERATION_CHECK, now, answer); /* says so, or finds room now */
             return;
         }
-        struct step step =
-            gcra_charge(check->limit, ref.state, check->cost, gcra_ticks(now->now_ns));
+        struct step step = gcra_charge(check->limit, ref.state, check->cost, now_ticks);
         if (step.verdict.decision == DECISION_DENY) {
             if (found == TABLE_CLAIMED)
                 table_withdraw(engine->table, &ref);
@@ -327,6 +326,7 @@ static void prefetch(const struct engine *engine, const struct check *checks, ui
 void engine_check_batch(struct engine *engine, struct check *checks, uint32_t check_count,
                         const struct instant *now, struct answer *answers)
 {
+    uint64_t now_ticks = gcra_ticks(now->now_ns);
     for (uint32_t i = 0; i < check_count; i++)
         prepare(engine, &checks[i], i ? &checks[i - 1] : NULL);
     for (uint32_t i = 0; i < TABLE_PREFETCH_AHEAD; i++)
@@ -338,7 +338,7 @@ void engine_check_batch(struct engine *engine, struct check *checks, uint32_t ch
         if (checks[i].group_count)
             decide_group(engine, &checks[i], group, now, &answers[i]);
         else if (checks[i].is_plain)
-            decide_plain(engine, &checks[i], now, &answers[i]);
+            decide_plain(engine, &checks[i], now, now_ticks, &answers[i]);
         else
             decide(engine, &checks[i], checks[i].operation, now, &answers[i]);
         i += group;

@@ -58,7 +58,7 @@ struct claim_scan {
 
 static struct table_entry *home_of(const struct table *table, const struct table_probe *probe)
 {
-    return window_group(table, probe->region, probe->home_group, 0);
+    return home_group(table, probe->home_group);
 }
 
 static bool is_past_home(const struct table *table, const struct table_probe *probe,
