@@ -72,6 +72,7 @@ static void print_top(const struct config *config, FILE *out)
         print_network(out, &config->trusted[i]);
     }
     fputs("]\n", out);
+    fprintf(out, "spin_us: %" PRIu64 "\n", config->spin_us);
     if (config->workers)
         fprintf(out, "workers: %u\n", config->workers);
     else
