@@ -5,6 +5,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 static void list_push(struct mete_client *client, struct check_list *list, uint32_t index)
@@ -67,21 +68,22 @@ uint32_t mete_check_take(struct mete_client *client, uint8_t type,
     else
         client->check_free = client->checks[index].links[LINK_LIFE].next;
     struct check *check = &client->checks[index];
-    *check = (struct check){
-        .legs = {{.flight = NONE}, {.flight = NONE}},
-        .home = HOME_ANY,
-        .state = CHECK_WAITING,
-        .blocking = true,
-        .type = type,
-        .flags = request->flags,
-        .deadline_ns = deadline_ns,
-        .entry = {.rule = request->rule ? mete_name_id(request->rule, strlen(request->rule))
-                                        : request->rule_id,
-                  .cost = request->cost,
-                  .limit_count = request->limit_count,
-                  .limit_burst = request->limit_burst,
-                  .limit_period_ns = request->limit_period_ns},
-        .subject_len = request->subject_len,
+    memset(check, 0, offsetof(struct check, entry)); /* what follows is written before it is read */
+    check->legs[0].flight = check->legs[1].flight = NONE;
+    check->home = HOME_ANY;
+    check->state = CHECK_WAITING;
+    check->blocking = true;
+    check->type = type;
+    check->flags = request->flags;
+    check->deadline_ns = deadline_ns;
+    check->subject_len = request->subject_len;
+    check->entry = (struct mete_entry){
+        .rule =
+            request->rule ? mete_name_id(request->rule, strlen(request->rule)) : request->rule_id,
+        .cost = request->cost,
+        .limit_count = request->limit_count,
+        .limit_burst = request->limit_burst,
+        .limit_period_ns = request->limit_period_ns,
     };
     if (request->subject_len <= sizeof(check->subject))
         memcpy(check->subject, request->subject, request->subject_len);
@@ -123,7 +125,8 @@ void mete_check_finish(struct mete_client *client, uint32_t index, const struct 
 {
     struct check *check = &client->checks[index];
     mete_check_unqueue(client, index);
-    mete_flight_leave(client, index);
+    if (check->legs[0].flight != NONE || check->legs[1].flight != NONE)
+        mete_flight_leave(client, index);
     if (answer->source == METE_SOURCE_TIMEOUT)
         client->stats.timeouts++;
     if (answer->source == METE_SOURCE_SERVER || answer->source == METE_SOURCE_STATUS)

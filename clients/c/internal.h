@@ -93,9 +93,9 @@ struct check {
     int64_t deadline_ns;
     mete_answer_fn *on_answer;
     void *context;
-    struct mete_entry entry; /* rule, cost, inline limit; key of a subject too long to keep */
     size_t subject_len;
-    const void *long_subject;                   /* the caller's, of a blocking call */
+    const void *long_subject; /* the caller's, of a blocking call */
+    struct mete_entry entry;  /* rule, cost, inline limit; key of a subject too long to keep */
     uint8_t subject[METE_WIRE_MAX_RAW_SUBJECT]; /* kept if it fits, to hash or send again */
     struct mete_answer answer;
 };
@@ -335,8 +335,8 @@ uint64_t mete_place_choice(uint32_t rule, const void *subject, size_t subject_le
 /* The server for it among those not in `tried`; with well_only, NULL if none of them is well. */
 struct server *mete_place_pick(const struct mete_client *client, uint64_t choice, uint16_t tried,
                                bool well_only);
-/* Puts new checks into batches, each at its server; what cannot be sent is given up. With `whole`
- * (ALL_OR_NOTHING) they are one datagram at one server. */
+/* Puts checks, MANY_MAX at most, into batches, each at its server; what cannot be sent is given up.
+ * With `whole` (ALL_OR_NOTHING) they are one datagram at one server. */
 void mete_place(struct mete_client *client, const uint32_t *indices, unsigned count, bool whole);
 /* Sets a check adrift. */
 void mete_place_again(struct mete_client *client, uint32_t index, unsigned home);

@@ -86,15 +86,15 @@ static struct server *server_of(struct mete_client *client, const struct check *
 
 void mete_place(struct mete_client *client, const uint32_t *indices, unsigned count, bool whole)
 {
-    struct server *servers[METE_WIRE_MAX_CHECKS];
-    for (unsigned i = 0; i < count; i++)
-        servers[i] = whole && i ? servers[0] : server_of(client, &client->checks[indices[i]]);
-    if (count == 1 || client->server_count == 1) {
-        place_at(client, servers[0], indices, count, whole);
+    if (client->server_count == 1) {
+        place_at(client, client->servers, indices, count, whole);
         return;
     }
+    struct server *servers[MANY_MAX];
+    for (unsigned i = 0; i < count; i++)
+        servers[i] = whole && i ? servers[0] : server_of(client, &client->checks[indices[i]]);
     for (uint32_t s = 0; s < client->server_count; s++) {
-        uint32_t its[METE_WIRE_MAX_CHECKS];
+        uint32_t its[MANY_MAX];
         unsigned its_count = 0;
         for (unsigned i = 0; i < count; i++)
             if (servers[i] == &client->servers[s])
