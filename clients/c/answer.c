@@ -117,10 +117,12 @@ struct mete_answer mete_answer_verdict(struct mete_client *client, const struct 
     };
     if (verdict->status == METE_STATUS_OK)
         answer.granted = granted_by(check, verdict);
+    if (answer.allowed && !(verdict->flags & METE_VERDICT_DELAY))
+        return answer;
     uint64_t wait_us = us_of_ns(mete_wire_time_ns(verdict->retry_after, verdict->unit & 15));
     if (!answer.allowed)
         answer.retry_after_us = jittered(client, wait_us);
-    else if (verdict->flags & METE_VERDICT_DELAY)
+    else
         answer.delay_us = wait_us;
     return answer;
 }

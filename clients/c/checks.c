@@ -8,42 +8,44 @@
 #include <stddef.h>
 #include <string.h>
 
-static void list_push(struct mete_client *client, struct check_list *list, uint32_t index)
+static inline void list_push(struct mete_client *client, struct check_list *list,
+                             enum link_kind kind, uint32_t index)
 {
-    client->checks[index].links[list->kind] = (struct link){.next = NONE, .previous = list->tail};
+    client->checks[index].links[kind] = (struct link){.next = NONE, .previous = list->tail};
     if (list->tail == NONE)
         list->head = index;
     else
-        client->checks[list->tail].links[list->kind].next = index;
+        client->checks[list->tail].links[kind].next = index;
     list->tail = index;
     list->count++;
 }
 
-static void list_remove(struct mete_client *client, struct check_list *list, uint32_t index)
+static inline void list_remove(struct mete_client *client, struct check_list *list,
+                               enum link_kind kind, uint32_t index)
 {
-    struct link link = client->checks[index].links[list->kind];
+    struct link link = client->checks[index].links[kind];
     if (link.previous == NONE)
         list->head = link.next;
     else
-        client->checks[link.previous].links[list->kind].next = link.next;
+        client->checks[link.previous].links[kind].next = link.next;
     if (link.next == NONE)
         list->tail = link.previous;
     else
-        client->checks[link.next].links[list->kind].previous = link.previous;
+        client->checks[link.next].links[kind].previous = link.previous;
     list->count--;
 }
 
 void mete_check_enqueue(struct mete_client *client, struct check_list *list, uint32_t index)
 {
     client->checks[index].queue = list;
-    list_push(client, list, index);
+    list_push(client, list, LINK_QUEUE, index);
 }
 
 void mete_check_unqueue(struct mete_client *client, uint32_t index)
 {
     struct check *check = &client->checks[index];
     if (check->queue)
-        list_remove(client, check->queue, index);
+        list_remove(client, check->queue, LINK_QUEUE, index);
     check->queue = NULL;
 }
 
@@ -108,7 +110,7 @@ void mete_check_enlist(struct mete_client *client, uint32_t index, mete_answer_f
     check->on_answer = on_answer;
     check->context = context;
     client->submitted++;
-    list_push(client, &client->waiting, index);
+    list_push(client, &client->waiting, LINK_LIFE, index);
 }
 
 static void release(struct mete_client *client, uint32_t index)
@@ -124,7 +126,8 @@ static void release(struct mete_client *client, uint32_t index)
 void mete_check_finish(struct mete_client *client, uint32_t index, const struct mete_answer *answer)
 {
     struct check *check = &client->checks[index];
-    mete_check_unqueue(client, index);
+    if (check->queue)
+        mete_check_unqueue(client, index);
     if (check->legs[0].flight != NONE || check->legs[1].flight != NONE)
         mete_flight_leave(client, index);
     if (answer->source == METE_SOURCE_TIMEOUT)
@@ -134,8 +137,8 @@ void mete_check_finish(struct mete_client *client, uint32_t index, const struct 
     if (!check->blocking) {
         check->answer = *answer;
         check->state = CHECK_FINISHED;
-        list_remove(client, &client->waiting, index);
-        list_push(client, &client->finished, index);
+        list_remove(client, &client->waiting, LINK_LIFE, index);
+        list_push(client, &client->finished, LINK_LIFE, index);
         return;
     }
     *(struct mete_answer *)check->context = *answer;
@@ -164,7 +167,7 @@ int mete_check_deliver(struct mete_client *client)
         struct mete_answer answer = check->answer;
         mete_answer_fn *on_answer = check->on_answer;
         void *context = check->context;
-        list_remove(client, &client->finished, index);
+        list_remove(client, &client->finished, LINK_LIFE, index);
         release(client, index);
         on_answer(context, &answer);
         called++;

@@ -86,7 +86,7 @@ static void forget_server(struct mete_client *client, struct server *server)
     server->flight_count = 0;
     server->due_ns = INT64_MAX;
     server->hello.in_flight = false;
-    server->held = (struct check_list){.head = NONE, .tail = NONE, .kind = LINK_QUEUE};
+    server->held = (struct check_list){.head = NONE, .tail = NONE};
 }
 
 void mete_client_forget(struct mete_client *client)
@@ -94,10 +94,8 @@ void mete_client_forget(struct mete_client *client)
     client->submitted = client->blocking = 0;
     client->check_free = client->flight_free = NONE;
     client->check_fresh = client->flight_fresh = client->flight_count = 0;
-    client->waiting = client->finished =
-        (struct check_list){.head = NONE, .tail = NONE, .kind = LINK_LIFE};
-    client->adrift[0] = client->adrift[1] =
-        (struct check_list){.head = NONE, .tail = NONE, .kind = LINK_QUEUE};
+    client->waiting = client->finished = (struct check_list){.head = NONE, .tail = NONE};
+    client->adrift[0] = client->adrift[1] = (struct check_list){.head = NONE, .tail = NONE};
     client->timer_ns = INT64_MAX;
     for (uint32_t i = 0; i <= client->bucket_mask; i++)
         client->buckets[i] = NONE;

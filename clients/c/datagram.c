@@ -223,12 +223,15 @@ static void add(struct mete_client *client, struct server *server, uint32_t inde
         close_batch(client, server, batch);
 }
 
-/* One by itself needs no look at the others. */
+void mete_datagram_add_one(struct mete_client *client, struct server *server, uint32_t index)
+{
+    add(client, server, index, form_of(client, &client->checks[index]));
+}
+
 bool mete_datagram_add(struct mete_client *client, struct server *server, const uint32_t *indices,
                        unsigned count, bool whole)
 {
-    struct form common = count == 1 ? form_of(client, &client->checks[indices[0]])
-                                    : common_form(client, indices, count);
+    struct form common = common_form(client, indices, count);
     if (!common.entry_bytes && whole)
         return false;
     for (unsigned i = 0; i < count; i++)

@@ -44,7 +44,7 @@ static void leave(struct mete_client *client, uint32_t leg)
 }
 
 /* A leg for the check: the one that is free, else the older one. */
-static uint32_t take_leg(struct mete_client *client, uint32_t index)
+static inline uint32_t take_leg(struct mete_client *client, uint32_t index)
 {
     struct check *check = &client->checks[index];
     uint8_t leg = check->newest;

@@ -63,7 +63,6 @@ enum link_kind {
 
 struct check_list {
     uint32_t head, tail, count;
-    enum link_kind kind;
 };
 
 /* Named by check * LEGS + which. */
@@ -418,6 +417,8 @@ bool mete_datagram_can_leave(const struct mete_client *client, const struct serv
  * sent. Returns false, and adds nothing, if they do not fit and `whole` asks for one datagram. */
 bool mete_datagram_add(struct mete_client *client, struct server *server, const uint32_t *indices,
                        unsigned count, bool whole);
+/* As add for a submitted check by itself. */
+void mete_datagram_add_one(struct mete_client *client, struct server *server, uint32_t index);
 /* Sends the open batches, those of the blocking form or the others. Returns datagrams sent. */
 int mete_datagram_flush(struct mete_client *client, bool blocking);
 /* Sends the open batches of the non-blocking form that have been joined for long enough and all
