@@ -103,6 +103,15 @@ static int make_table(struct server *server)
     return 0;
 }
 
+static int make_keys(struct server *server)
+{
+    int result = keys_create(server->config, table_boot_id(server->table), &server->keys);
+    if (result)
+        return cmd_fail("serve", "tenants: no memory for the keys of %u of them: %s",
+                        server->config->tenant_count, strerror(-result));
+    return 0;
+}
+
 static int make_counters(struct server *server)
 {
     size_t rules = (size_t)server->worker_count * server->config->index_count;
@@ -110,9 +119,14 @@ static int make_counters(struct server *server)
     server->counters =
         aligned_alloc(_Alignof(struct counters), server->worker_count * sizeof(*server->counters));
     server->rule_counters = calloc(rules, sizeof(*server->rule_counters));
-    if (!server->workers || !server->counters || !server->rule_counters)
+    server->secret_stride = (server->config->tenant_count / 8 + 1) * 8; /* two cache lines each */
+    size_t secrets = (size_t)server->worker_count * server->secret_stride;
+    server->secret_counters =
+        aligned_alloc(_Alignof(struct counters), secrets * sizeof(*server->secret_counters));
+    if (!server->workers || !server->counters || !server->rule_counters || !server->secret_counters)
         return cmd_fail("serve", "workers: no memory for %u of them", server->worker_count);
     memset(server->counters, 0, server->worker_count * sizeof(*server->counters));
+    memset(server->secret_counters, 0, secrets * sizeof(*server->secret_counters));
     return 0;
 }
 
@@ -193,6 +207,8 @@ static int start_workers(struct server *server)
         worker->count = server->worker_count;
         worker->cpu = cpu;
         worker->config = server->config;
+        worker->keys = server->keys;
+        worker->secret_counters = server->secret_counters + (size_t)i * server->secret_stride;
         worker->table = server->table;
         worker->socket_count = server->config->listen_udp_count;
         worker->counters = &server->counters[i];
@@ -262,6 +278,8 @@ static int start(struct server *server)
     if (!result)
         result = make_table(server);
     if (!result)
+        result = make_keys(server);
+    if (!result)
         result = open_admin(server);
     if (!result)
         result = start_workers(server);
@@ -277,7 +295,9 @@ static void stop(struct server *server)
     for (unsigned i = 0; i < server->socket_groups; i++)
         for (unsigned w = 0; w < server->worker_count; w++)
             socket_close_group(&server->workers[w].sockets[i], 1);
+    keys_destroy(server->keys, server->config->tenant_count);
     table_destroy(server->table);
+    free(server->secret_counters);
     free(server->rule_counters);
     free(server->counters);
     free(server->workers);

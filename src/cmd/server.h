@@ -21,8 +21,11 @@ struct server {
     unsigned running_count; /* started */
     unsigned socket_groups; /* listen addresses whose sockets are open */
     struct worker *workers;
-    struct counters *counters;           /* per worker */
-    struct rule_counters *rule_counters; /* index_count per worker, worker by worker */
+    struct counters *counters;               /* per worker */
+    struct rule_counters *rule_counters;     /* index_count per worker, worker by worker */
+    struct secret_counters *secret_counters; /* secret_stride per worker, worker by worker */
+    uint32_t secret_stride;                  /* tenants, and what keeps workers' lines apart */
+    struct tenant_keys *keys;                /* of the configuration's tenants */
     atomic_bool stop;
     struct admin *admin;
 };

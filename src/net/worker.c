@@ -118,8 +118,17 @@ int worker_start(struct worker *worker)
     engine_init(&worker->engine, worker->config, worker->table, worker->index, worker->count);
     worker->engine.counters = worker->counters;
     worker->engine.rule_counters = worker->rule_counters;
-    udp_init(&worker->udp, worker->config, &worker->engine, worker->counters,
-             table_boot_id(worker->table));
+    struct udp_policy policy = {
+        .config = worker->config,
+        .keys = worker->keys,
+        .secret_counters = worker->secret_counters,
+    };
+    struct udp_options udp = {
+        .engine = &worker->engine,
+        .counters = worker->counters,
+        .boot_id = table_boot_id(worker->table),
+    };
+    udp_init(&worker->udp, &policy, &udp);
     sem_init(&worker->ready, 0, 0);
     int result = -pthread_create(&worker->thread, NULL, thread_main, worker);
     if (!result) {

@@ -21,11 +21,13 @@ struct worker {
     unsigned count;
     int cpu; /* to run on, -1: any */
     const struct config *config;
+    const struct tenant_keys *keys; /* of the configuration */
     struct table *table;
     int sockets[CONFIG_MAX_LISTEN]; /* one per listen address; closed by who opened them */
     unsigned socket_count;
     struct counters *counters;
     struct rule_counters *rule_counters;
+    struct secret_counters *secret_counters; /* per tenant */
     atomic_bool *stop;
     /* result of the start, valid after worker_start() */
     int error;           /* negative errno: could not start */

@@ -42,7 +42,7 @@ BANNED = {
 BANNED_EXCEPT = {"clients/c/internal.h", "clients/c/client.c", "src/sys/memory.c"}
 ATOMIC_HOMES = ("src/table/", "src/obs/counters.h", "src/net/worker", "src/cmd/serve", "src/cmd/bench",
                 "bench/", "tests/")
-HOT = ("src/core/", "src/engine/", "src/net/udp.c")
+HOT = ("src/core/", "src/engine/", "src/net/udp")
 HOT_BANNED = r"\b(malloc|calloc|realloc|free|printf|fprintf|pthread_mutex_lock|clock_gettime|log_line)\s*\("
 
 

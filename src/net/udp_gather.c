@@ -1,0 +1,55 @@
+/* From believed datagrams to the engine's questions. */
+#include "net/udp.h"
+
+static enum operation operation_of(const struct mete_header *header)
+{
+    if (header->type == METE_REFUND)
+        return OPERATION_REFUND;
+    if (header->type == METE_RESET)
+        return OPERATION_RESET;
+    if (header->flags & METE_FLAG_PEEK)
+        return OPERATION_PEEK;
+    return header->flags & METE_FLAG_AT_MOST ? OPERATION_AT_MOST : OPERATION_CHECK;
+}
+
+static void fill_check(struct check *check, const struct tenant *tenant,
+                       const struct mete_header *header, const struct mete_entry *entry)
+{
+    check->tenant = tenant;
+    check->rule_id = entry->rule;
+    check->cost = entry->cost;
+    check->operation = (uint8_t)operation_of(header);
+    check->at_most = header->flags & METE_FLAG_AT_MOST;
+    check->shadow = header->flags & METE_FLAG_SHADOW;
+    check->has_inline_limit = header->flags & METE_FLAG_INLINE_LIMIT;
+    check->group_count = 0;
+    if (header->flags & METE_FLAG_RAW_SUBJECT)
+        check->key = key_of_subject(entry->subject, entry->subject_len, tenant->seed);
+    else
+        check->key = (struct key){.low = entry->key_low, .high = entry->key_high};
+    if (check->has_inline_limit) {
+        struct limit_spec spec = {
+            .algorithm = ALGORITHM_TOKEN_BUCKET,
+            .count = entry->limit_count,
+            .period_ns = entry->limit_period_ns,
+            .burst = entry->limit_burst,
+        };
+        check->inline_error = limit_compile(&spec, &check->inline_limit);
+        check->inline_limit.keeps_tat = 1;
+    }
+}
+
+void udp_gather(struct udp *udp, struct udp_request *request)
+{
+    const struct mete_header *header = &request->header;
+    request->first_check = (uint16_t)udp->check_count;
+    request->check_count = header->n;
+    for (uint32_t i = 0; i < header->n; i++) {
+        struct mete_entry entry = {0};
+        mete_wire_decode_entry(request->bytes, header, i, &entry); /* was decoded before */
+        fill_check(&udp->checks[udp->check_count + i], request->tenant, header, &entry);
+    }
+    if (header->flags & METE_FLAG_ALL_OR_NOTHING)
+        udp->checks[udp->check_count].group_count = header->n;
+    udp->check_count += header->n;
+}
