@@ -50,19 +50,25 @@ static void count_answer(struct udp *udp, const struct udp_request *request)
         udp_tally(udp, counters[request->answer], 1);
 }
 
-static void gather_all(struct udp *udp)
+/* From believed datagrams to the engine's answers. */
+static void decide_all(struct udp *udp, const struct instant *now)
 {
     udp->check_count = 0;
-    for (uint32_t i = 0; i < udp->request_count; i++)
+    udp->word_count = 0;
+    for (uint32_t i = 0; i < udp->request_count; i++) {
+        udp_claim(udp, now, &udp->requests[i]);
         if (udp->requests[i].answer == UDP_ANSWER_CHECKS)
             udp_gather(udp, &udp->requests[i]);
+    }
+    engine_check_batch(udp->given.engine, udp->checks, udp->check_count, now, udp->answers);
+    for (uint32_t i = 0; i < udp->request_count; i++)
+        udp_settle_repeat(udp, &udp->requests[i]);
 }
 
 static void answer_all(struct udp *udp, struct io *io, const struct io_message *messages,
                        const struct instant *now)
 {
-    gather_all(udp);
-    engine_check_batch(udp->given.engine, udp->checks, udp->check_count, now, udp->answers);
+    decide_all(udp, now);
     struct run run = {.message = UINT32_MAX, .segment = 1};
     for (uint32_t i = 0; i < udp->request_count; i++) {
         struct udp_request *request = &udp->requests[i];
@@ -108,6 +114,7 @@ static void take(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_trusted,
     udp->request_count++;
     if (request->answer == UDP_ANSWER_CHECKS)
         udp->wanted_count += request->header.n;
+    udp_prefetch_repeat(udp, request);
 }
 
 void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages, uint32_t count,

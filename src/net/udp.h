@@ -1,5 +1,5 @@
 /* The UDP front-end: a decoder and an encoder around engine_check_batch(). It decides which
- * datagrams are believed (udp_believe.c), gathers their checks and tells repeats (udp_gather.c),
+ * datagrams are believed (udp_believe.c), tells repeats (udp_repeat.c), gathers their checks (udp_gather.c)
  * and writes the answers over them (udp_encode.c); udp.c is the order of it all.
  *
  * Threads: a struct udp belongs to its worker. */
@@ -10,12 +10,14 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "engine/repeat.h"
 #include "mete/wire.h"
 #include "net/io.h"
 #include "net/keys.h"
 
 #define UDP_CHECKS 256u /* gathered before the engine is asked; at least one datagram's */
 #define UDP_REQUESTS 128u
+#define UDP_WORDS (UDP_CHECKS / 2 + UDP_REQUESTS) /* 32 bits per check, in whole words */
 _Static_assert(UDP_CHECKS >= METE_WIRE_MAX_CHECKS, "a datagram fits");
 
 /* RESTARTED, the one answer to what is not believed: a hundred at once, then one in 1/900 s, and
@@ -32,11 +34,18 @@ struct udp_policy {
 
 _Static_assert(COUNTER_SECRETS == CONFIG_MAX_SECRETS, "each secret is counted");
 
+enum udp_repeat {
+    UDP_REPEAT_UNKNOWN, /* it charges nothing, or nobody looks for repeats */
+    UDP_REPEAT_CLAIMED, /* the first: to be finished */
+    UDP_REPEAT_KNOWN,   /* here before: asked again as a peek */
+};
+
 enum udp_answer {
     UDP_ANSWER_CHECKS, /* the engine's answers */
     UDP_ANSWER_HELLO,
     UDP_ANSWER_STATUS,
     UDP_ANSWER_RESTARTED,
+    UDP_ANSWER_NONE, /* the same bytes are being answered this moment */
 };
 
 struct udp_request { /* one datagram to be answered */
@@ -51,11 +60,15 @@ struct udp_request { /* one datagram to be answered */
     uint8_t check_count; /* 0 unless UDP_ANSWER_CHECKS */
     uint8_t answer;      /* enum udp_answer */
     uint8_t status;      /* of UDP_ANSWER_STATUS */
+    uint8_t repeat;      /* enum udp_repeat */
+    uint16_t first_word; /* UDP_REPEAT_KNOWN: what was decided, in udp->words */
+    struct repeat_claim claim;
 };
 
 struct udp_options { /* all stay the caller's */
     struct engine *engine;
     struct counters *counters;
+    struct repeat_set *repeats; /* shared by the workers; NULL: repeats are not looked for */
     uint64_t boot_id;
 };
 
@@ -66,6 +79,8 @@ struct udp {
     uint32_t request_count;
     uint32_t wanted_count; /* checks that the requests in the list ask for */
     uint32_t check_count;
+    uint32_t word_count; /* of words in use */
+    uint64_t words[UDP_WORDS];
     struct udp_request requests[UDP_REQUESTS];
     struct check checks[UDP_CHECKS];
     struct answer answers[UDP_CHECKS];
@@ -82,8 +97,20 @@ void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages
 enum counter udp_believe(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_trusted,
                          const struct instant *now, struct udp_request *request);
 
+/* Asks for the line in which udp_claim() will look. */
+void udp_prefetch_repeat(const struct udp *udp, const struct udp_request *request);
+
+/* Claims the request before it is charged; what is not to be charged gets another answer. */
+void udp_claim(struct udp *udp, const struct instant *now, struct udp_request *request);
+
 /* Appends the request's checks to udp->checks. */
 void udp_gather(struct udp *udp, struct udp_request *request);
+
+/* Makes the gathered checks of a repeat ones that charge nothing. */
+void udp_ask_again(const struct udp *udp, const struct udp_request *request, struct check *checks);
+
+/* When the engine has answered: remembers the decisions, or restores what was remembered. */
+void udp_settle_repeat(struct udp *udp, const struct udp_request *request);
 
 /* Writes the answer to one request over its bytes; returns its length, never more than
  * request->len. */

@@ -87,17 +87,14 @@ static enum counter verify(struct udp *udp, bool is_trusted, const struct instan
 static bool is_stale(const struct udp *udp, const struct udp_request *request,
                      const struct instant *now)
 {
-    const struct config *config = udp->policy.config;
     const struct mete_header *header = &request->header;
-    if (config->repeat_window_ns == 0)
+    if (!udp->given.repeats)
         return false;
     if (!request->key && header->boot && header->boot != (uint16_t)udp->given.boot_id)
         return true; /* of another life, whose clock was another one */
     if (header->clock_ms == 0)
         return request->key != NULL; /* unknown: a first datagram on a trusted path */
-    int64_t age_ms = (int32_t)(udp_clock_ms(now) - header->clock_ms);
-    return age_ms > (int64_t)(config->repeat_window_ns / 1000000) ||
-           -age_ms > (int64_t)(config->repeat_ahead_ns / 1000000);
+    return !repeat_is_fresh(udp->given.repeats, header->clock_ms, udp_clock_ms(now));
 }
 
 static enum counter answer_status(struct udp_request *request, enum mete_status status)

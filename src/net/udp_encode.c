@@ -49,7 +49,7 @@ static void encode_hello(const struct udp *udp, const struct udp_request *reques
                          const struct instant *now, uint8_t *out)
 {
     const struct tenant *tenant = request->tenant;
-    const struct config *config = udp->policy.config;
+    const struct repeat_set *repeats = udp->given.repeats;
     uint64_t masked_seed = tenant->seed; /* without a secret the pad is 0 */
     if (request->key)
         masked_seed = keys_mask_seed(&tenant->secrets[request->header.secret],
@@ -58,8 +58,8 @@ static void encode_hello(const struct udp *udp, const struct udp_request *reques
         .boot_id = udp->given.boot_id,
         .masked_seed = masked_seed,
         .wall_ms = now->wall_ns / 1000000,
-        .repeat_ms = (uint32_t)(config->repeat_window_ns / 1000000),
-        .ahead_ms = (uint32_t)(config->repeat_ahead_ns / 1000000),
+        .repeat_ms = repeats ? repeats->window_ms : 0,
+        .ahead_ms = repeats ? repeats->ahead_ms : 0,
         .features = 1u << METE_CHECK | 1u << METE_REFUND | 1u << METE_RESET | 1u << METE_HELLO,
     };
     mete_wire_encode_hello_result(out, &hello);

@@ -51,5 +51,7 @@ void udp_gather(struct udp *udp, struct udp_request *request)
     }
     if (header->flags & METE_FLAG_ALL_OR_NOTHING)
         udp->checks[udp->check_count].group_count = header->n;
+    if (request->repeat == UDP_REPEAT_KNOWN)
+        udp_ask_again(udp, request, &udp->checks[udp->check_count]);
     udp->check_count += header->n;
 }
