@@ -17,6 +17,7 @@
 
 #include "net/socket.h"
 #include "obs/log.h"
+#include "sys/memory.h"
 
 #define MAX_SETS 64u
 #define BUSY_TRIES 20u
@@ -109,6 +110,35 @@ static int make_keys(struct server *server)
     if (result)
         return cmd_fail("serve", "tenants: no memory for the keys of %u of them: %s",
                         server->config->tenant_count, strerror(-result));
+    return 0;
+}
+
+/* What was already answered. Reserved whole, beside the table. */
+static int make_repeats(struct server *server)
+{
+    const struct config *config = server->config;
+    if (config->repeat_window_ns == 0)
+        return 0;
+    server->repeat_size = config->repeat_bytes * server->worker_count;
+    int result = memory_reserve(server->repeat_size, true, &server->repeat_memory);
+    if (result) {
+        server->repeat_memory = NULL;
+        return cmd_fail("serve", "repeats: %u workers need %.1f MiB of memory: %s",
+                        server->worker_count, (double)server->repeat_size / 1048576,
+                        strerror(-result));
+    }
+    struct repeat_options options = {
+        .memory = server->repeat_memory,
+        .size = server->repeat_size,
+        .window_ms = (uint32_t)(config->repeat_window_ns / 1000000),
+        .ahead_ms = (uint32_t)(config->repeat_ahead_ns / 1000000),
+    };
+    if (getrandom(options.secret, sizeof(options.secret), 0) < 0)
+        return cmd_fail("serve", "no random numbers: %s", strerror(errno));
+    result = repeat_init(&server->repeats, &options);
+    if (result)
+        return cmd_fail("serve", "repeats: window and ahead together are above %u ms",
+                        REPEAT_MAX_SPAN_MS);
     return 0;
 }
 
@@ -210,6 +240,7 @@ static int start_workers(struct server *server)
         worker->keys = server->keys;
         worker->secret_counters = server->secret_counters + (size_t)i * server->secret_stride;
         worker->table = server->table;
+        worker->repeats = server->repeat_memory ? &server->repeats : NULL;
         worker->socket_count = server->config->listen_udp_count;
         worker->counters = &server->counters[i];
         worker->rule_counters = &server->rule_counters[(size_t)i * server->config->index_count];
@@ -278,6 +309,8 @@ static int start(struct server *server)
     if (!result)
         result = make_table(server);
     if (!result)
+        result = make_repeats(server);
+    if (!result)
         result = make_keys(server);
     if (!result)
         result = open_admin(server);
@@ -296,6 +329,7 @@ static void stop(struct server *server)
         for (unsigned w = 0; w < server->worker_count; w++)
             socket_close_group(&server->workers[w].sockets[i], 1);
     keys_destroy(server->keys, server->config->tenant_count);
+    memory_release(server->repeat_memory, server->repeat_size);
     table_destroy(server->table);
     free(server->secret_counters);
     free(server->rule_counters);

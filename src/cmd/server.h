@@ -26,6 +26,9 @@ struct server {
     struct secret_counters *secret_counters; /* secret_stride per worker, worker by worker */
     uint32_t secret_stride;                  /* tenants, and what keeps workers' lines apart */
     struct tenant_keys *keys;                /* of the configuration's tenants */
+    struct repeat_set repeats;               /* of all workers, if repeat_memory is there */
+    void *repeat_memory;
+    size_t repeat_size;
     atomic_bool stop;
     struct admin *admin;
 };

@@ -42,12 +42,16 @@ static void count_answer(struct udp *udp, const struct udp_request *request)
     static const enum counter counters[] = {
         [UDP_ANSWER_HELLO] = COUNTER_HELLO,
         [UDP_ANSWER_RESTARTED] = COUNTER_RESTARTED,
+        [UDP_ANSWER_NONE] = COUNTER_DROPPED_OPEN,
     };
-    if (request->answer == UDP_ANSWER_STATUS)
+    if (request->answer == UDP_ANSWER_CHECKS)
+        udp_tally(udp, COUNTER_REPEATS, request->repeat == UDP_REPEAT_KNOWN);
+    else if (request->answer == UDP_ANSWER_STATUS)
         udp_tally(udp, request->status == METE_STATUS_STALE ? COUNTER_STALE : COUNTER_UNSUPPORTED,
                   1);
-    else if (request->answer != UDP_ANSWER_CHECKS)
+    else
         udp_tally(udp, counters[request->answer], 1);
+    udp_tally(udp, COUNTER_ANSWERED, request->answer != UDP_ANSWER_NONE);
 }
 
 /* From believed datagrams to the engine's answers. */
@@ -72,6 +76,9 @@ static void answer_all(struct udp *udp, struct io *io, const struct io_message *
     struct run run = {.message = UINT32_MAX, .segment = 1};
     for (uint32_t i = 0; i < udp->request_count; i++) {
         struct udp_request *request = &udp->requests[i];
+        count_answer(udp, request);
+        if (request->answer == UDP_ANSWER_NONE)
+            continue;
         if (request->message != run.message) {
             close_run(io, messages, &run);
             /* A message cut by the end of the list goes on behind what was already answered: at the
@@ -85,10 +92,8 @@ static void answer_all(struct udp *udp, struct io *io, const struct io_message *
         uint8_t *out = messages[run.message].data + run.offset + run.len;
         size_t len = udp_encode(udp, request, udp->answers + request->first_check, now, out);
         add_to_run(io, messages, &run, (uint32_t)len);
-        count_answer(udp, request);
     }
     close_run(io, messages, &run);
-    udp_tally(udp, COUNTER_ANSWERED, udp->request_count);
     udp->request_count = 0;
     udp->wanted_count = 0;
 }

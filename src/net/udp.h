@@ -1,6 +1,6 @@
 /* The UDP front-end: a decoder and an encoder around engine_check_batch(). It decides which
- * datagrams are believed (udp_believe.c), tells repeats (udp_repeat.c), gathers their checks (udp_gather.c)
- * and writes the answers over them (udp_encode.c); udp.c is the order of it all.
+ * datagrams are believed (udp_believe.c), tells repeats (udp_repeat.c), gathers their checks
+ * (udp_gather.c) and writes the answers over them (udp_encode.c); udp.c is the order of it all.
  *
  * Threads: a struct udp belongs to its worker. */
 #ifndef METE_NET_UDP_H

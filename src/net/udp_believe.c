@@ -116,6 +116,7 @@ enum counter udp_believe(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_
     request->bytes = bytes;
     request->len = len;
     request->tag = mete_wire_tag(bytes, len);
+    request->first_check = 0;
     request->check_count = 0;
     request->answer = UDP_ANSWER_CHECKS;
     request->status = METE_STATUS_OK;

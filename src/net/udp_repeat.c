@@ -1,8 +1,9 @@
 /* Datagrams that were here before: claimed before they are charged, and answered as the first time.
  *
  * What is remembered of a datagram is one bit per check, did it pass, or with AT_MOST the units
- * that it was granted. A repeat is asked as a peek; its statuses come out the same by themselves,
- * and what was remembered is put over the decisions, so that only the numbers are of now. */
+ * that it was granted (1 for a cost of 0, all of them for what a full table let pass). A repeat is
+ * asked as a peek; its statuses come out the same by themselves, and what was remembered is put
+ * over the decisions, so that only the numbers are of now. */
 #include "net/udp.h"
 
 #define GRANTED_BITS 32u
@@ -100,6 +101,13 @@ static bool is_shadow(const struct check *check)
     return check->shadow || (check->rule && check->rule->shadow);
 }
 
+/* The bytes still stand: answers are written when all are settled. */
+static uint32_t cost_of(const struct udp_request *request, unsigned index)
+{
+    const struct mete_header *header = &request->header;
+    return mete_wire_get32(request->bytes + header->header_bytes + index * header->entry_bytes + 4);
+}
+
 /* The delay of a queue without what this very check added to it the first time. */
 static uint64_t delay_before(const struct check *check, uint32_t cost, uint64_t delay_ns)
 {
@@ -107,35 +115,26 @@ static uint64_t delay_before(const struct check *check, uint32_t cost, uint64_t 
     return delay_ns > own_ns ? delay_ns - own_ns : 0;
 }
 
-/* cost: as it was asked for. passed: the bit that was remembered, or the units. */
-static void restore(const struct check *check, uint32_t cost, uint32_t passed, bool at_most,
-                    struct answer *answer)
+/* passed: the bit that was remembered, or the units. */
+static void restore(const struct udp_request *request, const struct check *check, uint32_t cost,
+                    uint32_t passed, struct answer *answer)
 {
     if (!passed) {
-        if (at_most && cost == 0)
-            return; /* nothing was asked for, nothing granted */
         bool passes_now = answer->flags & METE_VERDICT_ALLOW;
         answer->flags = is_shadow(check) ? METE_VERDICT_ALLOW | METE_VERDICT_WOULD_DENY : 0;
         if (passes_now)
             answer->retry_after_ns = 0;
         return;
     }
-    if (answer->flags & METE_VERDICT_DELAY)
-        answer->retry_after_ns = delay_before(check, cost, answer->retry_after_ns);
+    bool is_delayed = answer->flags & METE_VERDICT_DELAY && request->header.type == METE_CHECK;
+    answer->retry_after_ns = is_delayed ? delay_before(check, cost, answer->retry_after_ns) : 0;
     answer->flags = METE_VERDICT_ALLOW;
-    if (at_most) {
+    if (is_at_most(request)) {
         answer->flags |= METE_VERDICT_GRANTED;
-        answer->granted = passed;
+        answer->granted = cost ? passed : 0;
     } else if (answer->retry_after_ns) {
         answer->flags |= METE_VERDICT_DELAY;
     }
-}
-
-/* The bytes still stand: answers are written when all are settled. */
-static uint32_t cost_of(const struct udp_request *request, unsigned index)
-{
-    const struct mete_header *header = &request->header;
-    return mete_wire_get32(request->bytes + header->header_bytes + index * header->entry_bytes + 4);
 }
 
 /* Puts what was decided the first time over what the peeks say. */
@@ -144,13 +143,12 @@ static void restore_all(const struct udp *udp, const struct udp_request *request
 {
     const uint64_t *words = &udp->words[request->first_word];
     const struct check *checks = &udp->checks[request->first_check];
-    bool at_most = is_at_most(request);
     unsigned count = request->check_count;
     unsigned denier = count;
     for (unsigned i = 0; i < count; i++) {
         if (answers[i].status == METE_STATUS_OK)
-            restore(&checks[i], cost_of(request, i), get_bits(words, i, at_most), at_most,
-                    &answers[i]);
+            restore(request, &checks[i], cost_of(request, i),
+                    get_bits(words, i, is_at_most(request)), &answers[i]);
         if (denier == count && !(answers[i].flags & METE_VERDICT_ALLOW))
             denier = i;
         answers[i].flags |= METE_VERDICT_REPEAT;
@@ -162,18 +160,17 @@ static void restore_all(const struct udp *udp, const struct udp_request *request
 }
 
 /* Leaves the decisions for whoever comes with the same bytes. */
-static void finish(struct udp *udp, const struct udp_request *request,
-                   const struct answer *answers)
+static void finish(struct udp *udp, const struct udp_request *request, const struct answer *answers)
 {
     uint64_t words[REPEAT_WORDS];
     bool at_most = is_at_most(request);
     memset(words, 0, (request->claim.bit_count + 63) / 64 * sizeof(words[0]));
     for (unsigned i = 0; i < request->check_count; i++) {
         uint8_t flags = answers[i].flags;
+        uint32_t cost = cost_of(request, i);
         bool passed = flags & METE_VERDICT_ALLOW && !(flags & METE_VERDICT_WOULD_DENY);
-        uint32_t granted =
-            flags & METE_VERDICT_GRANTED ? answers[i].granted : cost_of(request, i);
-        put_bits(words, i, at_most, at_most ? (passed ? granted : 0) : passed);
+        uint32_t granted = flags & METE_VERDICT_GRANTED && cost ? answers[i].granted : cost + !cost;
+        put_bits(words, i, at_most, at_most && passed ? granted : passed);
     }
     repeat_finish(udp->given.repeats, &request->claim, words);
 }

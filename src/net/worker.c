@@ -19,6 +19,21 @@ static void publish_io_counters(struct worker *worker)
     atomic_store_explicit(&cell[COUNTER_RECEIVE_ERRORS], io.receive_errors, memory_order_relaxed);
 }
 
+/* Upkeep of the repeat set, by the first worker: the whole of it in half of the time that it has.
+ * After a long sleep no more than a share of it at once. */
+static void sweep_repeats(struct worker *worker, uint32_t now_ms)
+{
+    struct repeat_set *repeats = worker->repeats;
+    if (!repeats || worker->index)
+        return;
+    uint64_t due = repeats->bucket_count * (uint32_t)(now_ms - worker->repeat_swept_ms) /
+                   (REPEAT_SWEEP_PASS_MS / 2);
+    if (!due)
+        return;
+    worker->repeat_swept_ms = now_ms;
+    repeat_sweep(repeats, &worker->repeat_cursor, (uint32_t)(due < 4096 ? due : 4096), now_ms);
+}
+
 /* The one clock read of a batch; now and then also a look at the host's. */
 static struct instant read_clock(struct worker *worker)
 {
@@ -26,6 +41,7 @@ static struct instant read_clock(struct worker *worker)
     if (boot_ns >= worker->next_look_ns) {
         wall_update(&worker->wall, boot_ns, clock_real_ns());
         publish_io_counters(worker);
+        sweep_repeats(worker, (uint32_t)((boot_ns - table_time_base_ns(worker->table)) / 1000000));
         worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
     }
     return (struct instant){
@@ -126,6 +142,7 @@ int worker_start(struct worker *worker)
     struct udp_options udp = {
         .engine = &worker->engine,
         .counters = worker->counters,
+        .repeats = worker->repeats,
         .boot_id = table_boot_id(worker->table),
     };
     udp_init(&worker->udp, &policy, &udp);

@@ -23,6 +23,7 @@ struct worker {
     const struct config *config;
     const struct tenant_keys *keys; /* of the configuration */
     struct table *table;
+    struct repeat_set *repeats;     /* of all workers, or NULL */
     int sockets[CONFIG_MAX_LISTEN]; /* one per listen address; closed by who opened them */
     unsigned socket_count;
     struct counters *counters;
@@ -39,6 +40,8 @@ struct worker {
     struct io *io;
     struct wall wall;
     uint64_t next_look_ns;
+    uint64_t repeat_cursor;
+    uint32_t repeat_swept_ms; /* up to where worker 0 has done its upkeep of the repeat set */
     struct engine engine;
     struct udp udp;
 };

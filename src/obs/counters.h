@@ -25,8 +25,10 @@ enum counter {
     COUNTER_UNKNOWN_TENANT,
     COUNTER_UNSUPPORTED, /* answered so */
     COUNTER_HELLO,
-    COUNTER_RESTARTED, /* bad tags that were answered so */
-    COUNTER_STALE,     /* answered so */
+    COUNTER_RESTARTED,    /* bad tags that were answered so */
+    COUNTER_STALE,        /* answered so */
+    COUNTER_REPEATS,      /* answered as the first time, not charged */
+    COUNTER_DROPPED_OPEN, /* repeats of what was being judged that moment */
     COUNTER_SEND_ERRORS,
     COUNTER_RECEIVE_ERRORS,
     COUNTER_CHECKS, /* entries judged, all types */

@@ -216,8 +216,7 @@ static void every_bit_is_signed(void **state)
 static void hello_tells_what_a_client_needs(void **state)
 {
     struct fixture *f = *state;
-    f->config->repeat_window_ns = 150 * MS;
-    f->config->repeat_ahead_ns = 30 * MS;
+    tell_repeats(f, 150, 30);
     for (uint8_t secret = 0; secret < 2; secret++) {
         struct ask ask = good;
         uint8_t bytes[64], nonce[KEYS_NONCE_BYTES];
@@ -304,8 +303,7 @@ static void clocks_are_judged(void **state)
         {false, CLOCK_UNKNOWN, RIGHT ^ 1, METE_STATUS_STALE},
         {false, 0, RIGHT ^ 1, METE_STATUS_STALE},
     };
-    f->config->repeat_window_ns = 200 * MS;
-    f->config->repeat_ahead_ns = 20 * MS;
+    tell_repeats(f, 200, 20);
     f->peer.sin_addr.s_addr = htonl(0x7F000001);
     /* ordinary, at the start, where a clock of the past wraps, and where the server's own wraps */
     static const uint64_t NOW_MS[] = {500000, 2, (1ull << 32) - 5, (1ull << 32) + 5};
@@ -321,7 +319,7 @@ static void clocks_are_judged(void **state)
             ask.key = CASES[i].is_signed ? &keys_of(f, "a")->boot[0] : NULL;
             assert_int_equal(status_of(f, &ask, NOW_MS[at] * MS + 999999), CASES[i].status);
         }
-    f->config->repeat_window_ns = 0; /* nobody looks */
+    f->udp.given.repeats = NULL; /* nobody looks */
     struct ask ask = good;
     ask.key = &keys_of(f, "a")->boot[0];
     assert_int_equal(status_of(f, &ask, 500000 * MS), METE_STATUS_OK);

@@ -47,6 +47,8 @@ struct fixture {
     struct rule_counters *rule_counters;
     struct secret_counters *secret_counters;
     struct tenant_keys *keys;
+    struct repeat_set repeats;
+    void *repeat_memory; /* NULL: repeats are not looked for */
     struct udp udp;
     struct fake_io fake;
     struct sockaddr_in peer;
@@ -59,8 +61,26 @@ static void start(struct fixture *f)
     assert_int_equal(keys_create(f->config, BOOT_ID, &f->keys), 0);
     struct udp_policy policy = {
         .config = f->config, .keys = f->keys, .secret_counters = f->secret_counters};
-    struct udp_options udp = {.engine = &f->engine, .counters = f->counters, .boot_id = BOOT_ID};
+    struct udp_options udp = {.engine = &f->engine,
+                              .repeats = f->repeat_memory ? &f->repeats : NULL,
+                              .counters = f->counters,
+                              .boot_id = BOOT_ID};
     udp_init(&f->udp, &policy, &udp);
+}
+
+/* From now on repeats are told. Before the first datagram. */
+static inline void tell_repeats(struct fixture *f, uint32_t window_ms, uint32_t ahead_ms)
+{
+    struct repeat_options options = {
+        .size = 1 << 20,
+        .window_ms = window_ms,
+        .ahead_ms = ahead_ms,
+        .secret = {0x243F6A8885A308D3ull, 0x13198A2E03707344ull},
+    };
+    f->repeat_memory = options.memory = aligned_alloc(REPEAT_BUCKET_BYTES, options.size);
+    memset(options.memory, 0, options.size);
+    assert_int_equal(repeat_init(&f->repeats, &options), 0);
+    start(f);
 }
 
 static struct fixture *make_fixture(const char *text)
@@ -95,6 +115,7 @@ static int teardown(void **state)
     free(f->counters);
     free(f->rule_counters);
     free(f->secret_counters);
+    free(f->repeat_memory);
     free(f);
     return 0;
 }
