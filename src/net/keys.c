@@ -1,9 +1,9 @@
 #include "net/keys.h"
 
-#include <errno.h>
 #include <sodium.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "sys/memory.h"
 
 /* BLAKE2b of label and message under the secret. The generic interface of libsodium asks for a
  * digest of 16 bytes; BLAKE2b itself (RFC 7693) has shorter ones. */
@@ -29,11 +29,19 @@ static struct mete_mac_key derive_mac_key(const struct config_secret *secret, ui
     return made;
 }
 
+static size_t size_of(uint32_t tenant_count)
+{
+    return ((size_t)tenant_count + 1) * sizeof(struct tenant_keys); /* never 0 */
+}
+
 int keys_create(const struct config *config, uint64_t boot_id, struct tenant_keys **ret_keys)
 {
-    struct tenant_keys *keys = calloc(config->tenant_count + 1, sizeof(*keys));
-    if (!keys)
-        return -ENOMEM;
+    void *memory;
+    bool is_locked; /* if not, neither are the secrets, and the configuration says so */
+    int result = memory_secret_reserve(size_of(config->tenant_count), &is_locked, &memory);
+    if (result)
+        return result;
+    struct tenant_keys *keys = memory;
     for (uint32_t t = 0; t < config->tenant_count; t++)
         for (uint32_t s = 0; s < config->tenants[t].secret_count; s++) {
             keys[t].boot[s] = derive_mac_key(&config->tenants[t].secrets[s], boot_id);
@@ -45,10 +53,7 @@ int keys_create(const struct config *config, uint64_t boot_id, struct tenant_key
 
 void keys_destroy(struct tenant_keys *keys, uint32_t tenant_count)
 {
-    if (!keys)
-        return;
-    sodium_memzero(keys, ((size_t)tenant_count + 1) * sizeof(*keys));
-    free(keys);
+    memory_secret_release(keys, size_of(tenant_count));
 }
 
 uint64_t keys_mask_seed(const struct config_secret *secret, const uint8_t nonce[KEYS_NONCE_BYTES],
