@@ -270,7 +270,7 @@ class Random(unittest.TestCase):
             seen = {}
             mutations = Mutations(random.Random(SEED + number))
             with self.subTest(backend=backend, seed=SEED, hint="METE_SEED replays"), \
-                    Daemon(CONFIG, backend=backend) as daemon, Client(daemon.address) as client:
+                    Daemon(CONFIG, ["repeats.window=0"], backend=backend) as daemon, Client(daemon.address) as client:
                 answers, units = self.flood(daemon, client, mutations, COUNT // 2, seen)
                 stats = daemon.stats()
                 total = stats["total"]
