@@ -7,7 +7,7 @@
  * A message is one buffer as the kernel delivered it: one datagram, or (UDP_GRO) several of one
  * size from one peer, back to back. Answers are written over the requests, from the front: an
  * answer is never longer than its request, so answer i never reaches request i + 1. A run of
- * answers of one size to one peer is one io_reply() and becomes one UDP_SEGMENT send.
+ * answers of one size is one io_reply(); the runs of one peer become one UDP_SEGMENT send.
  *
  * Threads: an io belongs to one thread from io_open() to io_close(). */
 #ifndef METE_NET_IO_H

@@ -15,7 +15,9 @@
 #include "net/io.h"
 #include "net/keys.h"
 
-#define UDP_CHECKS 256u /* gathered before the engine is asked; at least one datagram's */
+/* Gathered before the engine is asked: at least one datagram's, enough to overlap cache misses, and
+ * few enough that checks, answers and the datagrams stay in the first-level cache. */
+#define UDP_CHECKS 128u
 #define UDP_REQUESTS 128u
 #define UDP_WORDS (UDP_CHECKS / 2 + UDP_REQUESTS) /* 32 bits per check, in whole words */
 _Static_assert(UDP_CHECKS >= METE_WIRE_MAX_CHECKS, "a datagram fits");
@@ -84,6 +86,7 @@ struct udp {
     struct udp_request requests[UDP_REQUESTS];
     struct check checks[UDP_CHECKS];
     struct answer answers[UDP_CHECKS];
+    struct limit inline_limits[UDP_CHECKS];
 };
 
 void udp_init(struct udp *udp, const struct udp_policy *policy, const struct udp_options *options);
