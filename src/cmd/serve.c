@@ -200,6 +200,21 @@ static int open_sockets(struct server *server)
     return 0;
 }
 
+/* One socket cannot be shared out by the kernel as those of a port can, so one worker has it. */
+static int open_unix(struct server *server)
+{
+    const char *path = server->config->listen_unix;
+    if (!path)
+        return 0;
+    int result = socket_open_unix(path, &server->unix_socket);
+    if (!result)
+        return 0;
+    const char *why = result == -EADDRINUSE ? "another daemon serves there; choose another path"
+                      : result == -EEXIST   ? "is there and no socket; choose another path"
+                                            : strerror(-result);
+    return cmd_fail("serve", "listen.unix: %s: %s", path, why);
+}
+
 static int open_admin(struct server *server)
 {
     const char *path = server->config->listen_admin;
@@ -242,6 +257,8 @@ static int start_workers(struct server *server)
         worker->table = server->table;
         worker->repeats = server->repeat_memory ? &server->repeats : NULL;
         worker->socket_count = server->config->listen_udp_count;
+        if (i == 0 && server->unix_socket >= 0)
+            worker->sockets[worker->socket_count++] = server->unix_socket;
         worker->counters = &server->counters[i];
         worker->rule_counters = &server->rule_counters[(size_t)i * server->config->index_count];
         worker->stop = &server->stop;
@@ -277,9 +294,10 @@ static void say_ready(const struct server *server)
     else if (fallbacks)
         log_line("backend: io_uring is not to be had for %u of %u workers (%s), they use mmsg",
                  fallbacks, server->worker_count, strerror(-error));
-    log_line("%s udp %s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
-             addresses, server->worker_count, worker->backend,
-             (unsigned long long)table_entry_count(server->table),
+    const char *local = server->config->listen_unix;
+    log_line("%s udp %s%s%s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
+             addresses, local ? " unix " : "", local ? local : "", server->worker_count,
+             worker->backend, (unsigned long long)table_entry_count(server->table),
              (double)table_size_bytes(server->table) / 1048576,
              table_has_huge_pages(server->table) ? " in huge pages" : "");
 }
@@ -294,6 +312,8 @@ static int start(struct server *server)
     int result = make_counters(server);
     if (!result)
         result = open_sockets(server); /* before the table: a busy port is told at once */
+    if (!result)
+        result = open_unix(server);
     if (!result)
         result = make_table(server);
     if (!result)
@@ -316,6 +336,10 @@ static void stop(struct server *server)
     for (unsigned i = 0; i < server->socket_groups; i++)
         for (unsigned w = 0; w < server->worker_count; w++)
             socket_close_group(&server->workers[w].sockets[i], 1);
+    if (server->unix_socket >= 0) {
+        close(server->unix_socket);
+        unlink(server->config->listen_unix);
+    }
     keys_destroy(server->keys, server->config->tenant_count);
     memory_release(server->repeat_memory, server->repeat_size);
     table_destroy(server->table);
@@ -363,7 +387,10 @@ int cmd_serve(int argc, char **argv)
     if (result)
         return result == 1 ? 0 : result;
     char error[512];
-    struct server server = {.config = config_load(&options, error, sizeof(error))};
+    struct server server = {
+        .config = config_load(&options, error, sizeof(error)),
+        .unix_socket = -1,
+    };
     if (!server.config)
         return cmd_fail("serve", "%s", error);
     int stop_fd = block_signals();

@@ -20,6 +20,7 @@ struct server {
     unsigned worker_count;  /* configured */
     unsigned running_count; /* started */
     unsigned socket_groups; /* listen addresses whose sockets are open */
+    int unix_socket; /* -1: none; the first worker's */
     struct worker *workers;
     struct counters *counters;               /* per worker */
     struct rule_counters *rule_counters;     /* index_count per worker, worker by worker */

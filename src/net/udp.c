@@ -128,9 +128,10 @@ void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages
     uint64_t received = 0;
     for (uint32_t i = 0; i < count; i++) {
         const struct io_message *message = &messages[i];
-        if (message->truncated || message->len == 0) {
+        bool has_bytes = message->len && !message->truncated;
+        if (!has_bytes || message->peer->sa_family == AF_UNSPEC) {
             received++;
-            udp_tally(udp, COUNTER_BAD_LENGTH, 1);
+            udp_tally(udp, has_bytes ? COUNTER_UNBOUND : COUNTER_BAD_LENGTH, 1);
             continue;
         }
         bool is_trusted = config_is_trusted(udp->policy.config, message->peer);

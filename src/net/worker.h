@@ -23,8 +23,9 @@ struct worker {
     const struct config *config;
     const struct tenant_keys *keys; /* of the configuration */
     struct table *table;
-    struct repeat_set *repeats;     /* of all workers, or NULL */
-    int sockets[CONFIG_MAX_LISTEN]; /* one per listen address; closed by who opened them */
+    struct repeat_set *repeats;         /* of all workers, or NULL */
+    int sockets[CONFIG_MAX_LISTEN + 1]; /* one per listen address, the first worker's also the
+                                           UNIX one; closed by who opened them */
     unsigned socket_count;
     struct counters *counters;
     struct rule_counters *rule_counters;

@@ -12,6 +12,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_BAD_SUBJECT] = "bad_subject",
     [COUNTER_BAD_TAG] = "bad_tag",
     [COUNTER_UNTRUSTED] = "untrusted",
+    [COUNTER_UNBOUND] = "unbound",
     [COUNTER_UNKNOWN_TENANT] = "unknown_tenant",
     [COUNTER_UNSUPPORTED] = "unsupported",
     [COUNTER_HELLO] = "hello",

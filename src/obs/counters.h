@@ -22,6 +22,7 @@ enum counter {
     COUNTER_BAD_SUBJECT,
     COUNTER_BAD_TAG,
     COUNTER_UNTRUSTED,
+    COUNTER_UNBOUND, /* from a UNIX socket without an address to answer to */
     COUNTER_UNKNOWN_TENANT,
     COUNTER_UNSUPPORTED, /* answered so */
     COUNTER_HELLO,
