@@ -161,7 +161,8 @@ static int make_counters(struct server *server)
 }
 
 /* The kernel lets go of the sockets of a killed daemon's rings only some time after it died: who is
- * restarted at once would find its own port busy, so a busy port is tried for a second. */
+ * restarted at once would find its own port busy, so a busy port is tried for a second, and a
+ * busy UNIX socket, too. */
 static int open_group(struct config_address *listen, const struct socket_options *options,
                       int *ret_sockets, unsigned count)
 {
@@ -206,7 +207,12 @@ static int open_unix(struct server *server)
     const char *path = server->config->listen_unix;
     if (!path)
         return 0;
-    int result = socket_open_unix(path, &server->unix_socket);
+    int result = -EADDRINUSE;
+    for (unsigned i = 0; i < BUSY_TRIES && result == -EADDRINUSE; i++) {
+        if (i)
+            nanosleep(&(struct timespec){.tv_nsec = BUSY_PAUSE_NS}, NULL);
+        result = socket_open_unix(path, &server->unix_socket);
+    }
     if (!result)
         return 0;
     const char *why = result == -EADDRINUSE ? "another daemon serves there; choose another path"

@@ -117,10 +117,12 @@ class Client:
 
 class Daemon:
     def __init__(self, config=None, sets=(), *, backend="auto", workers=1, listen="127.0.0.1:0", entries=65536,
-                 preexec=None, environment=None, command=()):
+                 preexec=None, environment=None, command=(), path=None):
         self.folder = tempfile.mkdtemp(prefix="mete-")
         self.admin = os.path.join(self.folder, "admin.sock")
         arguments = [*command, METE, "serve"]
+        if path is not None:
+            arguments += ["--config", str(path)]
         if config is not None:
             path = os.path.join(self.folder, "mete.yaml")
             pathlib.Path(path).write_text(config)
