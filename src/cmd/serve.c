@@ -263,6 +263,7 @@ static int start_workers(struct server *server)
         worker->table = server->table;
         worker->repeats = server->repeat_memory ? &server->repeats : NULL;
         worker->socket_count = server->config->listen_udp_count;
+        worker->udp_socket_count = server->config->listen_udp_count;
         if (i == 0 && server->unix_socket >= 0)
             worker->sockets[worker->socket_count++] = server->unix_socket;
         worker->counters = &server->counters[i];

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "net/filter.h"
 #include "net/io.h"
 #include "net/udp.h"
 #include "sys/clock.h"
@@ -27,6 +28,7 @@ struct worker {
     int sockets[CONFIG_MAX_LISTEN + 1]; /* one per listen address, the first worker's also the
                                            UNIX one; closed by who opened them */
     unsigned socket_count;
+    unsigned udp_socket_count; /* the first of them */
     struct counters *counters;
     struct rule_counters *rule_counters;
     struct secret_counters *secret_counters; /* per tenant */
@@ -41,6 +43,8 @@ struct worker {
     struct io *io;
     struct wall wall;
     uint64_t next_look_ns;
+    struct filter filter;
+    uint32_t kernel_drops[CONFIG_MAX_LISTEN]; /* of each socket, at the last look */
     uint64_t repeat_cursor;
     uint32_t repeat_swept_ms; /* up to where worker 0 has done its upkeep of the repeat set */
     struct engine engine;

@@ -20,6 +20,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_STALE] = "stale",
     [COUNTER_REPEATS] = "repeats",
     [COUNTER_DROPPED_OPEN] = "dropped_open",
+    [COUNTER_KERNEL_DROPS] = "kernel_drops",
     [COUNTER_SEND_ERRORS] = "send_errors",
     [COUNTER_RECEIVE_ERRORS] = "receive_errors",
     [COUNTER_CHECKS] = "checks",

@@ -30,6 +30,7 @@ enum counter {
     COUNTER_STALE,        /* answered so */
     COUNTER_REPEATS,      /* answered as the first time, not charged */
     COUNTER_DROPPED_OPEN, /* repeats of what was being judged that moment */
+    COUNTER_KERNEL_DROPS, /* by a full buffer or by the filter; looked at now and then */
     COUNTER_SEND_ERRORS,
     COUNTER_RECEIVE_ERRORS,
     COUNTER_CHECKS, /* entries judged, all types */
