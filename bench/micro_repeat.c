@@ -203,7 +203,7 @@ int main(int argc, char **argv)
 {
     struct bench bench = {.mib = 8, .rate = 1000, .bits = 1, .seconds = 2, .threads = 1};
     struct repeat_options options = {
-        .window_ms = WINDOW_MS, .ahead_ms = 20, .secret = {mix(21), mix(22)}};
+        .window_ms = WINDOW_MS, .ahead_ms = 20, .now_ms = 1000, .secret = {mix(21), mix(22)}};
 
     if (options_parse(&bench, argc, argv))
         return usage();

@@ -38,9 +38,9 @@
  * outlive the process. Decisions beyond 24 bits stand in further records under tags derived from
  * the first, closed before the first is. If one of them had to give way, a repeat is stale.
  *
- * The 22-bit times: an instant is taken for one of the last 69 minutes, or of the next 65 seconds
+ * The 25-bit times: an instant is taken for one of the last 9.3 hours, or of the next 8 seconds
  * (workers read the clock once per batch, so another's may be ahead). The proof assumes that no
- * worker is stopped for 65 seconds between reading the clock and its claim, and that records are
+ * worker is stopped for 8 seconds between reading the clock and its claim, and that records are
  * swept before they seem young again; if they are not, some answers are STALE without need. */
 #include "engine/repeat.h"
 
@@ -49,8 +49,8 @@
 #include "engine/repeat_record.h"
 #include "obs/assert.h"
 
-#define LEAD_MS 65536u
-#define CACHE_LINE 64u
+#define LEAD_MS 8192u
+#define CLAIM_AGAIN ((enum repeat_result) - 1)
 
 /* Ages are counted back from LEAD_MS in the future, so that they are never negative. */
 struct view {
@@ -61,8 +61,8 @@ struct view {
     struct record seen[RECORD_PLACES];
 };
 
-/* A keyed permutation. Its high bits choose the bucket, its low 56 are the record's tag; together
- * (256 buckets or more) they are the whole tag, so no two tags are ever taken for one. Tags may be
+/* A keyed permutation. Its high bits choose the bucket, its low 58 are the record's tag; together
+ * (64 buckets or more) they are the whole tag, so no two tags are ever taken for one. Tags may be
  * chosen by a stranger; without the secret their buckets may not. */
 static inline uint64_t tag_mix(const struct repeat_set *set, uint64_t tag)
 {
@@ -86,6 +86,12 @@ static inline uint32_t span_ms(const struct repeat_set *set)
     return set->window_ms + set->ahead_ms;
 }
 
+/* Of a place that holds nothing and forgot nothing for as long as the sweep lets be. */
+static inline uint64_t meta_old(uint64_t name, uint32_t now_ms)
+{
+    return record_meta(name, 0, now_ms - REPEAT_SWEEP_AFTER_MS, 0);
+}
+
 int repeat_init(struct repeat_set *set, const struct repeat_options *options)
 {
     bool is_aligned = (uintptr_t)options->memory % REPEAT_BUCKET_BYTES == 0;
@@ -105,6 +111,9 @@ int repeat_init(struct repeat_set *set, const struct repeat_options *options)
     /* The largest gap must reach past every horizon, else what is long forgotten would tell. */
     while (RECORD_GAP_MAX << set->gap_shift <= span_ms(set))
         set->gap_shift++;
+    for (uint64_t i = 0; i < set->bucket_count; i++)
+        for (unsigned place = 0; place < RECORD_PLACES; place++)
+            set->buckets[i].place[place] = (struct record){.meta = meta_old(0, options->now_ms)};
     return 0;
 }
 
@@ -127,14 +136,6 @@ static inline uint32_t age_of(uint64_t meta, uint32_t now_ms)
     return (now_ms + LEAD_MS - record_arrival_ms(meta)) & RECORD_TIME_MASK;
 }
 
-/* Of the youngest record that gave way here, if the one that stands here does now. */
-static inline uint32_t age_over(const struct repeat_set *set, uint64_t meta, uint32_t now_ms)
-{
-    uint32_t gap = record_state(meta) == RECORD_DONE ? 0 : record_gap(meta) << set->gap_shift;
-
-    return age_of(meta, now_ms) + gap;
-}
-
 static inline void bucket_read(struct view *view)
 {
 #pragma GCC unroll 4
@@ -142,43 +143,63 @@ static inline void bucket_read(struct view *view)
         view->seen[i] = record_read(&view->bucket->place[i]);
 }
 
+static inline bool is_named(const struct view *view, unsigned i)
+{
+    return (view->seen[i].name ^ view->tag << RECORD_TAG_SHIFT) < RECORD_GENERATIONS;
+}
+
 /* Bits of places: which hold the tag; *ret_forgot: which forgot something too young. */
-static inline unsigned bucket_tells(const struct repeat_set *set, const struct view *view,
-                                    unsigned *ret_forgot)
+static unsigned bucket_tells(const struct repeat_set *set, const struct view *view,
+                             unsigned *ret_forgot)
 {
     unsigned known = 0, forgot = 0;
 
-#pragma GCC unroll 4
     for (unsigned i = 0; i < RECORD_PLACES; i++) {
         struct record seen = view->seen[i];
-        unsigned is_open = record_is_open(seen);
-        unsigned is_done = record_state(seen.meta) == RECORD_DONE;
-        unsigned is_same = (seen.name ^ view->tag << 8) < RECORD_GENERATIONS;
+        bool is_open = record_is_open(seen);
         uint32_t age = age_of(seen.meta, view->now_ms);
-        uint32_t gap = is_open & is_done ? 0 : record_gap(seen.meta) << set->gap_shift;
+        uint32_t gap = is_open ? 0 : record_gap(seen.meta) << set->gap_shift;
+        bool is_young = record_is_done(seen.meta) && age <= view->oldest_age;
 
-        known |= (is_same & (is_open | (is_done & (age <= view->oldest_age)))) << i;
-        forgot |=
-            (unsigned)(record_state(seen.meta) != RECORD_EMPTY && age + gap <= view->oldest_age)
-            << i;
+        known |= (unsigned)(is_named(view, i) && (is_open || is_young)) << i;
+        forgot |= (unsigned)(age + gap <= view->oldest_age) << i;
     }
     *ret_forgot = forgot;
     return known;
 }
 
-/* The place to claim: one without a record, else the oldest (the first of equals). -1: all are
- * open. The score is the age with the place behind it, so that a maximum finds both. */
-static inline int choose_place(const struct view *view)
+/* Is nothing told and no place open? The same in few instructions, for the usual case: the bits
+ * below an arrival are subtracted from ones, so they do not borrow. */
+static inline bool bucket_is_silent(const struct repeat_set *set, const struct view *view)
+{
+    const uint32_t ones = (1u << RECORD_TIME_SHIFT) - 1;
+    uint32_t from = (view->now_ms + LEAD_MS) << RECORD_TIME_SHIFT | ones;
+    uint64_t oldest = (uint64_t)view->oldest_age << RECORD_TIME_SHIFT | ones;
+    uint32_t shift = set->gap_shift + RECORD_TIME_SHIFT;
+
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < RECORD_PLACES; i++) {
+        uint64_t meta = view->seen[i].meta;
+
+        if (is_named(view, i) || record_is_open(view->seen[i]) ||
+            (from - (uint32_t)meta) + ((meta >> 56) << shift) <= oldest)
+            return false;
+    }
+    return true;
+}
+
+/* The place to claim: the oldest (the first of equals), but none that is open. -1: all are. The
+ * score is the age with the place behind it, so that a maximum finds both. */
+static inline int choose_place(const struct view *view, bool may_be_open)
 {
     uint32_t score[RECORD_PLACES];
 
 #pragma GCC unroll 4
     for (unsigned i = 0; i < RECORD_PLACES; i++) {
-        struct record seen = view->seen[i];
-        uint32_t age = age_of(seen.meta, view->now_ms) + 1;
+        uint32_t age = age_of(view->seen[i].meta, view->now_ms) + 1;
+        bool is_open = may_be_open && record_is_open(view->seen[i]);
 
-        age = record_state(seen.meta) == RECORD_DONE ? age : RECORD_TIME_MASK + 2;
-        score[i] = record_is_open(seen) ? 0 : age << 2 | (RECORD_PLACES - 1 - i);
+        score[i] = is_open ? 0 : age << 2 | (RECORD_PLACES - 1 - i);
     }
     uint32_t left = score[0] > score[1] ? score[0] : score[1];
     uint32_t right = score[2] > score[3] ? score[2] : score[3];
@@ -187,28 +208,16 @@ static inline int choose_place(const struct view *view)
     return best ? (int)(RECORD_PLACES - 1 - (best & 3)) : -1;
 }
 
-/* The meta of the record `name` that takes the place of `old` at now_ms; withdrawn, which is none.
- */
+/* The meta of the record `name` that takes the place of one with the meta `old` at now_ms. */
 static inline uint64_t meta_over(const struct repeat_set *set, uint64_t name, uint64_t old,
                                  uint32_t now_ms)
 {
-    uint32_t forgotten = age_over(set, old, now_ms);
+    uint32_t forgotten = age_of(old, now_ms);
     uint32_t age = forgotten < LEAD_MS ? forgotten : LEAD_MS; /* not before what it forgot */
     uint32_t gap = (forgotten - age) >> set->gap_shift;
 
-    if (record_state(old) == RECORD_EMPTY) {
-        age = LEAD_MS;
-        gap = RECORD_GAP_MAX;
-    }
-    return record_meta(name, RECORD_WITHDRAWN, now_ms + LEAD_MS - age,
+    return record_meta(name, RECORD_DONE, now_ms + LEAD_MS - age,
                        gap < RECORD_GAP_MAX ? gap : RECORD_GAP_MAX);
-}
-
-/* The same, done, with these bits. */
-static inline uint64_t meta_done(uint64_t withdrawn, uint32_t payload)
-{
-    return withdrawn + ((uint64_t)(RECORD_DONE - RECORD_WITHDRAWN) << 8) +
-           ((uint64_t)payload << 40);
 }
 
 /* ---- further records ---- */
@@ -264,11 +273,10 @@ static void part_store(struct repeat_set *set, const struct repeat_claim *claim,
     view.bucket = bucket_of(set, view.tag);
     for (;;) {
         bucket_read(&view);
-        int place = choose_place(&view);
+        int place = choose_place(&view, true);
 
         for (int i = 0; i < (int)RECORD_PLACES; i++)
-            if ((view.seen[i].name ^ view.tag << 8) < RECORD_GENERATIONS &&
-                !record_is_open(view.seen[i]))
+            if (is_named(&view, (unsigned)i) && !record_is_open(view.seen[i]))
                 place = i;
         if (place < 0)
             return; /* a repeat will be stale */
@@ -278,7 +286,7 @@ static void part_store(struct repeat_set *set, const struct repeat_claim *claim,
         if (record_claim(&view.bucket->place[place], seen.name, name)) {
             uint64_t meta = meta_over(set, name, seen.meta, view.now_ms);
 
-            record_close(&view.bucket->place[place], meta_done(meta, payload));
+            record_close(&view.bucket->place[place], record_with_payload(meta, payload));
             return;
         }
     }
@@ -303,30 +311,55 @@ static inline enum repeat_result give_bits(const struct repeat_set *set, const s
 
 /* ---- claim, finish, withdraw ---- */
 
-/* Step 3. What did not change since step 1 would tell no more than it did then. */
-static inline enum repeat_result claim_settle(struct repeat_set *set,
-                                              const struct repeat_claim *claim, struct view *view)
+/* Puts the name into a place; then step 3. What changed since step 1 has another name, for only
+ * open places get another meta, and a claim that met one (has_open) looks at all again. */
+static inline enum repeat_result claim_place(struct repeat_set *set, struct repeat_claim *claim,
+                                             struct view *view, unsigned place, bool has_open)
 {
-    struct record own = view->seen[claim->index];
-    struct view now = *view;
-    uint64_t changed = 0;
+    struct repeat_bucket *bucket = view->bucket;
+    struct record own = view->seen[place];
+    uint64_t name = record_name(view->tag, own.name), changed = has_open;
     unsigned forgot;
 
-    view->seen[claim->index].name = record_name(view->tag, own.name);
-    bucket_read(&now);
+    if (!record_claim(&bucket->place[place], own.name, name))
+        return CLAIM_AGAIN;
+    claim->bucket = bucket;
+    claim->index = place;
+    claim->meta = meta_over(set, name, own.meta, view->now_ms);
+    view->seen[place].name = name;
 #pragma GCC unroll 4
     for (unsigned i = 0; i < RECORD_PLACES; i++)
-        changed |=
-            (now.seen[i].name ^ view->seen[i].name) | (now.seen[i].meta ^ view->seen[i].meta);
+        changed |= record_read_name(&bucket->place[i]) ^ view->seen[i].name;
     if (__builtin_expect(!changed, 1))
         return REPEAT_NEW;
-    now.seen[claim->index] = own;
-    unsigned known = bucket_tells(set, &now, &forgot);
+    bucket_read(view);
+    view->seen[place] = own; /* it was judged */
+    unsigned known = bucket_tells(set, view, &forgot);
 
     if (!known && !forgot)
         return REPEAT_NEW;
     repeat_withdraw(set, claim);
     return known ? REPEAT_OPEN : REPEAT_STALE;
+}
+
+/* A bucket that is not silent: told, or with open places. */
+static __attribute__((noinline)) enum repeat_result claim_slowly(struct repeat_set *set,
+                                                                 struct repeat_claim *claim,
+                                                                 struct view *view,
+                                                                 uint64_t *ret_bits)
+{
+    unsigned forgot, known = bucket_tells(set, view, &forgot);
+
+    if (known) {
+        struct record seen = view->seen[__builtin_ctz(known)];
+
+        return record_is_open(seen)
+                   ? REPEAT_OPEN
+                   : give_bits(set, view, claim, record_payload(seen.meta), ret_bits);
+    }
+    int place = forgot ? -1 : choose_place(view, true);
+
+    return place < 0 ? REPEAT_STALE : claim_place(set, claim, view, (unsigned)place, true);
 }
 
 enum repeat_result repeat_claim(struct repeat_set *set, struct repeat_claim *claim,
@@ -336,37 +369,19 @@ enum repeat_result repeat_claim(struct repeat_set *set, struct repeat_claim *cla
     struct view view = {.bucket = bucket_of(set, tag), .tag = tag, .now_ms = claim->now_ms};
     uint32_t reach_ms =
         claim->sent_ms ? claim->now_ms - claim->sent_ms + set->ahead_ms : set->window_ms;
+    enum repeat_result result;
 
-    if (!repeat_is_fresh(set, claim->sent_ms, claim->now_ms))
+    if (reach_ms > span_ms(set)) /* not fresh; unsigned, so too far ahead as well */
         return REPEAT_STALE;
     view.oldest_age = LEAD_MS + reach_ms;
-    for (;;) {
-        unsigned forgot;
-
+    do {
         bucket_read(&view);
-        unsigned known = bucket_tells(set, &view, &forgot);
-
-        if (known) {
-            struct record seen = view.seen[__builtin_ctz(known)];
-
-            return record_is_open(seen)
-                       ? REPEAT_OPEN
-                       : give_bits(set, &view, claim, record_payload(seen.meta), ret_bits);
-        }
-        int place = forgot ? -1 : choose_place(&view);
-
-        if (place < 0)
-            return REPEAT_STALE;
-        struct record seen = view.seen[place];
-        uint64_t name = record_name(tag, seen.name);
-
-        if (!record_claim(&view.bucket->place[place], seen.name, name))
-            continue;
-        claim->bucket = view.bucket;
-        claim->index = (uint32_t)place;
-        claim->meta = meta_over(set, name, seen.meta, claim->now_ms);
-        return claim_settle(set, claim, &view);
-    }
+        if (__builtin_expect(bucket_is_silent(set, &view), 1))
+            result = claim_place(set, claim, &view, (unsigned)choose_place(&view, false), false);
+        else
+            result = claim_slowly(set, claim, &view, ret_bits);
+    } while (result == CLAIM_AGAIN); /* somebody else got on */
+    return result;
 }
 
 void repeat_finish(struct repeat_set *set, const struct repeat_claim *claim, const uint64_t *bits)
@@ -375,13 +390,15 @@ void repeat_finish(struct repeat_set *set, const struct repeat_claim *claim, con
     for (uint32_t part = 1; part * RECORD_PAYLOAD_BITS < claim->bit_count; part++)
         part_store(set, claim, part, part_bits(bits, claim->bit_count, part));
     record_close(&claim->bucket->place[claim->index],
-                 meta_done(claim->meta, part_bits(bits, claim->bit_count, 0)));
+                 record_with_payload(claim->meta, part_bits(bits, claim->bit_count, 0)));
 }
 
 void repeat_withdraw(struct repeat_set *set, const struct repeat_claim *claim)
 {
-    (void)set;
-    record_close(&claim->bucket->place[claim->index], claim->meta);
+    uint32_t forgotten_ms =
+        record_arrival_ms(claim->meta) - (record_gap(claim->meta) << set->gap_shift);
+
+    record_close(&claim->bucket->place[claim->index], record_meta(claim->meta, 0, forgotten_ms, 0));
 }
 
 void repeat_sweep(struct repeat_set *set, uint64_t *cursor, uint32_t count, uint32_t now_ms)
@@ -393,11 +410,10 @@ void repeat_sweep(struct repeat_set *set, uint64_t *cursor, uint32_t count, uint
             struct record seen = record_read(&bucket->place[i]);
             uint64_t name = record_name(0, seen.name);
 
-            if (record_is_open(seen) || record_state(seen.meta) == RECORD_EMPTY ||
-                age_of(seen.meta, now_ms) <= LEAD_MS + REPEAT_SWEEP_AFTER_MS)
-                continue;
-            if (record_claim(&bucket->place[i], seen.name, name))
-                record_close(&bucket->place[i], record_meta(name, RECORD_EMPTY, 0, 0));
+            if (!record_is_open(seen) &&
+                age_of(seen.meta, now_ms) > LEAD_MS + REPEAT_SWEEP_AFTER_MS &&
+                record_claim(&bucket->place[i], seen.name, name))
+                record_close(&bucket->place[i], meta_old(name, now_ms));
         }
         *cursor = (*cursor + 1) % set->bucket_count;
     }

@@ -38,6 +38,7 @@ struct repeat_options {
     size_t size;  /* of the memory, at least one bucket; what exceeds whole buckets is unused */
     uint32_t window_ms; /* W, at least 1 */
     uint32_t ahead_ms;  /* how far a sender's clock may lead */
+    uint32_t now_ms;    /* of the clock that claims will come with */
     uint64_t secret[2]; /* random; tags may be chosen by a stranger, without it their buckets not */
 };
 
@@ -90,11 +91,11 @@ void repeat_finish(struct repeat_set *set, const struct repeat_claim *claim, con
 /* Nothing was charged: a later one of its tag is new. Only after REPEAT_NEW, and once. */
 void repeat_withdraw(struct repeat_set *set, const struct repeat_claim *claim);
 
-/* Upkeep, bounded: clears records of more than REPEAT_SWEEP_AFTER_MS in `count` buckets from
- * *cursor on, before the 22 bits of their times wrap. Each bucket should be passed once in
+/* Upkeep, bounded: clears records older than REPEAT_SWEEP_AFTER_MS in `count` buckets from
+ * *cursor on, before the 25 bits of their times wrap. Each bucket should be passed once in
  * REPEAT_SWEEP_PASS_MS; one that is not may answer STALE without need, never worse. */
-#define REPEAT_SWEEP_AFTER_MS (30u * 60 * 1000)
-#define REPEAT_SWEEP_PASS_MS (30u * 60 * 1000)
+#define REPEAT_SWEEP_AFTER_MS (4u * 3600 * 1000)
+#define REPEAT_SWEEP_PASS_MS (4u * 3600 * 1000)
 void repeat_sweep(struct repeat_set *set, uint64_t *cursor, uint32_t count, uint32_t now_ms);
 
 #endif

@@ -1,17 +1,18 @@
 /* One record of the repeat set: its bits, and the atomics on it (all of them).
  *
- *   name 64: tag 56 | generation 8
- *   meta 64: generation 8 | state 2 | arrival 22 | gap 8 | bits 24
+ *   name 64: tag 58 | generation 6
+ *   meta 64: generation 6 | done 1 | arrival 25 | bits 24 | gap 8
  *
  * The name is swapped by 8-byte compare-and-swap, one generation on, by who claims the place; the
  * meta is stored by that one alone when it is done. While the two generations differ the place is
  * open, its meta still tells of the record that gave way, and nobody else touches it. When they are
  * equal, name and meta belong together, however far apart they were read (a reader would have to
- * sleep through 256 claims of one place to be fooled).
+ * sleep through 64 claims of one place to be fooled).
  *
- * arrival is in ms and wraps after 70 minutes. gap says how long before it the youngest record
- * arrived that this place had to forget, in units of 2^gap_shift ms, rounded down (so what was
- * forgotten seems younger, never older); its largest value says "at least so long".
+ * A place that is not done holds nothing: its arrival is that of the youngest record that gave way
+ * there. arrival is in ms and wraps after 9.3 hours. gap says how long before it the youngest
+ * record arrived that this place had to forget, in units of 2^gap_shift ms, rounded down (so what
+ * was forgotten seems younger, never older); its largest value says "at least so long".
  *
  * METE_REPEAT_POINT(address, is_write) stands before every shared access and METE_REPEAT_SEEN(word)
  * behind every read: empty, but a test may schedule there. Only repeat.c includes this. */
@@ -30,14 +31,11 @@
 
 #define RECORD_PLACES 4u
 
-enum record_state {
-    RECORD_EMPTY,     /* nothing was ever forgotten here, or not for long */
-    RECORD_WITHDRAWN, /* no record, but arrival and gap still say what was forgotten */
-    RECORD_DONE,
-};
-
-#define RECORD_GENERATIONS 256u
-#define RECORD_TIME_MASK ((1u << 22) - 1)
+#define RECORD_TAG_SHIFT 6
+#define RECORD_GENERATIONS (1u << RECORD_TAG_SHIFT)
+#define RECORD_DONE RECORD_GENERATIONS
+#define RECORD_TIME_SHIFT 7
+#define RECORD_TIME_MASK ((1u << (32 - RECORD_TIME_SHIFT)) - 1)
 #define RECORD_GAP_MAX 255u
 #define RECORD_PAYLOAD_BITS 24u
 
@@ -51,10 +49,10 @@ struct repeat_bucket {
 } __attribute__((aligned(64)));
 _Static_assert(sizeof(struct repeat_bucket) == 64, "one cache line");
 
-/* The name of the next record in the place of `old`; the tag's low 56 bits are taken. */
+/* The name of the next record in the place of `old`; the tag's low 58 bits are taken. */
 static inline uint64_t record_name(uint64_t tag, uint64_t old)
 {
-    return tag << 8 | ((old + 1) & (RECORD_GENERATIONS - 1));
+    return tag << RECORD_TAG_SHIFT | ((old + 1) & (RECORD_GENERATIONS - 1));
 }
 
 static inline bool record_is_open(struct record record)
@@ -62,31 +60,35 @@ static inline bool record_is_open(struct record record)
     return (record.name ^ record.meta) & (RECORD_GENERATIONS - 1);
 }
 
-static inline uint64_t record_meta(uint64_t name, enum record_state state, uint32_t arrival_ms,
-                                   uint32_t gap)
+static inline uint64_t record_meta(uint64_t name, uint32_t done, uint32_t arrival_ms, uint32_t gap)
 {
-    return (name & (RECORD_GENERATIONS - 1)) | (uint64_t)state << 8 |
-           (uint64_t)(arrival_ms & RECORD_TIME_MASK) << 10 | (uint64_t)gap << 32;
+    return (name & (RECORD_GENERATIONS - 1)) | done | (uint32_t)(arrival_ms << RECORD_TIME_SHIFT) |
+           (uint64_t)gap << 56;
 }
 
-static inline enum record_state record_state(uint64_t meta)
+static inline bool record_is_done(uint64_t meta)
 {
-    return (enum record_state)(meta >> 8 & 3);
+    return meta & RECORD_DONE;
 }
 
 static inline uint32_t record_arrival_ms(uint64_t meta)
 {
-    return (uint32_t)meta >> 10;
+    return (uint32_t)meta >> RECORD_TIME_SHIFT;
 }
 
 static inline uint32_t record_gap(uint64_t meta)
 {
-    return (uint32_t)(meta >> 32) & RECORD_GAP_MAX;
+    return (uint32_t)(meta >> 56);
 }
 
 static inline uint32_t record_payload(uint64_t meta)
 {
-    return (uint32_t)(meta >> 40);
+    return (uint32_t)(meta >> 32) & ((1u << RECORD_PAYLOAD_BITS) - 1);
+}
+
+static inline uint64_t record_with_payload(uint64_t meta, uint32_t bits)
+{
+    return meta | (uint64_t)bits << 32;
 }
 
 /* ---- shared accesses ---- */
@@ -110,16 +112,22 @@ static inline void record_close(struct record *record, uint64_t meta)
     __atomic_store_n(&record->meta, meta, __ATOMIC_RELEASE);
 }
 
+static inline uint64_t record_read_name(const struct record *record)
+{
+    METE_REPEAT_POINT(record, false);
+    uint64_t name = __atomic_load_n(&record->name, __ATOMIC_ACQUIRE);
+
+    METE_REPEAT_SEEN(name);
+    return name;
+}
+
 /* Name first, then meta (acquire keeps that order; with the release above and the
  * compare-and-swap): the meta is the one of that name, or the one before it (open), or a later one.
  */
 static inline struct record record_read(const struct record *record)
 {
-    struct record seen;
+    struct record seen = {.name = record_read_name(record)};
 
-    METE_REPEAT_POINT(record, false);
-    seen.name = __atomic_load_n(&record->name, __ATOMIC_ACQUIRE);
-    METE_REPEAT_SEEN(seen.name);
     METE_REPEAT_POINT(record, false);
     seen.meta = __atomic_load_n(&record->meta, __ATOMIC_ACQUIRE);
     METE_REPEAT_SEEN(seen.meta);

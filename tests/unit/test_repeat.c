@@ -32,6 +32,7 @@ static void set_make(struct fixture *fixture, size_t buckets)
                                      .size = size,
                                      .window_ms = W,
                                      .ahead_ms = AHEAD,
+                                     .now_ms = NOW,
                                      .secret = {0x1234567887654321, 0x55aa55aa12344321}};
 
     assert_int_equal(repeat_init(&fixture->set, &options), 0);
@@ -244,7 +245,7 @@ static void another_workers_clock_may_be_ahead(void **state)
 
 static void the_sweep_clears_before_the_times_wrap(void **state)
 {
-    const uint32_t wrap_ms = 1u << 22;
+    const uint32_t wrap_ms = 1u << 25, hour_ms = 3600 * 1000;
     struct fixture fixture;
     uint64_t cursor = 0;
 
@@ -258,7 +259,13 @@ static void the_sweep_clears_before_the_times_wrap(void **state)
         assert_int_equal(charge(&fixture, tag, NOW + wrap_ms, NOW + wrap_ms), REPEAT_STALE);
     repeat_sweep(&fixture.set, &cursor, 4, NOW + REPEAT_SWEEP_AFTER_MS + 1);
     assert_int_equal(cursor, 1);
-    assert_int_equal(charge(&fixture, 200, NOW + wrap_ms, NOW + wrap_ms), REPEAT_NEW);
+    /* swept in time, it never happens, whether anybody comes or not */
+    for (uint32_t at_ms = REPEAT_SWEEP_AFTER_MS; at_ms < 4 * wrap_ms; at_ms += hour_ms) {
+        repeat_sweep(&fixture.set, &cursor, 3, NOW + at_ms);
+        for (uint32_t i = 0; i < hour_ms; i += hour_ms / 13)
+            assert_int_equal(charge(&fixture, at_ms + i, NOW + at_ms + i, NOW + at_ms + i),
+                             REPEAT_NEW);
+    }
     free(fixture.memory);
 }
 
