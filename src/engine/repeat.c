@@ -143,6 +143,17 @@ static inline void bucket_read(struct view *view)
         view->seen[i] = record_read(&view->bucket->place[i]);
 }
 
+/* Torn records are taken for open ones; to say open or stale for that reason would be right, but
+ * without need. */
+static inline bool bucket_is_torn(const struct view *view)
+{
+    bool is_torn = false;
+
+    for (unsigned i = 0; i < RECORD_PLACES; i++)
+        is_torn |= record_is_torn(view->seen[i]);
+    return is_torn;
+}
+
 static inline bool is_named(const struct view *view, unsigned i)
 {
     return (view->seen[i].name ^ view->tag << RECORD_TAG_SHIFT) < RECORD_GENERATIONS;
@@ -311,14 +322,14 @@ static inline enum repeat_result give_bits(const struct repeat_set *set, const s
 
 /* ---- claim, finish, withdraw ---- */
 
-/* Puts the name into a place; then step 3. What changed since step 1 has another name, for only
- * open places get another meta, and a claim that met one (has_open) looks at all again. */
+/* Puts the name into a place; then step 3. Where no name changed since step 1, nothing is told that
+ * was not told then: who closes a place adds nothing to it but what its name said already. */
 static inline enum repeat_result claim_place(struct repeat_set *set, struct repeat_claim *claim,
-                                             struct view *view, unsigned place, bool has_open)
+                                             struct view *view, unsigned place)
 {
     struct repeat_bucket *bucket = view->bucket;
     struct record own = view->seen[place];
-    uint64_t name = record_name(view->tag, own.name), changed = has_open;
+    uint64_t name = record_name(view->tag, own.name), changed = 0;
     unsigned forgot;
 
     if (!record_claim(&bucket->place[place], own.name, name))
@@ -332,8 +343,10 @@ static inline enum repeat_result claim_place(struct repeat_set *set, struct repe
         changed |= record_read_name(&bucket->place[i]) ^ view->seen[i].name;
     if (__builtin_expect(!changed, 1))
         return REPEAT_NEW;
-    bucket_read(view);
-    view->seen[place] = own; /* it was judged */
+    do
+        bucket_read(view);
+    while (bucket_is_torn(view)); /* again only if somebody else got on */
+    view->seen[place] = own;      /* it was judged */
     unsigned known = bucket_tells(set, view, &forgot);
 
     if (!known && !forgot)
@@ -350,6 +363,8 @@ static __attribute__((noinline)) enum repeat_result claim_slowly(struct repeat_s
 {
     unsigned forgot, known = bucket_tells(set, view, &forgot);
 
+    if (bucket_is_torn(view))
+        return CLAIM_AGAIN;
     if (known) {
         struct record seen = view->seen[__builtin_ctz(known)];
 
@@ -359,7 +374,7 @@ static __attribute__((noinline)) enum repeat_result claim_slowly(struct repeat_s
     }
     int place = forgot ? -1 : choose_place(view, true);
 
-    return place < 0 ? REPEAT_STALE : claim_place(set, claim, view, (unsigned)place, true);
+    return place < 0 ? REPEAT_STALE : claim_place(set, claim, view, (unsigned)place);
 }
 
 enum repeat_result repeat_claim(struct repeat_set *set, struct repeat_claim *claim,
@@ -377,7 +392,7 @@ enum repeat_result repeat_claim(struct repeat_set *set, struct repeat_claim *cla
     do {
         bucket_read(&view);
         if (__builtin_expect(bucket_is_silent(set, &view), 1))
-            result = claim_place(set, claim, &view, (unsigned)choose_place(&view, false), false);
+            result = claim_place(set, claim, &view, (unsigned)choose_place(&view, false));
         else
             result = claim_slowly(set, claim, &view, ret_bits);
     } while (result == CLAIM_AGAIN); /* somebody else got on */

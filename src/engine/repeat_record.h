@@ -60,6 +60,12 @@ static inline bool record_is_open(struct record record)
     return (record.name ^ record.meta) & (RECORD_GENERATIONS - 1);
 }
 
+/* Read while somebody claimed and closed the place: the meta is of a later name. */
+static inline bool record_is_torn(struct record record)
+{
+    return ((record.meta + 1 - record.name) & (RECORD_GENERATIONS - 1)) > 1;
+}
+
 static inline uint64_t record_meta(uint64_t name, uint32_t done, uint32_t arrival_ms, uint32_t gap)
 {
     return (name & (RECORD_GENERATIONS - 1)) | done | (uint32_t)(arrival_ms << RECORD_TIME_SHIFT) |
