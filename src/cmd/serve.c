@@ -17,6 +17,7 @@
 
 #include "net/socket.h"
 #include "obs/log.h"
+#include "sys/memory.h"
 
 #define MAX_SETS 64u
 #define BUSY_TRIES 20u
@@ -103,6 +104,44 @@ static int make_table(struct server *server)
     return 0;
 }
 
+static int make_keys(struct server *server)
+{
+    int result = keys_create(server->config, table_boot_id(server->table), &server->keys);
+    if (result)
+        return cmd_fail("serve", "tenants: no memory for the keys of %u of them: %s",
+                        server->config->tenant_count, strerror(-result));
+    return 0;
+}
+
+/* What was already answered. Reserved whole, beside the table. */
+static int make_repeats(struct server *server)
+{
+    const struct config *config = server->config;
+    if (config->repeat_window_ns == 0)
+        return 0;
+    server->repeat_size = config->repeat_bytes * server->worker_count;
+    int result = memory_reserve(server->repeat_size, true, &server->repeat_memory);
+    if (result) {
+        server->repeat_memory = NULL;
+        return cmd_fail("serve", "repeats: %u workers need %.1f MiB of memory: %s",
+                        server->worker_count, (double)server->repeat_size / 1048576,
+                        strerror(-result));
+    }
+    struct repeat_options options = {
+        .memory = server->repeat_memory,
+        .size = server->repeat_size,
+        .window_ms = (uint32_t)(config->repeat_window_ns / 1000000),
+        .ahead_ms = (uint32_t)(config->repeat_ahead_ns / 1000000),
+    };
+    if (getrandom(options.secret, sizeof(options.secret), 0) < 0)
+        return cmd_fail("serve", "no random numbers: %s", strerror(errno));
+    result = repeat_init(&server->repeats, &options);
+    if (result)
+        return cmd_fail("serve", "repeats: window and ahead together are above %u ms",
+                        REPEAT_MAX_SPAN_MS);
+    return 0;
+}
+
 static int make_counters(struct server *server)
 {
     size_t rules = (size_t)server->worker_count * server->config->index_count;
@@ -110,14 +149,20 @@ static int make_counters(struct server *server)
     server->counters =
         aligned_alloc(_Alignof(struct counters), server->worker_count * sizeof(*server->counters));
     server->rule_counters = calloc(rules, sizeof(*server->rule_counters));
-    if (!server->workers || !server->counters || !server->rule_counters)
+    server->secret_stride = (server->config->tenant_count / 8 + 1) * 8; /* two cache lines each */
+    size_t secrets = (size_t)server->worker_count * server->secret_stride;
+    server->secret_counters =
+        aligned_alloc(_Alignof(struct counters), secrets * sizeof(*server->secret_counters));
+    if (!server->workers || !server->counters || !server->rule_counters || !server->secret_counters)
         return cmd_fail("serve", "workers: no memory for %u of them", server->worker_count);
     memset(server->counters, 0, server->worker_count * sizeof(*server->counters));
+    memset(server->secret_counters, 0, secrets * sizeof(*server->secret_counters));
     return 0;
 }
 
 /* The kernel lets go of the sockets of a killed daemon's rings only some time after it died: who is
- * restarted at once would find its own port busy, so a busy port is tried for a second. */
+ * restarted at once would find its own port busy, so a busy port is tried for a second, and a
+ * busy UNIX socket, too. */
 static int open_group(struct config_address *listen, const struct socket_options *options,
                       int *ret_sockets, unsigned count)
 {
@@ -154,6 +199,26 @@ static int open_sockets(struct server *server)
         server->socket_groups++;
     }
     return 0;
+}
+
+/* One socket cannot be shared out by the kernel as those of a port can, so one worker has it. */
+static int open_unix(struct server *server)
+{
+    const char *path = server->config->listen_unix;
+    if (!path)
+        return 0;
+    int result = -EADDRINUSE;
+    for (unsigned i = 0; i < BUSY_TRIES && result == -EADDRINUSE; i++) {
+        if (i)
+            nanosleep(&(struct timespec){.tv_nsec = BUSY_PAUSE_NS}, NULL);
+        result = socket_open_unix(path, &server->unix_socket);
+    }
+    if (!result)
+        return 0;
+    const char *why = result == -EADDRINUSE ? "another daemon serves there; choose another path"
+                      : result == -EEXIST   ? "is there and no socket; choose another path"
+                                            : strerror(-result);
+    return cmd_fail("serve", "listen.unix: %s: %s", path, why);
 }
 
 static int open_admin(struct server *server)
@@ -193,8 +258,14 @@ static int start_workers(struct server *server)
         worker->count = server->worker_count;
         worker->cpu = cpu;
         worker->config = server->config;
+        worker->keys = server->keys;
+        worker->secret_counters = server->secret_counters + (size_t)i * server->secret_stride;
         worker->table = server->table;
+        worker->repeats = server->repeat_memory ? &server->repeats : NULL;
         worker->socket_count = server->config->listen_udp_count;
+        worker->udp_socket_count = server->config->listen_udp_count;
+        if (i == 0 && server->unix_socket >= 0)
+            worker->sockets[worker->socket_count++] = server->unix_socket;
         worker->counters = &server->counters[i];
         worker->rule_counters = &server->rule_counters[(size_t)i * server->config->index_count];
         worker->stop = &server->stop;
@@ -209,18 +280,6 @@ static int start_workers(struct server *server)
         server->running_count++;
     }
     return 0;
-}
-
-/* A server that other machines can reach, but that would believe none of them, should say so. */
-static void say_who_is_believed(const struct config *config)
-{
-    for (unsigned i = 0; i < config->listen_udp_count && !config->trusted_count; i++)
-        if (!config_is_trusted(config, (const struct sockaddr *)&config->listen_udp[i].address)) {
-            log_line("listen.udp: %s is not loopback, but only loopback is believed; "
-                     "trusted_networks: [10.0.0.0/8] would believe those addresses",
-                     config->listen_udp[i].text);
-            return;
-        }
 }
 
 static void say_ready(const struct server *server)
@@ -242,9 +301,10 @@ static void say_ready(const struct server *server)
     else if (fallbacks)
         log_line("backend: io_uring is not to be had for %u of %u workers (%s), they use mmsg",
                  fallbacks, server->worker_count, strerror(-error));
-    log_line("%s udp %s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
-             addresses, server->worker_count, worker->backend,
-             (unsigned long long)table_entry_count(server->table),
+    const char *local = server->config->listen_unix;
+    log_line("%s udp %s%s%s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
+             addresses, local ? " unix " : "", local ? local : "", server->worker_count,
+             worker->backend, (unsigned long long)table_entry_count(server->table),
              (double)table_size_bytes(server->table) / 1048576,
              table_has_huge_pages(server->table) ? " in huge pages" : "");
 }
@@ -260,7 +320,13 @@ static int start(struct server *server)
     if (!result)
         result = open_sockets(server); /* before the table: a busy port is told at once */
     if (!result)
+        result = open_unix(server);
+    if (!result)
         result = make_table(server);
+    if (!result)
+        result = make_repeats(server);
+    if (!result)
+        result = make_keys(server);
     if (!result)
         result = open_admin(server);
     if (!result)
@@ -277,7 +343,14 @@ static void stop(struct server *server)
     for (unsigned i = 0; i < server->socket_groups; i++)
         for (unsigned w = 0; w < server->worker_count; w++)
             socket_close_group(&server->workers[w].sockets[i], 1);
+    if (server->unix_socket >= 0) {
+        close(server->unix_socket);
+        unlink(server->config->listen_unix);
+    }
+    keys_destroy(server->keys, server->config->tenant_count);
+    memory_release(server->repeat_memory, server->repeat_size);
     table_destroy(server->table);
+    free(server->secret_counters);
     free(server->rule_counters);
     free(server->counters);
     free(server->workers);
@@ -321,14 +394,19 @@ int cmd_serve(int argc, char **argv)
     if (result)
         return result == 1 ? 0 : result;
     char error[512];
-    struct server server = {.config = config_load(&options, error, sizeof(error))};
+    struct server server = {
+        .config = config_load(&options, error, sizeof(error)),
+        .unix_socket = -1,
+    };
     if (!server.config)
         return cmd_fail("serve", "%s", error);
     int stop_fd = block_signals();
     result = stop_fd < 0 ? cmd_fail("serve", "no descriptor for signals: %s", strerror(errno))
                          : start(&server);
     if (!result) {
-        say_who_is_believed(server.config);
+        if (server.config->secrets_are_unlocked)
+            log_line("secrets: their memory cannot be locked and may reach the swap; "
+                     "LimitMEMLOCK= or `ulimit -l` allows more");
         say_ready(&server);
         serve_until_stopped(&server, stop_fd);
     }

@@ -77,6 +77,43 @@ static void text_rule(FILE *out, const char *tenant, const char *rule, struct ru
             total.allowed, total.denied, total.would_deny, total.units);
 }
 
+static uint64_t sum_secret(const struct server *server, uint32_t tenant, uint32_t secret)
+{
+    uint64_t total = 0;
+    for (unsigned w = 0; w < server->worker_count; w++)
+        total += counter_read(
+            &server->secret_counters[(size_t)w * server->secret_stride + tenant].used[secret]);
+    return total;
+}
+
+/* Calls visit for every secret of every tenant: how many good datagrams it signed. */
+static void each_secret(const struct server *server, FILE *out,
+                        void (*visit)(FILE *out, const char *tenant, unsigned secret, uint64_t used,
+                                      bool is_first))
+{
+    bool is_first = true;
+    for (uint32_t t = 0; t < server->config->tenant_count; t++)
+        for (uint32_t s = 0; s < server->config->tenants[t].secret_count; s++) {
+            visit(out, server->config->tenants[t].name, s, sum_secret(server, t, s), is_first);
+            is_first = false;
+        }
+}
+
+static void json_secret(FILE *out, const char *tenant, unsigned secret, uint64_t used,
+                        bool is_first)
+{
+    fprintf(out, "%s{\"tenant\":\"%s\",\"secret\":%u,\"used\":%" PRIu64 "}", is_first ? "" : ",",
+            tenant, secret, used);
+}
+
+static void text_secret(FILE *out, const char *tenant, unsigned secret, uint64_t used,
+                        bool is_first)
+{
+    if (is_first)
+        fprintf(out, "\n%-32s %14s %14s\n", "tenant", "secret", "datagrams");
+    fprintf(out, "%-32s %14u %14" PRIu64 "\n", tenant, secret, used);
+}
+
 static double uptime_s(const struct server *server)
 {
     return (double)(clock_boot_ns() - server->started_boot_ns) / 1e9;
@@ -114,6 +151,8 @@ static void print_json(const struct server *server, FILE *out)
             table_entry_count(server->table), census.live, table_eviction_count(server->table),
             table_size_bytes(server->table));
     each_rule(server, out, json_rule);
+    fprintf(out, "],\"secrets\":[");
+    each_secret(server, out, json_secret);
     fprintf(out, "]}\n");
 }
 
@@ -138,6 +177,7 @@ static void print_text(const struct server *server, FILE *out)
             census.live, table_entry_count(server->table), table_eviction_count(server->table),
             (double)table_size_bytes(server->table) / 1048576);
     each_rule(server, out, text_rule);
+    each_secret(server, out, text_secret);
 }
 
 void serve_answer_admin(void *context, const char *command, FILE *out)

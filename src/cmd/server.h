@@ -20,9 +20,16 @@ struct server {
     unsigned worker_count;  /* configured */
     unsigned running_count; /* started */
     unsigned socket_groups; /* listen addresses whose sockets are open */
+    int unix_socket; /* -1: none; the first worker's */
     struct worker *workers;
-    struct counters *counters;           /* per worker */
-    struct rule_counters *rule_counters; /* index_count per worker, worker by worker */
+    struct counters *counters;               /* per worker */
+    struct rule_counters *rule_counters;     /* index_count per worker, worker by worker */
+    struct secret_counters *secret_counters; /* secret_stride per worker, worker by worker */
+    uint32_t secret_stride;                  /* tenants, and what keeps workers' lines apart */
+    struct tenant_keys *keys;                /* of the configuration's tenants */
+    struct repeat_set repeats;               /* of all workers, if repeat_memory is there */
+    void *repeat_memory;
+    size_t repeat_size;
     atomic_bool stop;
     struct admin *admin;
 };

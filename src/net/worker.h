@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "net/filter.h"
 #include "net/io.h"
 #include "net/udp.h"
 #include "sys/clock.h"
@@ -21,11 +22,16 @@ struct worker {
     unsigned count;
     int cpu; /* to run on, -1: any */
     const struct config *config;
+    const struct tenant_keys *keys; /* of the configuration */
     struct table *table;
-    int sockets[CONFIG_MAX_LISTEN]; /* one per listen address; closed by who opened them */
+    struct repeat_set *repeats;         /* of all workers, or NULL */
+    int sockets[CONFIG_MAX_LISTEN + 1]; /* one per listen address, the first worker's also the
+                                           UNIX one; closed by who opened them */
     unsigned socket_count;
+    unsigned udp_socket_count; /* the first of them */
     struct counters *counters;
     struct rule_counters *rule_counters;
+    struct secret_counters *secret_counters; /* per tenant */
     atomic_bool *stop;
     /* result of the start, valid after worker_start() */
     int error;           /* negative errno: could not start */
@@ -37,6 +43,10 @@ struct worker {
     struct io *io;
     struct wall wall;
     uint64_t next_look_ns;
+    struct filter filter;
+    uint32_t kernel_drops[CONFIG_MAX_LISTEN]; /* of each socket, at the last look */
+    uint64_t repeat_cursor;
+    uint32_t repeat_swept_ms; /* up to where worker 0 has done its upkeep of the repeat set */
     struct engine engine;
     struct udp udp;
 };
