@@ -85,8 +85,9 @@ fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60
 	@tests/fuzz/run $(SECONDS_EACH) $(FUZZ_PROGRAMS)
 
 race: deps-ci ## the race tests under the thread sanitizer
-	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=tsan build/tsan/tests/race/race_table
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=tsan build/tsan/tests/race/race_table build/tsan/tests/race/race_repeat
 	@build/tsan/tests/race/race_table $(ARGS)
+	@build/tsan/tests/race/race_repeat $(ARGS)
 
 tidy: ## includes, sizes of functions and files, banned calls
 	@python3 tests/tidy/test_tidy.py
