@@ -16,6 +16,7 @@ static const struct command {
     {"replay", cmd_replay, "what a rule would have done to a real access log"},
     {"config", cmd_config, "check a configuration file, show the effective one"},
     {"stats", cmd_stats, "a running server's own counters"},
+    {"reload", cmd_reload, "have a running server read its configuration again"},
     {"vectors", cmd_vectors, "run golden datagrams through the codec"},
     {"version", cmd_version, "version, compiler, kernel, which backends work here"},
 };

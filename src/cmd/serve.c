@@ -1,6 +1,7 @@
 /* `mete serve`: the only file that knows all modules. Reads the configuration, builds what it says,
  * waits for a signal, tears down in reverse. */
 #include "cmd/cmd.h"
+#include "cmd/serve_reload.h"
 #include "cmd/server.h"
 
 #include <errno.h>
@@ -82,7 +83,7 @@ static int make_table(struct server *server)
 {
     struct table_options options = {
         .entries = server->config->table_entries,
-        .owner_rows = server->config->index_count,
+        .owner_rows = server->row_count,
         .time_base_ns = server->started_boot_ns,
         .huge_pages = true,
     };
@@ -105,12 +106,14 @@ static int make_table(struct server *server)
 
 static int make_counters(struct server *server)
 {
-    size_t rules = (size_t)server->worker_count * server->config->index_count;
+    server->row_count = serve_row_count(server->config->index_count);
+    size_t rules = (size_t)server->worker_count * server->row_count;
     server->workers = calloc(server->worker_count, sizeof(*server->workers));
     server->counters =
         aligned_alloc(_Alignof(struct counters), server->worker_count * sizeof(*server->counters));
     server->rule_counters = calloc(rules, sizeof(*server->rule_counters));
-    if (!server->workers || !server->counters || !server->rule_counters)
+    server->carried = calloc(server->row_count, sizeof(*server->carried));
+    if (!server->workers || !server->counters || !server->rule_counters || !server->carried)
         return cmd_fail("serve", "workers: no memory for %u of them", server->worker_count);
     memset(server->counters, 0, server->worker_count * sizeof(*server->counters));
     return 0;
@@ -156,6 +159,14 @@ static int open_sockets(struct server *server)
     return 0;
 }
 
+static int make_policy(struct server *server)
+{
+    server->policy = serve_make_policy(server, server->config);
+    if (!server->policy || publish_create(server->worker_count, server->policy, &server->publish))
+        return cmd_fail("serve", "no memory to publish the configuration");
+    return 0;
+}
+
 static int open_admin(struct server *server)
 {
     const char *path = server->config->listen_admin;
@@ -192,11 +203,12 @@ static int start_workers(struct server *server)
         worker->index = i;
         worker->count = server->worker_count;
         worker->cpu = cpu;
+        worker->publish = server->publish;
         worker->config = server->config;
         worker->table = server->table;
         worker->socket_count = server->config->listen_udp_count;
         worker->counters = &server->counters[i];
-        worker->rule_counters = &server->rule_counters[(size_t)i * server->config->index_count];
+        worker->rule_counters = &server->rule_counters[(size_t)i * server->row_count];
         worker->stop = &server->stop;
         int result = worker_start(worker);
         if (result)
@@ -262,6 +274,8 @@ static int start(struct server *server)
     if (!result)
         result = make_table(server);
     if (!result)
+        result = make_policy(server);
+    if (!result)
         result = open_admin(server);
     if (!result)
         result = start_workers(server);
@@ -273,15 +287,21 @@ static void stop(struct server *server)
     atomic_store(&server->stop, true);
     for (unsigned i = 0; i < server->running_count; i++)
         worker_join(&server->workers[i]);
+    watch_close(&server->watch);
     admin_close(server->admin);
     for (unsigned i = 0; i < server->socket_groups; i++)
         for (unsigned w = 0; w < server->worker_count; w++)
             socket_close_group(&server->workers[w].sockets[i], 1);
     table_destroy(server->table);
+    publish_destroy(server->publish);
+    free(server->carried);
     free(server->rule_counters);
     free(server->counters);
     free(server->workers);
-    config_destroy(server->config);
+    if (server->policy)
+        serve_free_policy(server->policy);
+    else
+        config_destroy(server->config);
 }
 
 /* Blocked in every thread that is started later; the main thread reads them from the descriptor. */
@@ -297,18 +317,28 @@ static int block_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-/* A habit of operators must not end the daemon: SIGHUP asks for a reload, which this version does
- * not have. */
-static void serve_until_stopped(struct server *server, int stop_fd)
+/* False: it is time to stop. */
+static bool take_signal(struct server *server, int signal_fd)
 {
-    struct signalfd_siginfo info = {.ssi_signo = SIGHUP};
-    while (info.ssi_signo == SIGHUP) {
-        admin_run(server->admin, stop_fd);
-        if (read(stop_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
-            return;
-        if (info.ssi_signo == SIGHUP)
-            log_line(
-                "SIGHUP: this version does not reload; restart to read the configuration again");
+    struct signalfd_siginfo info;
+    char asker[64];
+    if (read(signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info) || info.ssi_signo != SIGHUP)
+        return false;
+    snprintf(asker, sizeof(asker), "SIGHUP of pid %u uid %u", info.ssi_pid, info.ssi_uid);
+    serve_reload(server, asker, NULL);
+    return true;
+}
+
+static void serve_until_stopped(struct server *server, int signal_fd)
+{
+    for (;;) {
+        const int fds[] = {signal_fd, server->watch.fd};
+        const int timeout_ms = serve_upkeep(server) ? SERVE_UPKEEP_PAUSE_MS : -1;
+        const int ready = admin_run(server->admin, fds, 2, timeout_ms);
+        if (ready == 0 && !take_signal(server, signal_fd))
+            break;
+        if (ready == 1 && watch_has_changed(&server->watch))
+            serve_reload(server, "watch", NULL);
     }
     log_line("stopping");
 }
@@ -321,19 +351,22 @@ int cmd_serve(int argc, char **argv)
     if (result)
         return result == 1 ? 0 : result;
     char error[512];
-    struct server server = {.config = config_load(&options, error, sizeof(error))};
+    struct server server = {.options = &options, .watch = {.fd = -1}};
+    watch_look(&server.watch, options.path);
+    server.config = config_load(&options, error, sizeof(error));
     if (!server.config)
         return cmd_fail("serve", "%s", error);
-    int stop_fd = block_signals();
-    result = stop_fd < 0 ? cmd_fail("serve", "no descriptor for signals: %s", strerror(errno))
+    serve_watch(&server);
+    int signal_fd = block_signals();
+    result = signal_fd < 0 ? cmd_fail("serve", "no descriptor for signals: %s", strerror(errno))
                          : start(&server);
     if (!result) {
         say_who_is_believed(server.config);
         say_ready(&server);
-        serve_until_stopped(&server, stop_fd);
+        serve_until_stopped(&server, signal_fd);
     }
     stop(&server);
-    if (stop_fd >= 0)
-        close(stop_fd);
+    if (signal_fd >= 0)
+        close(signal_fd);
     return result;
 }

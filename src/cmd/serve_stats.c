@@ -1,5 +1,6 @@
 /* What a running daemon says of itself on the admin socket: counters by reason, per worker and
  * summed, rules and table; as text for people, as JSON for programs. */
+#include "cmd/serve_reload.h"
 #include "cmd/server.h"
 
 #include <inttypes.h>
@@ -14,21 +15,28 @@ static uint64_t sum(const struct server *server, enum counter counter)
     return total;
 }
 
-struct rule_sum {
-    uint64_t allowed, denied, would_deny, units;
-};
-
-static struct rule_sum sum_rule(const struct server *server, uint32_t index)
+struct rule_sum serve_sum_row(const struct server *server, uint32_t row)
 {
     struct rule_sum total = {0};
     for (unsigned w = 0; w < server->worker_count; w++) {
         const struct rule_counters *cell =
-            &server->rule_counters[(size_t)w * server->config->index_count + index];
+            &server->rule_counters[(size_t)w * server->row_count + row];
         total.allowed += counter_read(&cell->allowed);
         total.denied += counter_read(&cell->denied);
         total.would_deny += counter_read(&cell->would_deny);
         total.units += counter_read(&cell->units);
     }
+    return total;
+}
+
+static struct rule_sum sum_rule(const struct server *server, uint32_t row)
+{
+    struct rule_sum total = serve_sum_row(server, row);
+    const struct rule_sum *carried = &server->carried[row];
+    total.allowed += carried->allowed;
+    total.denied += carried->denied;
+    total.would_deny += carried->would_deny;
+    total.units += carried->units;
     return total;
 }
 
@@ -140,13 +148,18 @@ static void print_text(const struct server *server, FILE *out)
     each_rule(server, out, text_rule);
 }
 
-void serve_answer_admin(void *context, const char *command, FILE *out)
+void serve_answer_admin(void *context, const struct admin_peer *peer, const char *command,
+                        FILE *out)
 {
-    const struct server *server = context;
-    if (strcmp(command, "stats json") == 0)
+    struct server *server = context;
+    char asker[64];
+    snprintf(asker, sizeof(asker), "admin pid %d uid %u", (int)peer->pid, (unsigned)peer->uid);
+    if (strcmp(command, "reload") == 0)
+        serve_reload(server, asker, out);
+    else if (strcmp(command, "stats json") == 0)
         print_json(server, out);
     else if (strcmp(command, "stats") == 0)
         print_text(server, out);
     else
-        fprintf(out, "error: unknown command '%s'; known: stats, stats json\n", command);
+        fprintf(out, "error: unknown command '%s'; known: stats, stats json, reload\n", command);
 }

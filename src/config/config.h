@@ -17,6 +17,7 @@
 
 #include "core/limit.h"
 
+enum config_reload { RELOAD_SIGNAL, RELOAD_WATCH };
 enum config_backend { BACKEND_AUTO, BACKEND_IO_URING, BACKEND_MMSG };
 enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 
@@ -25,6 +26,7 @@ enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 #define CONFIG_MAX_NETWORKS 64u
 #define CONFIG_MAX_SECRETS 2u       /* of a tenant, that overlap while one replaces the other */
 #define CONFIG_MAX_SECRET_BYTES 64u /* of one; the key file has 32 */
+#define CONFIG_HASH_SIZE 65u        /* BLAKE2b-256 as hex digits, with its end */
 #define CONFIG_MAX_NAME 64u         /* bytes of a tenant's, tier's or rule's name */
 #define CONFIG_MAX_INDICES (1u << 20)
 #define CONFIG_MIN_ENTRIES 16u /* of the table, of a region, of what regions leave */
@@ -61,7 +63,7 @@ struct config_secret {
 struct rule {
     char *name;
     uint32_t id;    /* FNV-1a of the name, or its `id:`; never 0 */
-    uint32_t index; /* distinct over all tenants: counters and owner rows go by it */
+    uint32_t index; /* distinct over all tenants; once bound to a table: the number of its owner row */
     struct limit limit;
     struct limit_spec spec; /* burst filled in for buckets, 0 for all others */
     bool shadow;            /* decide and count, never deny */
@@ -75,6 +77,7 @@ struct tenant {
     uint64_t seed;    /* of key_of_subject(): BLAKE2b of the name, see proto-spec/protocol.md 4 */
     const struct config_secret *secrets; /* in locked memory; the first is the newest */
     uint32_t secret_count;               /* 0: only trusted paths can ask for it */
+    struct limit checks; /* of all its checks together; ALGORITHM_UNLIMITED: none asked for */
     uint64_t entries;                    /* a region of its own; 0: shares the rest */
     struct rule *rules;                  /* its own and its tier's, in the order of their ids */
     uint32_t rule_count;
@@ -91,6 +94,8 @@ struct config {
     unsigned listen_udp_count;
     char *listen_admin;           /* path, or NULL: off */
     bool listen_admin_is_default; /* not asked for: if it cannot be made, go on without */
+    char file_hash[CONFIG_HASH_SIZE]; /* of the bytes of the file, or of the embedded default */
+    enum config_reload reload;
     struct config_network trusted[CONFIG_MAX_NETWORKS];
     unsigned trusted_count;
     uint64_t repeat_window_ns; /* W: how long the same bytes are known again; 0: never */

@@ -43,6 +43,12 @@ struct udp {
 void udp_init(struct udp *udp, const struct config *config, struct engine *engine,
               struct counters *counters, uint64_t boot_id);
 
+/* From now on believe and answer by this configuration. */
+static inline void udp_use(struct udp *udp, const struct config *config)
+{
+    udp->config = config;
+}
+
 /* Judges count messages at one instant and queues their answers with io_reply(). */
 void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages, uint32_t count,
                const struct instant *now);

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include "net/policy.h"
 #include "obs/log.h"
 
 #define LOOK_INTERVAL_NS                                                                           \
@@ -34,12 +35,21 @@ static struct instant read_clock(struct worker *worker)
     };
 }
 
+/* What this batch is judged by. Always set: a new policy may stand where an old one stood. */
+static void take_policy(struct worker *worker)
+{
+    const struct policy *policy = publish_enter(worker->publish, worker->index);
+    engine_use(&worker->engine, policy->config, policy->sweep_group_ns);
+    udp_use(&worker->udp, policy->config);
+}
+
 /* One turn: what has arrived is judged at one instant and answered. Returns the number of messages,
- * or a negative errno. */
-static int turn(struct worker *worker, uint64_t wait_ns)
+ * or a negative errno. Between two turns, and asleep, the worker holds nothing of a policy. */
+static int turn(struct worker *worker)
 {
     struct io_message *messages;
-    int count = io_receive(worker->io, wait_ns, &messages);
+    int count = io_receive(worker->io, worker->wait_ns, &messages);
+    take_policy(worker);
     struct instant now = read_clock(worker);
     if (count > 0) {
         udp_judge(&worker->udp, worker->io, messages, (uint32_t)count, &now);
@@ -47,15 +57,16 @@ static int turn(struct worker *worker, uint64_t wait_ns)
         counter_add(&worker->counters->cell[COUNTER_BATCHES], 1);
     }
     engine_tick(&worker->engine, &now);
+    worker->wait_ns = engine_tick_interval_ns(&worker->engine);
+    publish_leave(worker->publish, worker->index);
     return count;
 }
 
 static void worker_run(struct worker *worker)
 {
-    uint64_t wait_ns = engine_tick_interval_ns(&worker->engine);
     bool has_complained = false;
     while (!atomic_load_explicit(worker->stop, memory_order_relaxed)) {
-        int count = turn(worker, wait_ns);
+        int count = turn(worker);
         if (count < 0) {
             if (!has_complained)
                 log_line("worker %u: receive failed with errno %d, going on", worker->index,
@@ -64,8 +75,10 @@ static void worker_run(struct worker *worker)
             nanosleep(&(struct timespec){.tv_nsec = ERROR_PAUSE_NS}, NULL);
         }
     }
-    for (unsigned i = 0; i < STOP_BATCHES && turn(worker, 0) > 0; i++)
-        ;
+    worker->wait_ns = 0;
+    for (unsigned i = 0; i < STOP_BATCHES && turn(worker) > 0; i++)
+        worker->wait_ns = 0;
+    publish_quit(worker->publish, worker->index);
     publish_io_counters(worker);
 }
 
@@ -107,6 +120,7 @@ static void *thread_main(void *argument)
     uint64_t boot_ns = clock_boot_ns();
     wall_init(&worker->wall, boot_ns, clock_real_ns());
     worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
+    worker->wait_ns = engine_tick_interval_ns(&worker->engine);
     sem_post(&worker->ready);
     worker_run(worker);
     io_close(worker->io);

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "config/publish.h"
 #include "engine/engine.h"
 #include "net/io.h"
 #include "net/udp.h"
@@ -20,7 +21,8 @@ struct worker {
     unsigned index;
     unsigned count;
     int cpu; /* to run on, -1: any */
-    const struct config *config;
+    struct publish *publish;     /* its reader `index` */
+    const struct config *config; /* to start with; from then on each batch's is the published one */
     struct table *table;
     int sockets[CONFIG_MAX_LISTEN]; /* one per listen address; closed by who opened them */
     unsigned socket_count;
@@ -37,6 +39,7 @@ struct worker {
     struct io *io;
     struct wall wall;
     uint64_t next_look_ns;
+    uint64_t wait_ns; /* most until the next turn */
     struct engine engine;
     struct udp udp;
 };

@@ -66,6 +66,12 @@ static inline uint64_t counter_read(const _Atomic uint64_t *cell)
     return atomic_load_explicit(cell, memory_order_relaxed);
 }
 
+/* When the thread that writes the cell cannot: it has not heard of what the cell counts yet. */
+static inline void counter_clear(_Atomic uint64_t *cell)
+{
+    atomic_store_explicit(cell, 0, memory_order_relaxed);
+}
+
 /* "received", "bad_length", ... */
 const char *counter_name(enum counter counter);
 

@@ -1,0 +1,13 @@
+/* What a reload cannot change. Loading thread only. */
+#ifndef METE_CONFIG_KEEP_H
+#define METE_CONFIG_KEEP_H
+
+#include <stdio.h>
+
+struct config;
+
+/* Sets in `config`, just loaded, what stays as it is in `running` until a restart, and writes the
+ * names of those that the file wants otherwise to names, separated by ", ". Results: 0, -ENOMEM. */
+int config_keep(struct config *config, const struct config *running, FILE *names);
+
+#endif

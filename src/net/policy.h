@@ -1,0 +1,15 @@
+/* What a batch is judged by: a configuration and what was derived from it before it was published.
+ * Made and freed by cmd/serve_reload.c, handed to the workers by config/publish.h. */
+#ifndef METE_NET_POLICY_H
+#define METE_NET_POLICY_H
+
+#include <stdint.h>
+
+struct config;
+
+struct policy {
+    struct config *config; /* bound to the table (engine_bind_owners); constant from then on */
+    uint64_t sweep_group_ns;
+};
+
+#endif
