@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "cmd/server.h"
+#include "config/diff.h"
 #include "config/keep.h"
 #include "net/policy.h"
 #include "obs/log.h"
@@ -84,55 +85,6 @@ static void clear_usage(void *context, uint32_t row, uint32_t successor)
     }
 }
 
-/* What differs between two configurations, in numbers. */
-struct changes {
-    unsigned tenants_added, tenants_removed, rules_added, rules_removed, rules_changed;
-};
-
-static bool is_same_rule(const struct rule *a, const struct rule *b)
-{
-    return memcmp(&a->limit, &b->limit, sizeof(a->limit)) == 0 && a->shadow == b->shadow &&
-           a->queue == b->queue;
-}
-
-/* The rules of a tenant stand in the order of their ids. */
-static void count_rules(const struct tenant *before, const struct tenant *after,
-                        struct changes *changes)
-{
-    uint32_t b = 0, a = 0;
-    while (b < before->rule_count || a < after->rule_count) {
-        const struct rule *old = b < before->rule_count ? &before->rules[b] : NULL;
-        const struct rule *new = a < after->rule_count ? &after->rules[a] : NULL;
-        bool is_gone = old && (!new || old->id < new->id);
-        bool is_fresh = new && (!old || new->id < old->id);
-        changes->rules_removed += is_gone;
-        changes->rules_added += is_fresh;
-        changes->rules_changed += !is_gone && !is_fresh && !is_same_rule(old, new);
-        b += !is_fresh;
-        a += !is_gone;
-    }
-}
-
-static struct changes count_changes(const struct config *before, const struct config *after)
-{
-    static const struct tenant none;
-    struct changes changes = {0};
-    for (uint32_t i = 0; i < before->tenant_count; i++) {
-        const struct tenant *tenant = &before->tenants[i];
-        const struct tenant *now = config_find_tenant(after, tenant->id);
-        changes.tenants_removed += !now;
-        count_rules(tenant, now ? now : &none, &changes);
-    }
-    for (uint32_t i = 0; i < after->tenant_count; i++) {
-        const struct tenant *tenant = &after->tenants[i];
-        if (config_find_tenant(before, tenant->id))
-            continue;
-        changes.tenants_added++;
-        count_rules(&none, tenant, &changes);
-    }
-    return changes;
-}
-
 static void say(FILE *answer, const char *asker, bool is_error, const char *text)
 {
     log_line("reload by %s: %s%s", asker, text, is_error ? "; nothing was changed" : "");
@@ -140,19 +92,33 @@ static void say(FILE *answer, const char *asker, bool is_error, const char *text
         fprintf(answer, "%s%s\n", is_error ? "error: " : "", text);
 }
 
-static void say_done(const struct server *server, const struct config *before, const char *asker,
+static unsigned count_kind(const struct diff *diff, enum diff_kind kind)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < diff->count; i++)
+        count += diff->changes[i].kind == kind;
+    return count;
+}
+
+/* One line for the log; whoever waits for an answer gets every change besides. */
+static void say_done(const struct config *before, const struct config *after, const char *asker,
                      const char *kept, FILE *answer)
 {
-    const struct config *after = server->config;
-    const struct changes changes = count_changes(before, after);
+    struct diff diff;
     char text[900];
+    diff_init(&diff, before, after); /* what there was no memory for is not said */
     snprintf(text, sizeof(text),
-             "%s from %.*s to %.*s: tenants +%u -%u, rules +%u -%u, changed %u%s%s",
+             "%s from %.*s to %.*s: tenants +%u -%u, rules +%u -%u, changed %u, changes in all "
+             "%zu%s%s",
              after->path ? after->path : "embedded default", HASH_SHOWN, before->file_hash,
-             HASH_SHOWN, after->file_hash, changes.tenants_added, changes.tenants_removed,
-             changes.rules_added, changes.rules_removed, changes.rules_changed,
+             HASH_SHOWN, after->file_hash, count_kind(&diff, DIFF_TENANT_ADDED),
+             count_kind(&diff, DIFF_TENANT_REMOVED), count_kind(&diff, DIFF_RULE_ADDED),
+             count_kind(&diff, DIFF_RULE_REMOVED), count_kind(&diff, DIFF_RULE_CHANGED), diff.count,
              kept[0] ? "; needs a restart: " : "", kept);
     say(answer, asker, false, text);
+    for (size_t i = 0; answer && i < diff.count; i++)
+        fprintf(answer, "%s\n", diff.changes[i].text);
+    diff_deinit(&diff);
 }
 
 /* Puts config in the place of the running one. Results: 0, or -EINVAL with the reason in error; the
@@ -203,9 +169,15 @@ void serve_reload(struct server *server, const char *asker, FILE *answer)
     }
     if (names && fclose(names) != 0)
         kept = NULL;
+    if (is_good && !config_has_same_key(config, server->config)) {
+        snprintf(error, sizeof(error),
+                 "key_file: holds another key than before, so that no subject would find its "
+                 "bucket; the same key, or a restart");
+        is_good = false;
+    }
     is_good = is_good && replace(server, config, error, sizeof(error)) == 0;
     if (is_good) {
-        say_done(server, old->config, asker, kept ? kept : "", answer);
+        say_done(old->config, server->config, asker, kept ? kept : "", answer);
         serve_free_policy(old);
         serve_watch(server);
     } else {

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 struct watch {
-    int fd; /* readable when something happened in the folder; -1: not watching */
+    int fd;           /* readable when something happened in the folder; -1: not watching */
     const char *path; /* or NULL: there is no file */
     struct stat seen;
 };
@@ -18,7 +18,8 @@ void watch_look(struct watch *watch, const char *path);
 /* Watches it from now on, or no more. Results: 0, or a negative errno (it does not watch). */
 int watch_set(struct watch *watch, bool wanted);
 
-/* Takes what fd has to say. True if the file was written or replaced since the last watch_look(). */
+/* Takes what fd has to say. True if the file was written or replaced since the last watch_look().
+ */
 bool watch_has_changed(struct watch *watch);
 
 void watch_close(struct watch *watch);

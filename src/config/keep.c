@@ -50,7 +50,8 @@ static uint64_t keep_number(struct keeping *keeping, const char *path, uint64_t 
 }
 
 /* The port that was got stands for the port 0 that was asked for. */
-static bool is_same_address(const struct config_address *running, const struct config_address *wanted)
+static bool is_same_address(const struct config_address *running,
+                            const struct config_address *wanted)
 {
     struct config_address a = *running, b = *wanted;
     struct sockaddr_in *a4 = (struct sockaddr_in *)(void *)&a.address;
@@ -102,12 +103,13 @@ int config_keep(struct config *config, const struct config *running, FILE *names
 
     keep_listeners(&keeping, running, config);
     if (result == 0)
+        result = keep_text(&keeping, "listen.unix", running->listen_unix, &config->listen_unix);
+    if (result == 0)
         result = keep_text(&keeping, "listen.admin", running->listen_admin, &config->listen_admin);
     config->listen_admin_is_default = running->listen_admin_is_default;
-    config->workers =
-        (unsigned)keep_number(&keeping, "workers", running->workers, config->workers);
-    config->backend = (enum config_backend)keep_number(&keeping, "backend", running->backend,
-                                                       config->backend);
+    config->workers = (unsigned)keep_number(&keeping, "workers", running->workers, config->workers);
+    config->backend =
+        (enum config_backend)keep_number(&keeping, "backend", running->backend, config->backend);
     config->table_entries =
         keep_number(&keeping, "table.entries", running->table_entries, config->table_entries);
     config->on_full = (enum config_on_full)keep_number(&keeping, "table.on_full", running->on_full,
@@ -116,4 +118,16 @@ int config_keep(struct config *config, const struct config *running, FILE *names
         keep_number(&keeping, "repeats.memory", running->repeat_bytes, config->repeat_bytes);
     keep_regions(&keeping, running, config);
     return result;
+}
+
+bool config_has_same_key(const struct config *config, const struct config *running)
+{
+    for (uint32_t i = 0; i < running->tenant_count; i++) {
+        const struct tenant *before = &running->tenants[i];
+        const struct tenant *now = config_find_tenant_by_name(config, before->name);
+
+        if (now) /* seeds go by name and key alone: one tenant tells */
+            return now->seed == before->seed;
+    }
+    return true;
 }

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_YIELDS 64u       /* a batch takes microseconds ... */
+#define WAIT_YIELDS 64u      /* a batch takes microseconds ... */
 #define WAIT_PAUSE_NS 50000l /* ... unless its thread was put aside */
 
 static long membarrier(int command)

@@ -12,6 +12,30 @@ static const struct limit inline_owner_limit = {
     .keeps_tat = 1,
 };
 
+/* The number of an override in its rule: FNV-1a of what it applies to. Of 64 bits, so that no two
+ * of a rule meet in it. */
+static uint64_t override_number(const struct config_override *override)
+{
+    uint64_t hash = (14695981039346656037ull ^ override->is_prefix) * 1099511628211ull;
+    for (uint32_t i = 0; i < override->len; i++)
+        hash = (hash ^ (uint8_t) override->subject[i]) * 1099511628211ull;
+    return hash ? hash : 1;
+}
+
+/* An override's entries are its own: they have its numbers, not the rule's. */
+static int bind_overrides(struct owners_change *change, struct rule *rule, struct table_owner owner)
+{
+    const uint32_t count = rule->overrides ? rule->overrides->count : 0;
+    int result = 0;
+    for (uint32_t i = 0; i < count && !result; i++) {
+        struct config_override *override = &rule->overrides->items[i];
+        owner.override = override_number(override);
+        owner.limit = override->rule.limit;
+        result = owners_take(change, &owner, &override->rule.index);
+    }
+    return result;
+}
+
 static int bind_tenant(struct owners_change *change, struct tenant *tenant,
                        struct table_region region)
 {
@@ -21,6 +45,8 @@ static int bind_tenant(struct owners_change *change, struct tenant *tenant,
         owner.rule_id = rule->id;
         owner.limit = rule->limit;
         int result = owners_take(change, &owner, &rule->index);
+        if (!result)
+            result = bind_overrides(change, rule, owner);
         if (result)
             return result;
     }
@@ -64,8 +90,13 @@ static uint64_t shortest_wrap_ns(const struct config *config)
     uint64_t shortest = NEVER;
     for (uint32_t i = 0; i < config->tenant_count; i++)
         for (uint32_t j = 0; j < config->tenants[i].rule_count; j++) {
-            uint64_t wrap = limit_wrap_ns(&config->tenants[i].rules[j].limit);
+            const struct rule *rule = &config->tenants[i].rules[j];
+            uint64_t wrap = limit_wrap_ns(&rule->limit);
             shortest = wrap < shortest ? wrap : shortest;
+            for (uint32_t k = 0; rule->overrides && k < rule->overrides->count; k++) {
+                wrap = limit_wrap_ns(&rule->overrides->items[k].rule.limit);
+                shortest = wrap < shortest ? wrap : shortest;
+            }
         }
     return shortest;
 }

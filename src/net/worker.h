@@ -20,7 +20,7 @@ struct worker {
     /* given */
     unsigned index;
     unsigned count;
-    int cpu; /* to run on, -1: any */
+    int cpu;                     /* to run on, -1: any */
     struct publish *publish;     /* its reader `index` */
     const struct config *config; /* to start with; from then on each batch's is the published one */
     struct table *table;

@@ -73,8 +73,8 @@ static bool is_same_kind(const struct limit *a, const struct limit *b)
 
 static bool is_bucket(const struct limit *limit)
 {
-    return limit->algorithm == ALGORITHM_TOKEN_BUCKET || limit->algorithm == ALGORITHM_LEAKY_METER ||
-           limit->algorithm == ALGORITHM_LEAKY_QUEUE;
+    return limit->algorithm == ALGORITHM_TOKEN_BUCKET ||
+           limit->algorithm == ALGORITHM_LEAKY_METER || limit->algorithm == ALGORITHM_LEAKY_QUEUE;
 }
 
 /* The slot of an owner's row, or the empty one where it would be. */

@@ -11,7 +11,8 @@
  * How two threads never both decide on a new key is written at the top of table/claim.c.
  *
  * Threads: table_create/destroy/owner_set/region_* by the owner, before and after the workers;
- * table/owners.h by the owner, workers running. All else by any thread at any time, without locks and without waiting for a particular thread. */
+ * table/owners.h by the owner, workers running. All else by any thread at any time, without locks
+ * and without waiting for a particular thread. */
 #ifndef METE_TABLE_TABLE_H
 #define METE_TABLE_TABLE_H
 
