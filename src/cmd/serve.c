@@ -113,9 +113,14 @@ static int make_counters(struct server *server)
         aligned_alloc(_Alignof(struct counters), server->worker_count * sizeof(*server->counters));
     server->rule_counters = calloc(rules, sizeof(*server->rule_counters));
     server->carried = calloc(server->row_count, sizeof(*server->carried));
-    if (!server->workers || !server->counters || !server->rule_counters || !server->carried)
+    server->quota_words =
+        aligned_alloc(_Alignof(struct quota_word), server->row_count * sizeof(struct quota_word));
+    server->quota_credits = calloc(rules, sizeof(*server->quota_credits));
+    if (!server->workers || !server->counters || !server->rule_counters || !server->carried ||
+        !server->quota_words || !server->quota_credits)
         return cmd_fail("serve", "workers: no memory for %u of them", server->worker_count);
     memset(server->counters, 0, server->worker_count * sizeof(*server->counters));
+    memset(server->quota_words, 0, server->row_count * sizeof(*server->quota_words));
     return 0;
 }
 
@@ -209,6 +214,11 @@ static int start_workers(struct server *server)
         worker->socket_count = server->config->listen_udp_count;
         worker->counters = &server->counters[i];
         worker->rule_counters = &server->rule_counters[(size_t)i * server->row_count];
+        worker->quota = (struct quota){
+            .words = server->quota_words,
+            .credits = &server->quota_credits[(size_t)i * server->row_count],
+            .worker_count = server->worker_count,
+        };
         worker->stop = &server->stop;
         int result = worker_start(worker);
         if (result)
@@ -282,6 +292,8 @@ static void stop(struct server *server)
             socket_close_group(&server->workers[w].sockets[i], 1);
     table_destroy(server->table);
     publish_destroy(server->publish);
+    free(server->quota_credits);
+    free(server->quota_words);
     free(server->carried);
     free(server->rule_counters);
     free(server->counters);

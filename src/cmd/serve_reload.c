@@ -51,22 +51,14 @@ void serve_free_policy(struct policy *policy)
     free(policy);
 }
 
-static void add(struct rule_sum *total, struct rule_sum more)
-{
-    total->allowed += more.allowed;
-    total->denied += more.denied;
-    total->would_deny += more.would_deny;
-    total->units += more.units;
-}
-
 /* owners_row_fn: no worker counts under this row any more. */
 static void carry_usage(void *context, uint32_t row, uint32_t successor)
 {
     struct server *server = context;
     if (successor == OWNERS_NONE)
         return;
-    add(&server->carried[successor], server->carried[row]);
-    add(&server->carried[successor], serve_sum_row(server, row));
+    usage_add(&server->carried[successor], server->carried[row]);
+    usage_add(&server->carried[successor], usage_sum_row(server, row));
 }
 
 /* owners_row_fn: the next owner of this row starts from nothing. The next publication hands the
@@ -82,6 +74,25 @@ static void clear_usage(void *context, uint32_t row, uint32_t successor)
         counter_clear(&cell->denied);
         counter_clear(&cell->would_deny);
         counter_clear(&cell->units);
+        struct quota_credit *credit = &server->quota_credits[(size_t)w * server->row_count + row];
+        credit->checks = 0;
+        counter_clear(&credit->refused);
+    }
+    quota_forget(&server->quota_words[row]);
+}
+
+static uint64_t now_ns(void *context)
+{
+    const struct server *server = context;
+    return clock_boot_ns() - table_time_base_ns(server->table);
+}
+
+static void cut_quotas(struct server *server)
+{
+    for (uint32_t i = 0; i < server->config->tenant_count; i++) {
+        const struct tenant *tenant = &server->config->tenants[i];
+        if (quota_is_set(&tenant->checks))
+            quota_cut(&server->quota_words[tenant->inline_index], &tenant->checks, now_ns(server));
     }
 }
 
@@ -143,6 +154,7 @@ static int replace(struct server *server, struct config *config, char *error, si
     server->policy = policy;
     server->config = config;
     owners_settle(server->table, carry_usage, server);
+    cut_quotas(server);
     return 0;
 }
 
@@ -185,12 +197,6 @@ void serve_reload(struct server *server, const char *asker, FILE *answer)
         say(answer, asker, true, error);
     }
     free(kept);
-}
-
-static uint64_t now_ns(void *context)
-{
-    const struct server *server = context;
-    return clock_boot_ns() - table_time_base_ns(server->table);
 }
 
 bool serve_upkeep(struct server *server)

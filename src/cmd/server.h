@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "cmd/serve_usage.h"
 #include "cmd/watch.h"
 #include "config/config.h"
 #include "config/publish.h"
@@ -15,10 +16,6 @@
 #include "net/worker.h"
 #include "obs/counters.h"
 #include "table/table.h"
-
-struct rule_sum { /* usage of a rule, of all workers */
-    uint64_t allowed, denied, would_deny, units;
-};
 
 struct server {
     struct config *config;                /* the running one; after the start the policy's */
@@ -35,6 +32,8 @@ struct server {
     uint32_t row_count;                  /* owner rows of the table */
     struct rule_counters *rule_counters; /* row_count per worker, worker by worker */
     struct rule_sum *carried;            /* per row: usage under a row the rule had before */
+    struct quota_word *quota_words;      /* per row */
+    struct quota_credit *quota_credits;  /* row_count per worker, worker by worker */
     atomic_bool stop;
     struct admin *admin;
     struct watch watch;
@@ -43,8 +42,5 @@ struct server {
 /* admin_answer_fn for the server's socket: "stats", "stats json" and "reload". */
 void serve_answer_admin(void *server, const struct admin_peer *peer, const char *command,
                         FILE *out);
-
-/* What the workers counted under a row, without what is carried. */
-struct rule_sum serve_sum_row(const struct server *server, uint32_t row);
 
 #endif

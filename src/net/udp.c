@@ -14,6 +14,7 @@ void udp_init(struct udp *udp, const struct config *config, struct engine *engin
     udp->config = config;
     udp->engine = engine;
     udp->counters = counters;
+    udp->quota = NULL;
     udp->boot_id = boot_id;
     udp->request_count = 0;
     udp->check_count = 0;
@@ -127,6 +128,10 @@ static enum counter take(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_
     request->status = METE_STATUS_OK;
     if (!is_supported(&request->header))
         request->status = METE_STATUS_UNSUPPORTED;
+    else if (request->header.type != METE_HELLO && quota_is_set(&tenant->checks) &&
+             !quota_take(udp->quota, tenant->inline_index, &tenant->checks, request->header.n,
+                         udp->now_ns))
+        request->status = METE_STATUS_LIMITED;
     else if (request->header.type != METE_HELLO && !gather(udp, request, tenant))
         return COUNTER_BAD_SUBJECT;
     udp->request_count++;
@@ -281,6 +286,7 @@ static void answer_all(struct udp *udp, struct io *io, const struct io_message *
         tally(udp, COUNTER_HELLO,
               request->header.type == METE_HELLO && request->status == METE_STATUS_OK);
         tally(udp, COUNTER_UNSUPPORTED, request->status == METE_STATUS_UNSUPPORTED);
+        tally(udp, COUNTER_LIMITED, request->status == METE_STATUS_LIMITED);
     }
     close_run(io, messages, &run);
     tally(udp, COUNTER_ANSWERED, udp->request_count);
@@ -292,6 +298,7 @@ void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages
                const struct instant *now)
 {
     uint64_t received = 0;
+    udp->now_ns = now->now_ns;
     for (uint32_t i = 0; i < count; i++) {
         const struct io_message *message = &messages[i];
         if (message->truncated || message->len == 0) {

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "engine/quota.h"
 #include "mete/wire.h"
 #include "net/io.h"
 
@@ -32,7 +33,9 @@ struct udp {
     const struct config *config;
     struct engine *engine;
     struct counters *counters;
+    struct quota *quota; /* NULL: no tenant has a limit on its checks */
     uint64_t boot_id;
+    uint64_t now_ns; /* of the batch in hand */
     uint32_t request_count;
     uint32_t check_count;
     struct udp_request requests[UDP_REQUESTS];

@@ -134,6 +134,7 @@ int worker_start(struct worker *worker)
     worker->engine.rule_counters = worker->rule_counters;
     udp_init(&worker->udp, worker->config, &worker->engine, worker->counters,
              table_boot_id(worker->table));
+    worker->udp.quota = &worker->quota;
     sem_init(&worker->ready, 0, 0);
     int result = -pthread_create(&worker->thread, NULL, thread_main, worker);
     if (!result) {

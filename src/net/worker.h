@@ -28,6 +28,7 @@ struct worker {
     unsigned socket_count;
     struct counters *counters;
     struct rule_counters *rule_counters;
+    struct quota quota; /* with credits of its own */
     atomic_bool *stop;
     /* result of the start, valid after worker_start() */
     int error;           /* negative errno: could not start */

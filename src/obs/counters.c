@@ -14,6 +14,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_UNTRUSTED] = "untrusted",
     [COUNTER_UNKNOWN_TENANT] = "unknown_tenant",
     [COUNTER_UNSUPPORTED] = "unsupported",
+    [COUNTER_LIMITED] = "limited",
     [COUNTER_HELLO] = "hello",
     [COUNTER_SEND_ERRORS] = "send_errors",
     [COUNTER_RECEIVE_ERRORS] = "receive_errors",

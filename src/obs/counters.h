@@ -24,6 +24,7 @@ enum counter {
     COUNTER_UNTRUSTED,
     COUNTER_UNKNOWN_TENANT,
     COUNTER_UNSUPPORTED, /* answered so */
+    COUNTER_LIMITED,     /* answered so: their tenant may not ask for more checks now */
     COUNTER_HELLO,
     COUNTER_SEND_ERRORS,
     COUNTER_RECEIVE_ERRORS,
