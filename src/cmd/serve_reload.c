@@ -39,6 +39,10 @@ struct policy *serve_make_policy(const struct server *server, struct config *con
     struct policy *policy = calloc(1, sizeof(*policy));
     if (!policy)
         return NULL;
+    if (keys_create(config, table_boot_id(server->table), &policy->keys)) {
+        free(policy);
+        return NULL;
+    }
     policy->config = config;
     policy->sweep_group_ns = engine_sweep_group_ns(config, server->table, server->worker_count);
     return policy;
@@ -46,8 +50,8 @@ struct policy *serve_make_policy(const struct server *server, struct config *con
 
 void serve_free_policy(struct policy *policy)
 {
-    if (policy)
-        config_destroy(policy->config);
+    keys_destroy(policy->keys, policy->config->tenant_count);
+    config_destroy(policy->config);
     free(policy);
 }
 
@@ -68,6 +72,7 @@ static void clear_usage(void *context, uint32_t row, uint32_t successor)
     struct server *server = context;
     (void)successor;
     server->carried[row] = (struct rule_sum){0};
+    server->secret_carried[row] = (struct secret_sum){0};
     for (unsigned w = 0; w < server->worker_count; w++) {
         struct rule_counters *cell = &server->rule_counters[(size_t)w * server->row_count + row];
         counter_clear(&cell->allowed);
@@ -77,8 +82,36 @@ static void clear_usage(void *context, uint32_t row, uint32_t successor)
         struct quota_credit *credit = &server->quota_credits[(size_t)w * server->row_count + row];
         credit->checks = 0;
         counter_clear(&credit->refused);
+        struct secret_counters *secrets =
+            &server->secret_counters[(size_t)w * server->row_count + row];
+        for (unsigned s = 0; s < CONFIG_MAX_SECRETS; s++)
+            counter_clear(&secrets->used[s]);
     }
     quota_forget(&server->quota_words[row]);
+}
+
+static bool is_same_secret(const struct config_secret *a, const struct config_secret *b)
+{
+    return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
+}
+
+/* A secret that stays keeps its count, wherever it stands now; a new one starts from nothing. The
+ * cells are the workers' and go on: what is carried makes up for them. */
+static void carry_secrets(struct server *server, const struct config *before)
+{
+    for (uint32_t i = 0; i < server->config->tenant_count; i++) {
+        const struct tenant *tenant = &server->config->tenants[i];
+        const struct tenant *old = config_find_tenant(before, tenant->id);
+        struct secret_sum *carried = &server->secret_carried[tenant->inline_index];
+        const struct secret_sum counted = usage_sum_secrets(server, tenant->inline_index);
+        const struct secret_sum was = *carried;
+        for (uint32_t s = 0; s < tenant->secret_count; s++) {
+            carried->used[s] = 0 - counted.used[s];
+            for (uint32_t o = 0; old && o < old->secret_count; o++)
+                if (is_same_secret(&old->secrets[o], &tenant->secrets[s]))
+                    carried->used[s] += was.used[o] + counted.used[o];
+        }
+    }
 }
 
 static uint64_t now_ns(void *context)
@@ -139,6 +172,8 @@ static int replace(struct server *server, struct config *config, char *error, si
     struct policy *policy = serve_make_policy(server, config);
     int result = policy ? engine_rebind_owners(server->table, config) : -ENOMEM;
     if (result) {
+        if (policy)
+            keys_destroy(policy->keys, config->tenant_count);
         free(policy);
         if (result == -ENOSPC)
             snprintf(error, size,
@@ -189,6 +224,7 @@ void serve_reload(struct server *server, const char *asker, FILE *answer)
     }
     is_good = is_good && replace(server, config, error, sizeof(error)) == 0;
     if (is_good) {
+        carry_secrets(server, old->config);
         say_done(old->config, server->config, asker, kept ? kept : "", answer);
         serve_free_policy(old);
         serve_watch(server);

@@ -36,6 +36,24 @@ struct rule_sum usage_sum_row(const struct server *server, uint32_t row)
     return total;
 }
 
+struct secret_sum usage_sum_secrets(const struct server *server, uint32_t row)
+{
+    struct secret_sum total = {0};
+    for (unsigned w = 0; w < server->worker_count; w++) {
+        const struct secret_counters *cell =
+            &server->secret_counters[(size_t)w * server->row_count + row];
+        for (unsigned s = 0; s < CONFIG_MAX_SECRETS; s++)
+            total.used[s] += counter_read(&cell->used[s]);
+    }
+    return total;
+}
+
+static uint64_t secret_use(const struct server *server, const struct tenant *tenant, uint32_t s)
+{
+    return usage_sum_secrets(server, tenant->inline_index).used[s] +
+           server->secret_carried[tenant->inline_index].used[s];
+}
+
 static struct rule_sum sum_of(const struct visitor *visitor, uint32_t row)
 {
     struct rule_sum total = usage_sum_row(visitor->server, row);
@@ -111,7 +129,27 @@ void usage_print_json(const struct server *server, const uint64_t *live, FILE *o
     for (uint32_t i = 0; i < config->tenant_count; i++)
         fprintf(out, "%s{\"tenant\":\"%s\",\"limited\":%" PRIu64 "}", i ? "," : "",
                 config->tenants[i].name, refused_checks(server, &config->tenants[i]));
+    fprintf(out, "],\"secrets\":[");
+    bool is_first = true;
+    for (uint32_t i = 0; i < config->tenant_count; i++)
+        for (uint32_t s = 0; s < config->tenants[i].secret_count; s++) {
+            fprintf(out, "%s{\"tenant\":\"%s\",\"secret\":%u,\"used\":%" PRIu64 "}",
+                    is_first ? "" : ",", config->tenants[i].name, s,
+                    secret_use(server, &config->tenants[i], s));
+            is_first = false;
+        }
     fprintf(out, "]");
+}
+
+static void print_secrets_text(const struct server *server, FILE *out)
+{
+    const struct config *config = server->config;
+    if (config->secret_total)
+        fprintf(out, "\n%-32s %14s %14s\n", "tenant", "secret", "datagrams");
+    for (uint32_t i = 0; i < config->tenant_count; i++)
+        for (uint32_t s = 0; s < config->tenants[i].secret_count; s++)
+            fprintf(out, "%-32s %14u %14" PRIu64 "\n", config->tenants[i].name, s,
+                    secret_use(server, &config->tenants[i], s));
 }
 
 static void print_line(struct visitor *visitor, const char *name, uint32_t row)
@@ -157,4 +195,5 @@ void usage_print_text(const struct server *server, const uint64_t *live, FILE *o
             fprintf(out, "%-32s %14s %14" PRIu64 " beyond its limit on checks\n", tenant->name, "",
                     refused_checks(server, tenant));
     }
+    print_secrets_text(server, out);
 }

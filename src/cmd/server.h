@@ -20,20 +20,26 @@
 struct server {
     struct config *config;                /* the running one; after the start the policy's */
     const struct config_options *options; /* where it came from, for the next */
-    struct table *table;
-    struct policy *policy; /* what is published */
+    struct policy *policy;                /* what is published */
     struct publish *publish;
+    struct table *table;
     uint64_t started_boot_ns;
     unsigned worker_count;  /* configured */
     unsigned running_count; /* started */
     unsigned socket_groups; /* listen addresses whose sockets are open */
+    int unix_socket;        /* -1: none; the first worker's */
     struct worker *workers;
-    struct counters *counters;           /* per worker */
-    uint32_t row_count;                  /* owner rows of the table */
-    struct rule_counters *rule_counters; /* row_count per worker, worker by worker */
-    struct rule_sum *carried;            /* per row: usage under a row the rule had before */
-    struct quota_word *quota_words;      /* per row */
-    struct quota_credit *quota_credits;  /* row_count per worker, worker by worker */
+    struct counters *counters;               /* per worker */
+    uint32_t row_count;                      /* owner rows of the table */
+    struct rule_counters *rule_counters;     /* row_count per worker, worker by worker */
+    struct rule_sum *carried;                /* per row: usage under a row the rule had before */
+    struct secret_counters *secret_counters; /* row_count per worker, worker by worker */
+    struct secret_sum *secret_carried;       /* per row; wraps, so that it may be negative */
+    struct quota_word *quota_words;          /* per row */
+    struct quota_credit *quota_credits;      /* row_count per worker, worker by worker */
+    struct repeat_set repeats;               /* of all workers, if repeat_memory is there */
+    void *repeat_memory;
+    size_t repeat_size;
     atomic_bool stop;
     struct admin *admin;
     struct watch watch;

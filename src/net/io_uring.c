@@ -17,9 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/un.h>
 
 #include "net/control.h"
 #include "net/io.h"
+#include "net/replies.h"
 
 #define URING_MAX_SOCKETS 16u
 #define URING_SQ_ENTRIES 256u
@@ -34,6 +36,7 @@
 #define URING_PREFIX_BYTES (16u + URING_NAME_BYTES + URING_CONTROL_BYTES)
 #define URING_STRIDE (URING_PREFIX_BYTES + IO_BUFFER_BYTES + 192u)
 _Static_assert(sizeof(struct io_uring_recvmsg_out) == 16, "part of the prefix");
+_Static_assert(URING_NAME_BYTES + URING_CONTROL_BYTES > sizeof(struct sockaddr_un), "it fits too");
 _Static_assert(CONTROL_BYTES <= URING_CONTROL_BYTES, "both control messages fit");
 _Static_assert(URING_STRIDE % 64 == 0 && URING_STRIDE / 64 % 2 == 1, "odd in cache lines");
 
@@ -42,14 +45,6 @@ _Static_assert(URING_STRIDE % 64 == 0 && URING_STRIDE / 64 % 2 == 1, "odd in cac
 #define URING_SEND (1ull << 32)
 #define URING_SENT_AGAIN (1ull << 33) /* a failed joined send that was made up for */
 #define URING_SUBMISSION_SHIFT 34u
-
-struct reply {
-    struct msghdr header;
-    struct iovec bytes;
-    uint32_t socket;
-    uint32_t segment;
-    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
-};
 
 struct uring {
     struct io io;
@@ -62,14 +57,14 @@ struct uring {
     unsigned socket_count;
     int sockets[URING_MAX_SOCKETS];
     struct msghdr receive_header; /* what the multishot leaves room for */
+    struct msghdr unix_header;    /* the same room, all of it for the name */
+    uint64_t unix_sockets;        /* bit per socket */
     uint64_t unarmed;             /* bit per socket whose multishot ended */
     unsigned message_count;       /* of the last receive */
     struct io_message messages[IO_BATCH];
     struct msghdr arrivals[IO_BATCH]; /* control of each, for the answer */
-    unsigned reply_count;
-    uint32_t submission; /* of replies, counts up, below 2^30 */
-    bool has_joined;     /* one of them is a UDP_SEGMENT send */
-    struct reply replies[URING_SQ_ENTRIES];
+    uint32_t submission;              /* of replies, counts up, below 2^30 */
+    struct replies replies;
 };
 
 static int setup_ring(struct io_uring *ring)
@@ -142,7 +137,9 @@ static void arm(struct uring *uring, unsigned socket)
     struct io_uring_sqe *sqe = take_sqe(uring);
     if (!sqe)
         return; /* stays unarmed; the next receive tries again */
-    io_uring_prep_recvmsg_multishot(sqe, (int)socket, &uring->receive_header, 0);
+    struct msghdr *header =
+        uring->unix_sockets >> socket & 1 ? &uring->unix_header : &uring->receive_header;
+    io_uring_prep_recvmsg_multishot(sqe, (int)socket, header, 0);
     sqe->flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_BUFFER_GROUP;
     io_uring_sqe_set_data64(sqe, socket);
@@ -210,6 +207,9 @@ static int uring_open(const struct io_options *options, struct io **ret_io)
     uring->unarmed = (1ull << options->socket_count) - 1;
     uring->receive_header.msg_namelen = URING_NAME_BYTES;
     uring->receive_header.msg_controllen = URING_CONTROL_BYTES;
+    uring->unix_header.msg_namelen = URING_NAME_BYTES + URING_CONTROL_BYTES;
+    for (unsigned i = 0; i < options->socket_count; i++)
+        uring->unix_sockets |= (uint64_t)io_is_unix(options->sockets[i]) << i;
     int result = setup_ring(&uring->ring);
     if (result) {
         free(uring);
@@ -238,12 +238,15 @@ static void take_message(struct uring *uring, const struct io_uring_cqe *cqe)
     struct io_message *message = &uring->messages[at];
     struct io_uring_recvmsg_out *out =
         io_uring_recvmsg_validate(bytes, cqe->res, &uring->receive_header);
-    *message = (struct io_message){.data = bytes, .buffer = buffer, .truncated = true};
+    *message =
+        (struct io_message){.data = bytes, .buffer = buffer, .truncated = true, .peer = &io_nobody};
     if (!out)
         return;
+    bool is_unix = uring->unix_sockets >> cqe->user_data & 1;
+    uint32_t name_room = URING_NAME_BYTES + (is_unix ? URING_CONTROL_BYTES : 0);
     uring->arrivals[at] = (struct msghdr){
         .msg_name = bytes + 16,
-        .msg_namelen = out->namelen < URING_NAME_BYTES ? out->namelen : URING_NAME_BYTES,
+        .msg_namelen = out->namelen < name_room ? out->namelen : name_room,
         .msg_control = bytes + 16 + URING_NAME_BYTES,
         .msg_controllen = out->controllen,
     };
@@ -253,19 +256,16 @@ static void take_message(struct uring *uring, const struct io_uring_cqe *cqe)
     message->len = len;
     message->segment = segment && segment < len ? segment : len;
     message->truncated = out->flags & MSG_TRUNC;
-    message->peer = (const struct sockaddr *)(bytes + 16);
+    message->peer = out->namelen ? (const struct sockaddr *)(bytes + 16) : &io_nobody;
     message->socket = (uint32_t)cqe->user_data;
     message->peer_header = &uring->arrivals[at];
 }
 
-/* Could this failure come from joining alone? Some devices cannot take UDP_SEGMENT (EIO,
- * EINVAL), and a segment above the path's MTU cannot be cut there (EMSGSIZE, once EINVAL). */
 static bool is_join_error(const struct uring *uring, const struct io_uring_cqe *cqe)
 {
     return !(cqe->user_data & URING_SENT_AGAIN) &&
            cqe->user_data >> URING_SUBMISSION_SHIFT == uring->submission &&
-           uring->replies[(uint32_t)cqe->user_data].segment &&
-           (cqe->res == -EIO || cqe->res == -EINVAL || cqe->res == -EMSGSIZE);
+           replies_is_join_error(&uring->replies.items[(uint32_t)cqe->user_data], -cqe->res);
 }
 
 static void on_receive_end(struct uring *uring, const struct io_uring_cqe *cqe)
@@ -314,27 +314,6 @@ static int uring_receive(struct io *io, uint64_t wait_ns, struct io_message **re
     return (int)uring->message_count;
 }
 
-/* A joined send that the device cannot take is sent again, datagram by datagram. Rare, so by plain
- * system calls. */
-static void send_plainly(struct uring *uring, const struct reply *reply)
-{
-    struct msghdr joined = reply->header;
-    struct msghdr header = joined;
-    struct iovec bytes;
-    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
-    header.msg_iov = &bytes;
-    header.msg_control = control;
-    control_write_reply(&header, &joined, 0);
-    for (size_t at = 0; at < reply->bytes.iov_len; at += reply->segment) {
-        size_t left = reply->bytes.iov_len - at;
-        bytes.iov_base = (uint8_t *)reply->bytes.iov_base + at;
-        bytes.iov_len = left < reply->segment ? left : reply->segment;
-        if (sendmsg(uring->sockets[reply->socket], &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-            uring->counters.send_errors++;
-    }
-    uring->counters.send_plain++;
-}
-
 /* What the kernel did not take (no memory for a request) may not stay in the queue: its bytes
  * become another's when the buffers go back. */
 static void drop_unsubmitted(struct uring *uring)
@@ -351,63 +330,67 @@ static void drop_unsubmitted(struct uring *uring)
     }
 }
 
+static void queue_reply(struct uring *uring, unsigned at)
+{
+    const struct reply *reply = &uring->replies.items[at];
+    struct io_uring_sqe *sqe = take_sqe(uring);
+    if (!sqe) {
+        uring->counters.send_errors++;
+        return;
+    }
+    io_uring_prep_sendmsg(sqe, (int)reply->socket, &reply->header, MSG_DONTWAIT | MSG_NOSIGNAL);
+    sqe->flags |= IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
+    io_uring_sqe_set_data64(sqe, URING_SEND | at |
+                                     (uint64_t)uring->submission << URING_SUBMISSION_SHIFT);
+}
+
+/* What the device could not take joined, as long as the answers are still there. */
+static void make_up_for_joined(struct uring *uring)
+{
+    unsigned head;
+    struct io_uring_cqe *cqe;
+    io_uring_for_each_cqe(&uring->ring, head, cqe)
+    {
+        if (cqe->user_data & URING_SEND && is_join_error(uring, cqe)) {
+            const struct reply *reply = &uring->replies.items[(uint32_t)cqe->user_data];
+            uring->counters.send_errors +=
+                replies_send_plainly(reply, uring->sockets[reply->socket]);
+            uring->counters.send_plain++;
+            cqe->user_data |= URING_SENT_AGAIN;
+        }
+    }
+}
+
 static void submit_replies(struct uring *uring)
 {
+    bool has_joined = false;
+    replies_finish(&uring->replies);
+    for (unsigned i = 0; i < uring->replies.count; i++) {
+        queue_reply(uring, i);
+        has_joined |= uring->replies.items[i].is_joined;
+    }
     io_uring_submit(&uring->ring);
     if (io_uring_sq_ready(&uring->ring))
         drop_unsubmitted(uring);
-    if (uring->has_joined) { /* look for failures while the answers are still there */
-        unsigned head;
-        struct io_uring_cqe *cqe;
-        io_uring_for_each_cqe(&uring->ring, head, cqe)
-        {
-            if (cqe->user_data & URING_SEND && is_join_error(uring, cqe)) {
-                send_plainly(uring, &uring->replies[(uint32_t)cqe->user_data]);
-                cqe->user_data |= URING_SENT_AGAIN;
-            }
-        }
-    }
+    if (has_joined)
+        make_up_for_joined(uring);
     uring->submission = (uring->submission + 1) & (UINT32_MAX >> 2);
-    uring->has_joined = false;
-    uring->reply_count = 0;
+    replies_clear(&uring->replies);
 }
 
 static void uring_reply(struct io *io, const struct io_message *message, uint32_t offset,
                         uint32_t len, uint32_t segment)
 {
     struct uring *uring = (struct uring *)io;
-    if (uring->reply_count == URING_SQ_ENTRIES)
+    if (replies_are_full(&uring->replies))
         submit_replies(uring);
-    struct io_uring_sqe *sqe = take_sqe(uring);
-    if (!sqe) {
-        uring->counters.send_errors++;
-        return;
-    }
-    unsigned at = uring->reply_count++;
-    struct msghdr *received = message->peer_header;
-    struct reply *reply = &uring->replies[at];
-    reply->bytes = (struct iovec){message->data + offset, len};
-    reply->segment = segment < len ? segment : 0;
-    uring->has_joined |= reply->segment != 0;
-    reply->socket = message->socket;
-    reply->header = (struct msghdr){
-        .msg_name = received->msg_name,
-        .msg_namelen = received->msg_namelen,
-        .msg_iov = &reply->bytes,
-        .msg_iovlen = 1,
-        .msg_control = reply->control,
-    };
-    control_write_reply(&reply->header, received, reply->segment);
-    io_uring_prep_sendmsg(sqe, (int)message->socket, &reply->header, MSG_DONTWAIT | MSG_NOSIGNAL);
-    sqe->flags |= IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
-    io_uring_sqe_set_data64(sqe, URING_SEND | at |
-                                     (uint64_t)uring->submission << URING_SUBMISSION_SHIFT);
+    replies_add(&uring->replies, message, offset, len, segment);
 }
 
 static void uring_send(struct io *io)
 {
     struct uring *uring = (struct uring *)io;
-    if (uring->reply_count)
+    if (uring->replies.count)
         submit_replies(uring);
     for (unsigned i = 0; i < uring->message_count; i++)
         give_buffer(uring, uring->messages[i].buffer, i);

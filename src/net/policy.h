@@ -6,10 +6,12 @@
 #include <stdint.h>
 
 struct config;
+struct tenant_keys;
 
 struct policy {
-    struct config *config; /* bound to the table (engine_bind_owners); constant from then on */
-    uint64_t sweep_group_ns;
+    struct config *config;    /* bound to the table (engine_bind_owners); constant from then on */
+    struct tenant_keys *keys; /* of config->tenants, in their order */
+    uint64_t sweep_group_ns;  /* of engine_use() */
 };
 
 #endif

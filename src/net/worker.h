@@ -10,6 +10,7 @@
 
 #include "config/publish.h"
 #include "engine/engine.h"
+#include "net/filter.h"
 #include "net/io.h"
 #include "net/udp.h"
 #include "sys/clock.h"
@@ -21,14 +22,18 @@ struct worker {
     unsigned index;
     unsigned count;
     int cpu;                     /* to run on, -1: any */
-    struct publish *publish;     /* its reader `index` */
-    const struct config *config; /* to start with; from then on each batch's is the published one */
+    struct publish *publish;     /* its reader `index`; what is published judges each batch */
+    const struct config *config; /* to start with */
     struct table *table;
-    int sockets[CONFIG_MAX_LISTEN]; /* one per listen address; closed by who opened them */
+    struct repeat_set *repeats;         /* of all workers, or NULL */
+    int sockets[CONFIG_MAX_LISTEN + 1]; /* one per listen address, the first worker's also the
+                                           UNIX one; closed by who opened them */
     unsigned socket_count;
+    unsigned udp_socket_count; /* the first of them */
     struct counters *counters;
     struct rule_counters *rule_counters;
-    struct quota quota; /* with credits of its own */
+    struct secret_counters *secret_counters; /* as rule_counters, by the rows of inline limits */
+    struct quota quota;                      /* with credits of its own */
     atomic_bool *stop;
     /* result of the start, valid after worker_start() */
     int error;           /* negative errno: could not start */
@@ -41,6 +46,10 @@ struct worker {
     struct wall wall;
     uint64_t next_look_ns;
     uint64_t wait_ns; /* most until the next turn */
+    struct filter filter;
+    uint32_t kernel_drops[CONFIG_MAX_LISTEN]; /* of each socket, at the last look */
+    uint64_t repeat_cursor;
+    uint32_t repeat_swept_ms; /* up to where worker 0 has done its upkeep of the repeat set */
     struct engine engine;
     struct udp udp;
 };

@@ -22,10 +22,16 @@ enum counter {
     COUNTER_BAD_SUBJECT,
     COUNTER_BAD_TAG,
     COUNTER_UNTRUSTED,
+    COUNTER_UNBOUND, /* from a UNIX socket without an address to answer to */
     COUNTER_UNKNOWN_TENANT,
     COUNTER_UNSUPPORTED, /* answered so */
     COUNTER_LIMITED,     /* answered so: their tenant may not ask for more checks now */
     COUNTER_HELLO,
+    COUNTER_RESTARTED,    /* bad tags that were answered so */
+    COUNTER_STALE,        /* answered so */
+    COUNTER_REPEATS,      /* answered as the first time, not charged */
+    COUNTER_DROPPED_OPEN, /* repeats of what was being judged that moment */
+    COUNTER_KERNEL_DROPS, /* by a full buffer or by the filter; looked at now and then */
     COUNTER_SEND_ERRORS,
     COUNTER_RECEIVE_ERRORS,
     COUNTER_CHECKS, /* entries judged, all types */
@@ -53,6 +59,12 @@ struct rule_counters {
     _Atomic uint64_t denied;
     _Atomic uint64_t would_deny;
     _Atomic uint64_t units;
+};
+
+/* Datagrams of a tenant that one of its secrets signed: tells when an old one is unused. */
+#define COUNTER_SECRETS 2u
+struct secret_counters {
+    _Atomic uint64_t used[COUNTER_SECRETS];
 };
 
 /* Adds to a cell that only this thread writes. */
