@@ -82,11 +82,12 @@ struct rule {
     uint32_t
         index; /* distinct over all tenants; once bound to a table: the number of its owner row */
     struct limit limit;
-    struct limit_spec spec;             /* burst filled in for buckets, 0 for all others */
+    struct config_overrides *overrides; /* or NULL */
+    bool needs_subject;                 /* some overrides go by prefix, which a key does not show */
     bool shadow;                        /* decide and count, never deny */
     bool queue;                         /* leaky bucket in queue mode */
-    bool needs_subject;                 /* some overrides go by prefix, which a key does not show */
-    struct config_overrides *overrides; /* or NULL */
+    struct limit_spec spec; /* burst filled in for buckets, 0 for all others; behind what a check
+                               reads */
 };
 
 /* What one subject, or all that start with a prefix, have instead of a rule's numbers. Its rule has
@@ -102,7 +103,7 @@ struct config_overrides {
     struct config_override *items; /* whole subjects, then prefixes, each in the order of bytes */
     uint32_t count;
     uint32_t whole_count;
-    struct override_slot *slots; /* by key; this and the rest are private to config/find.c */
+    struct override_slot *slots; /* by key; this and the rest are find_override.c's */
     uint64_t mask;
     struct override_prefix *prefixes;
 };

@@ -4,9 +4,10 @@
  * claimed here; when it is charged, the decisions are left here; the next one of that tag gets the
  * same decisions and is not charged (proto-spec/protocol.md 6).
  *
- * 16 bytes per datagram, in buckets of four on one cache line, changed by 16-byte compare-and-swap
- * only; the memory is the caller's and never grows. A full bucket forgets its oldest record, and
- * knows how young the youngest forgotten one was: what might be a repeat of it is STALE.
+ * 16 bytes per datagram, in buckets of four on one cache line; one compare-and-swap to claim, one
+ * plain store to finish; the memory is the caller's and never grows. A full bucket forgets its
+ * oldest record, and knows how young the youngest forgotten one was: what might be a repeat of it
+ * is STALE.
  *
  * Guarantee: of all arrivals of one tag that lie within the window (a stamped datagram: all that
  * are fresh; one without a stamp: all within W of the first), at most one gets REPEAT_NEW, on
@@ -37,6 +38,7 @@ struct repeat_options {
     size_t size;  /* of the memory, at least one bucket; what exceeds whole buckets is unused */
     uint32_t window_ms; /* W, at least 1 */
     uint32_t ahead_ms;  /* how far a sender's clock may lead */
+    uint32_t now_ms;    /* of the clock that claims will come with */
     uint64_t secret[2]; /* random; tags may be chosen by a stranger, without it their buckets not */
 };
 
@@ -89,11 +91,11 @@ void repeat_finish(struct repeat_set *set, const struct repeat_claim *claim, con
 /* Nothing was charged: a later one of its tag is new. Only after REPEAT_NEW, and once. */
 void repeat_withdraw(struct repeat_set *set, const struct repeat_claim *claim);
 
-/* Upkeep, bounded: clears records of more than REPEAT_SWEEP_AFTER_MS in `count` buckets from
- * *cursor on, before the 24 bits of their times wrap. Each bucket should be passed once in
+/* Upkeep, bounded: clears records older than REPEAT_SWEEP_AFTER_MS in `count` buckets from
+ * *cursor on, before the 25 bits of their times wrap. Each bucket should be passed once in
  * REPEAT_SWEEP_PASS_MS; one that is not may answer STALE without need, never worse. */
-#define REPEAT_SWEEP_AFTER_MS 3600000u
-#define REPEAT_SWEEP_PASS_MS 3600000u
+#define REPEAT_SWEEP_AFTER_MS (4u * 3600 * 1000)
+#define REPEAT_SWEEP_PASS_MS (4u * 3600 * 1000)
 void repeat_sweep(struct repeat_set *set, uint64_t *cursor, uint32_t count, uint32_t now_ms);
 
 #endif

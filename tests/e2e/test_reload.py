@@ -7,6 +7,7 @@ import os
 import pathlib
 import signal
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -14,6 +15,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib import mete_wire as wire
 from lib.daemon import BACKENDS, PATIENCE_S, SANITIZED, Daemon, mete
+from lib.signed import Signed
 
 RELOADS = int(os.environ.get("METE_RELOADS", "50"))
 HOUR_NS = 3600 * 10**9
@@ -212,11 +214,109 @@ class Asked(unittest.TestCase):
             daemon.reload()
             self.assertRegex(daemon.wait_for("reload by "), rf"reload by admin pid \d+ uid {os.getuid()}: ")
 
+    def test_by_the_file(self):
+        watched = "reload: watch\n" + BASE
+        with Reloaded(watched) as daemon, daemon.client() as client:
+            remaining = lambda: client.check("api", b"a", 0).remaining
+            daemon.write(watched.replace("burst: 10", "burst: 20"))  # another file in its place
+            self.assertIn(f"reload by watch: {daemon.path} from ", daemon.wait_for("reload by "))
+            self.assertEqual(remaining(), 20)
+            pathlib.Path(daemon.path).write_text(watched.replace("burst: 10", "burst: 30"))  # the same one, written
+            daemon.wait_for("reload by watch")
+            self.assertEqual(remaining(), 30)
+            pathlib.Path(daemon.folder, "another.yaml").write_text("nobody reads this")
+            daemon.write(watched.replace("10/h", "none"))
+            self.assertIn("; nothing was changed", daemon.wait_for("reload by watch"))
+            self.assertEqual(remaining(), 30)
+            elsewhere = pathlib.Path(daemon.folder, "v2.yaml")
+            elsewhere.write_text(watched.replace("burst: 10", "burst: 40"))
+            os.symlink("v2.yaml", daemon.path + ".link")
+            os.rename(daemon.path + ".link", daemon.path)
+            daemon.wait_for("reload by watch")
+            self.assertEqual(remaining(), 40)
+            os.unlink(daemon.path)
+            daemon.write(BASE)
+            daemon.wait_for("reload by watch")
+            self.assertEqual(remaining(), 10)
+            daemon.write(watched)  # nobody watches now
+            self.assertIn("reload: signal -> watch", daemon.reload())
+            self.assertEqual(sum("reload by watch" in line for line in daemon.said), 5)
+
     def test_without_a_file(self):
         with Daemon() as daemon:
             done = mete("reload", "--admin", daemon.admin)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("embedded default from ", done.stdout)
+
+
+class Tenants(unittest.TestCase):
+    def test_secrets_rotate(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        for name, data in (("key", b"k" * 32), ("key2", b"K" * 32), ("old", b"o" * 32), ("new", b"n" * 32)):
+            path = pathlib.Path(folder.name, name)
+            path.write_bytes(data)
+            path.chmod(0o600)
+
+        def text(secrets, key="key"):
+            return config(tenant("acme", BUCKET, more=f"    secret_files: [{secrets}]\n"),
+                          more=f"key_file: {folder.name}/{key}\n").replace("[", f"[{folder.name}/").replace(", new", f", {folder.name}/new").replace(
+                              ", old", f", {folder.name}/old")
+
+        with Reloaded(text("old")) as daemon, Signed(daemon.address, "acme", b"o" * 32, 0) as client:
+            used = lambda: {s["secret"]: s["used"] for s in daemon.stats()["secrets"]}
+            self.assertEqual(client.check("api", b"a").remaining, 9)
+            daemon.reload(text("new, old"))
+            self.assertEqual(used(), {0: 0, 1: 2})
+            with Signed(daemon.address, "acme", b"o" * 32, 1) as later, Signed(daemon.address, "acme", b"n" * 32, 0) as new:
+                self.assertEqual(later.check("api", b"a").remaining, 8)
+                self.assertEqual(new.check("api", b"a").remaining, 7)
+                self.assertEqual(used(), {0: 2, 1: 4})
+                daemon.reload(text("new"))
+                self.assertEqual(used(), {0: 2})
+                before = daemon.stats()["total"]["bad_tag"]
+                later.send(later.make(wire.CHECK, "api", b"a"))
+                self.assertEqual(new.check("api", b"a").remaining, 6)
+                self.assertEqual(daemon.stats()["total"]["bad_tag"], before + 1)
+                self.assertEqual(used(), {0: 3})
+                daemon.write(text("new", "key2"))
+                self.assertIn("key_file: holds another key", daemon.ask().stderr)
+                self.assertEqual(new.check("api", b"a").remaining, 5)
+
+    def test_limit_on_checks(self):
+        """Of a tenant's flood as many checks are judged as it may ask for; the other tenant does not notice."""
+        noisy = "    checks: 50/h\n"
+        for workers in (1, 2):
+            text = config(tenant("noisy", BUCKET, more=noisy), tenant("quiet", BUCKET))
+            with self.subTest(workers=workers), Reloaded(text, workers=workers) as daemon:
+                judged = refused = 0
+                for i in range(100):
+                    with daemon.client() as client:  # another flow each, so that every worker gets some
+                        verdicts = [client.ask(client.request(wire.CHECK, "api", b"n%d" % i, tenant="noisy")) for _ in range(3)]
+                        judged += sum(not v.flags & wire.STATUS for v in verdicts)
+                        refused += sum(bool(v.flags & wire.STATUS) and v.detail == wire.LIMITED for v in verdicts)
+                        self.assertEqual(client.check("api", b"q%d" % i, tenant="quiet").remaining, 9)
+                self.assertEqual((judged, refused), (50, 250))
+                stats = daemon.stats()
+                self.assertEqual({t["tenant"]: t["limited"] for t in stats["tenants"]}, {"noisy": 250, "quiet": 0})
+                self.assertEqual((stats["total"]["limited"], stats["total"]["checks"]), (250, 150))
+                daemon.reload(text.replace("50/h", "100000/s"))
+                with daemon.client() as client:
+                    self.assertTrue(client.check("api", b"m", tenant="noisy").allowed)
+                    daemon.reload(text.replace(noisy, ""))
+                    self.assertTrue(client.check("api", b"m", tenant="noisy").allowed)
+                self.assertEqual({t["tenant"]: t["limited"] for t in daemon.stats()["tenants"]}, {"noisy": 250, "quiet": 0})
+
+    def test_overrides_have_rows_of_their_own(self):
+        rule = ("name: api, algorithm: token_bucket, rate: 10/h, burst: 10, overrides: "
+                "[{subject: vip, rate: 50/h}, {prefix: 'bot:', rate: 1/h}]")
+        with Reloaded(config(tenant("default", rule))) as daemon:
+            listed = [r for r in daemon.stats()["rules"] if r["rule"] == "api"][0]
+            self.assertEqual([o.get("subject") or o.get("prefix") for o in listed["overrides"]], ["vip", "bot:"])
+            self.assertEqual([o["live"] for o in listed["overrides"]], [0, 0])
+            daemon.reload(config(tenant("default", rule.replace("vip", "another"))))
+            rows = mete("stats", "--admin", daemon.admin).stdout.splitlines()
+            self.assertTrue(any(row.split()[:2] == ["[another]", "0"] for row in rows), rows)
 
 
 class Load:
