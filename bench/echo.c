@@ -5,7 +5,7 @@
  * is the limiter; and --plain, the most ordinary recvmmsg/sendmmsg loop there is, so that the
  * ceiling does not rest on our backends being good.
  *
- *   echo [--host 127.0.0.1] [--port N] [--backend io_uring|mmsg | --plain] [--join]
+ *   echo [--host 127.0.0.1] [--port N] [--backend io_uring|mmsg [--spin-us N] | --plain] [--join]
  *
  * Prints its address on stderr when it is ready; ends on SIGTERM. One thread. */
 #include <arpa/inet.h>
@@ -64,7 +64,7 @@ static int serve_plain(int fd)
     return 0;
 }
 
-static int serve_io(int fd, enum io_backend backend)
+static int serve_io(int fd, enum io_backend backend, uint64_t spin_ns)
 {
     const struct io_options options = {.sockets = &fd, .socket_count = 1, .buffers = IO_BATCH * 2};
     struct io *io;
@@ -74,7 +74,7 @@ static int serve_io(int fd, enum io_backend backend)
         return fail("backend", -error);
     while (!stop) {
         struct io_message *messages;
-        const int count = io_receive(io, 100000000, &messages);
+        const int count = io_receive_spinning(io, spin_ns, 100000000, &messages);
         if (count < 0) {
             error = count;
             break;
@@ -93,6 +93,7 @@ struct options {
     const char *host;
     unsigned long port;
     enum io_backend backend;
+    unsigned long spin_us;
     int plain;
     int join;
 };
@@ -100,9 +101,13 @@ struct options {
 static int parse(int argc, char **argv, struct options *options)
 {
     static const struct option known[] = {
-        {"host", required_argument, NULL, 'h'},    {"port", required_argument, NULL, 'p'},
-        {"backend", required_argument, NULL, 'b'}, {"plain", no_argument, NULL, 'P'},
-        {"join", no_argument, NULL, 'j'},          {0},
+        {"host", required_argument, NULL, 'h'},
+        {"port", required_argument, NULL, 'p'},
+        {"backend", required_argument, NULL, 'b'},
+        {"plain", no_argument, NULL, 'P'},
+        {"join", no_argument, NULL, 'j'},
+        {"spin-us", required_argument, NULL, 's'},
+        {0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -114,6 +119,8 @@ static int parse(int argc, char **argv, struct options *options)
             options->backend = IO_BACKEND_IO_URING;
         else if (option == 'b' && strcmp(optarg, "mmsg") == 0)
             options->backend = IO_BACKEND_MMSG;
+        else if (option == 's')
+            options->spin_us = strtoul(optarg, NULL, 10);
         else if (option == 'P')
             options->plain = 1;
         else if (option == 'j')
@@ -135,8 +142,8 @@ int main(int argc, char **argv)
 
     if (parse(argc, argv, &options) < 0 ||
         inet_pton(AF_INET, options.host, &address->sin_addr) != 1) {
-        fprintf(stderr, "usage: echo [--host IPv4] [--port N] [--backend io_uring|mmsg | --plain] "
-                        "[--join]\n");
+        fprintf(stderr, "usage: echo [--host IPv4] [--port N] [--backend io_uring|mmsg "
+                        "[--spin-us N] | --plain] [--join]\n");
         return 2;
     }
     sigaction(SIGTERM, &action, NULL);
@@ -158,7 +165,8 @@ int main(int argc, char **argv)
         const int flags = fcntl(fd, F_GETFL);
         fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
     }
-    const int status = options.plain ? serve_plain(fd) : serve_io(fd, options.backend);
+    const int status =
+        options.plain ? serve_plain(fd) : serve_io(fd, options.backend, options.spin_us * 1000);
     socket_close_group(&fd, 1);
     return status;
 }

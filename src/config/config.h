@@ -26,6 +26,7 @@ enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 
 #define CONFIG_MAX_LISTEN 8u
 #define CONFIG_MAX_WORKERS 256u
+#define CONFIG_MAX_SPIN_US 1000000u
 #define CONFIG_MAX_NETWORKS 64u
 #define CONFIG_MAX_SECRETS 2u       /* of a tenant, that overlap while one replaces the other */
 #define CONFIG_MAX_SECRET_BYTES 64u /* of one; the key file has 32 */
@@ -147,6 +148,7 @@ struct config {
     uint64_t repeat_bytes;     /* memory of the repeat set, per worker */
     enum config_filter filter; /* drop floods in the kernel */
     unsigned workers;          /* 0: auto, one per usable core */
+    uint64_t spin_us;          /* how long a worker looks for datagrams before it sleeps */
     enum config_backend backend;
     uint64_t table_entries;
     enum config_on_full on_full;

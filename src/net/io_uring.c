@@ -292,6 +292,15 @@ static void reap(struct uring *uring)
     }
 }
 
+/* Would entering the kernel bring anything? Without TASKRUN_FLAG nobody can tell. */
+static bool has_work(const struct uring *uring)
+{
+    const struct io_uring *ring = &uring->ring;
+    return uring->unarmed || io_uring_sq_ready(ring) ||
+           !(ring->flags & IORING_SETUP_TASKRUN_FLAG) ||
+           IO_URING_READ_ONCE(*ring->sq.kflags) & IORING_SQ_TASKRUN;
+}
+
 static int uring_receive(struct io *io, uint64_t wait_ns, struct io_message **ret_messages)
 {
     struct uring *uring = (struct uring *)io;
@@ -299,6 +308,8 @@ static int uring_receive(struct io *io, uint64_t wait_ns, struct io_message **re
     uring->message_count = 0;
     reap(uring);
     if (uring->message_count == 0) {
+        if (!wait_ns && !has_work(uring))
+            return 0;
         arm_all(uring); /* what ended while reaping: a wait without it would sleep to its end */
         struct __kernel_timespec wait = {.tv_sec = (long long)(wait_ns / 1000000000u),
                                          .tv_nsec = (long long)(wait_ns % 1000000000u)};

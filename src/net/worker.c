@@ -104,12 +104,19 @@ static void take_policy(struct worker *worker)
     udp_use(&worker->udp, policy->config, policy->keys);
 }
 
+/* How the next turn waits, by the policy in hand. */
+static void set_waits(struct worker *worker)
+{
+    worker->spin_ns = worker->udp.policy.config->spin_us * 1000;
+    worker->wait_ns = engine_tick_interval_ns(&worker->engine);
+}
+
 /* One turn: what has arrived is judged at one instant and answered. Returns the number of messages,
  * or a negative errno. Between two turns, and asleep, the worker holds nothing of a policy. */
 static int turn(struct worker *worker)
 {
     struct io_message *messages;
-    int count = io_receive(worker->io, worker->wait_ns, &messages);
+    int count = io_receive_spinning(worker->io, worker->spin_ns, worker->wait_ns, &messages);
     take_policy(worker);
     struct instant now = read_clock(worker);
     if (count > 0) {
@@ -118,7 +125,7 @@ static int turn(struct worker *worker)
         counter_add(&worker->counters->cell[COUNTER_BATCHES], 1);
     }
     engine_tick(&worker->engine, &now);
-    worker->wait_ns = engine_tick_interval_ns(&worker->engine);
+    set_waits(worker);
     publish_leave(worker->publish, worker->index);
     return count;
 }
@@ -181,7 +188,7 @@ static void *thread_main(void *argument)
     uint64_t boot_ns = clock_boot_ns();
     wall_init(&worker->wall, boot_ns, clock_real_ns());
     worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
-    worker->wait_ns = engine_tick_interval_ns(&worker->engine);
+    set_waits(worker);
     sem_post(&worker->ready);
     worker_run(worker);
     io_close(worker->io);
