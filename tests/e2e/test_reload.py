@@ -181,6 +181,16 @@ class Refused(unittest.TestCase):
             self.assertEqual(client.check("r999", b"a").status, wire.OK)
             self.assertEqual(client.check("api", b"a", 0).remaining, 6)
 
+    def test_rows_of_the_last_reload_are_waited_for(self):
+        """Each reload needs half of all rows anew; the ones before it must be free by then."""
+        kinds = ("algorithm: fixed_window, limit: 5/1h", "algorithm: sliding_window, limit: 5/1h")
+        texts = [config(tenant("default", *(f"name: r{i}, {kind}" for i in range(500)))) for kind in kinds]
+        with Reloaded(texts[0]) as daemon, daemon.client() as client:
+            for i in range(6):
+                self.assertEqual(client.check("r499", b"a").remaining, 4)
+                daemon.reload(texts[(i + 1) % 2])
+            self.assertEqual(daemon.rule("r499")["units"], 6)
+
     def test_what_needs_a_restart_is_named_and_the_rest_applied(self):
         more = ("listen: {udp: ['127.0.0.1:1'], admin: /nowhere/else}\nworkers: 3\ntable: {entries: 128, on_full: deny}\n"
                 "backend: mmsg\nnamespace: elsewhere\n")
