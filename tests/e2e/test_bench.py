@@ -123,10 +123,14 @@ class StandIn:
             self.socket.sendto(answer, peer)
 
 
+# A load that carries no clock is now and then STALE when there is very much of it.
+UNSTAMPED = ("repeats.window=0",)
+
+
 class RealDaemon(unittest.TestCase):
     def test_load_in_both_backends(self):
         for backend in BACKENDS:
-            with self.subTest(backend), Daemon(backend=backend) as daemon:
+            with self.subTest(backend), Daemon(sets=UNSTAMPED, backend=backend) as daemon:
                 for arguments in ((), ("--batch", "50"), ("--join",), ("--threads", "2", "--cost", "3")):
                     status, report, said = bench(daemon.port, "--requests", "20011", "--timeout", "10000",
                                                  "--keys", "1000", *arguments)
@@ -140,7 +144,7 @@ class RealDaemon(unittest.TestCase):
         texts = {"bucket": "token_bucket 50/s burst 3", "meter": "leaky_bucket 50/s burst 3", "open": "unlimited",
                  "fixed": "fixed_window 4/20ms", "sliding": "sliding_window 4/20ms", "closed": "deny",
                  "slow": "token_bucket 1/h burst 5"}
-        with Daemon(config=CONFIG) as daemon:
+        with Daemon(config=CONFIG, sets=UNSTAMPED) as daemon:
             for rule, text in texts.items():
                 for extra in ((), ("--batch", "7", "--no-salt")):
                     with self.subTest(rule=rule, extra=extra):
