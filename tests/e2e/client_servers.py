@@ -17,10 +17,15 @@ sys.path.insert(0, os.path.join(ROOT, "tests"))
 from lib import mete_wire as w  # noqa: E402
 
 
+def key_of(type_, secret):
+    """The MAC key of a request and its result; the stand-in's boot id is 7."""
+    return None if secret is None else w.mac_key(secret, 0 if type_ == w.HELLO else 7)
+
+
 def answer(request, entries=(), **more):
     """A well-signed result for a decoded request; more: fields of mete_wire.Result."""
     fields = {"clock_ms": 1000, "boot_bits": 7, "sequence": request.sequence, "type": request.type | 0x80}
-    return w.encode_result(w.Result(entries=list(entries), **{**fields, **more}), request.tag)
+    return w.encode_result(w.Result(entries=list(entries), **{**fields, **more}), request.tag, key_of(request.type, request.own))
 
 
 def status(request, number):
@@ -28,15 +33,28 @@ def status(request, number):
 
 
 def hello(request):
-    return answer(request, boot_id=7, masked_seed=w.tenant_seed("default"), served_types=0x8E)
+    seed = w.mask_seed(w.tenant_seed("default"), request.entries[0].nonce, request.own)
+    return answer(request, boot_id=7, masked_seed=seed, served_types=0x8E)
+
+
+def build_client(source, folder):
+    """The program of a source of the tree, linked with nothing but the client library."""
+    program = os.path.join(folder, os.path.basename(source)[:-2])
+    library = os.path.join(BUILD, "libmete.a")
+    # A library built with a sanitizer can only be linked with it, by its compiler.
+    compiler = {"asan": ["clang", "-fsanitize=address,undefined"], "tsan": ["clang", "-fsanitize=thread"],
+                "clang": ["clang"]}.get(os.path.basename(BUILD), ["cc"])
+    subprocess.run([*compiler, "-Wall", "-Wextra", "-Werror", "-Iinclude", "-o", program, source, library, "-lsodium"],
+                   cwd=ROOT, check=True)
+    return program
 
 
 class StandIn:
     """Answers each request with the datagrams that script(request) returns; HELLO by itself. `requests` holds what came,
-    HELLO left out."""
+    HELLO left out. Under a secret what is not signed with it is not answered."""
 
-    def __init__(self, script, family=socket.AF_INET):
-        self.script, self.requests = script, []
+    def __init__(self, script, family=socket.AF_INET, secret=None):
+        self.script, self.requests, self.secret = script, [], secret
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
         host, port = self.socket.getsockname()[:2]
@@ -48,7 +66,13 @@ class StandIn:
             data, peer = self.socket.recvfrom(2048)
             if data == b"stop":
                 return
-            request = w.decode_request(data)
+            try:
+                request = w.decode_request(data, key_of(data[1], self.secret))
+            except w.Malformed as wrong:
+                if self.secret is None or wrong.name != "bad_tag":
+                    raise
+                continue
+            request.own = self.secret
             if request.type == w.HELLO:
                 self.socket.sendto(hello(request), peer)
                 continue
@@ -66,14 +90,44 @@ class StandIn:
         self.socket.close()
 
 
+class Asker:
+    """A client that asks when it is told: see client_asker.c."""
+
+    def __init__(self, program, *arguments):
+        self.process = subprocess.Popen([program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def tell(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().split()
+
+    def shares(self):
+        return [int(word) for word in self.tell("stats")[3:]]
+
+    def restarts(self):
+        return int(self.tell("stats")[0])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
 class Daemon:
-    """The real server on a free port, with the embedded default configuration."""
+    """The real server on a free port, with the embedded default configuration or another."""
+
+    def __init__(self, config=None, address="127.0.0.1:0"):
+        self.more = ["--config", config] if config else []
+        self.listen = address
 
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory()
         self.log = []
         self.process = subprocess.Popen(
-            [METE, "serve", "--set", "listen.udp=127.0.0.1:0", "--set", "workers=1", "--set", "table.entries=65536",
+            [METE, "serve", *self.more, "--set", f"listen.udp={self.listen}", "--set", "workers=1", "--set", "table.entries=65536",
              "--set", f"listen.admin={self.folder.name}/admin.sock"],
             stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
