@@ -20,13 +20,15 @@
 #define WAIT_MS 300
 #define CLOCK_SAMPLES 8
 
-static const struct mete_mac_key zero_key;
-
 struct contact {
     int fd;
+    const struct mete_mac_key *key; /* of the tags; NULL: none */
+    uint8_t secret;                 /* which of the tenant's, by METE_WIRE_NO_SECRET none */
+    uint8_t secrets;                /* so many numbers are tried, as long as none has answered */
     uint32_t tenant;
     uint32_t client;
     uint32_t sequence;
+    bool is_echo;
     uint64_t sent_ns; /* of the last exchange */
     uint64_t received_ns;
 };
@@ -73,6 +75,8 @@ static int contact_open(const struct bench_options *options, const struct bench_
         .tenant = mete_name_id(options->tenant, strlen(options->tenant)),
         .client = random[0],
         .sequence = random[1],
+        .key = bench_server_key(server),
+        .secret = server->secret,
         .fd = socket(server->address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0),
     };
     if (contact->fd < 0 ||
@@ -82,22 +86,22 @@ static int contact_open(const struct bench_options *options, const struct bench_
 }
 
 /* Is this the answer to the request? */
-static bool is_answer(const uint8_t *answer, ssize_t len, const uint8_t *request,
-                      size_t request_len, bool echo)
+static bool is_answer(const struct contact *contact, const uint8_t *answer, ssize_t len,
+                      const uint8_t *request, size_t request_len)
 {
     struct mete_result_header header;
-    if (echo)
+    if (contact->is_echo)
         return len == (ssize_t)request_len && memcmp(answer, request, request_len) == 0;
     return len > 0 && mete_wire_decode_result(answer, (size_t)len, &header) == METE_WIRE_OK &&
            header.sequence == mete_wire_get32(request + 12) &&
            header.type == (request[1] | METE_RESULT) &&
            mete_wire_verify_result(answer, (size_t)len, mete_wire_tag(request, request_len),
-                                   &zero_key);
+                                   contact->key);
 }
 
 /* Waits for the answer to one send; its length, or -1. */
 static ssize_t wait_answer(struct contact *contact, const uint8_t *request, size_t request_len,
-                           bool echo, uint8_t *answer)
+                           uint8_t *answer)
 {
     const uint64_t until = clock_boot_ns() + WAIT_MS * 1000000ull;
     for (uint64_t now = clock_boot_ns(); now < until && !bench_stop; now = clock_boot_ns()) {
@@ -110,7 +114,7 @@ static ssize_t wait_answer(struct contact *contact, const uint8_t *request, size
             usleep(WAIT_MS * 1000 / 2); /* it may be starting */
         if (len < 0 && errno != EINTR)
             return -1;
-        if (is_answer(answer, len, request, request_len, echo))
+        if (is_answer(contact, answer, len, request, request_len))
             return len;
     }
     return -1;
@@ -118,16 +122,17 @@ static ssize_t wait_answer(struct contact *contact, const uint8_t *request, size
 
 /* Sends the request (sequence number and tag are set here) until it is answered. Returns the length
  * of the answer, or -1. */
-static ssize_t ask(struct contact *contact, uint8_t *request, size_t len, bool echo,
-                   uint8_t *answer)
+static ssize_t ask(struct contact *contact, uint8_t *request, size_t len, uint8_t *answer)
 {
-    for (int i = 0; i < TRIES && !bench_stop; i++) {
+    for (unsigned i = 0; i < TRIES && !bench_stop; i++) {
+        if (contact->secrets > 0)
+            contact->secret = request[22] = (uint8_t)(i % contact->secrets);
         mete_wire_put32(request + 12, contact->sequence++);
-        mete_wire_sign_request(request, len, &zero_key);
+        mete_wire_sign_request(request, len, contact->key);
         contact->sent_ns = clock_boot_ns();
         if (send(contact->fd, request, len, MSG_NOSIGNAL) < 0)
             send(contact->fd, request, len, MSG_NOSIGNAL); /* the first told an older error */
-        const ssize_t got = wait_answer(contact, request, len, echo, answer);
+        const ssize_t got = wait_answer(contact, request, len, answer);
         if (got >= 0)
             return got;
     }
@@ -140,7 +145,7 @@ static size_t begin_request(const struct contact *contact, uint8_t type, uint8_t
     *header = (struct mete_header){.type = type,
                                    .flags = flags,
                                    .n = (uint8_t)n,
-                                   .secret = METE_WIRE_NO_SECRET,
+                                   .secret = contact->secret,
                                    .tenant = contact->tenant,
                                    .client = contact->client,
                                    .entry_bytes = type == METE_HELLO ? 32 : METE_WIRE_ENTRY_BYTES};
@@ -148,6 +153,28 @@ static size_t begin_request(const struct contact *contact, uint8_t type, uint8_t
     memset(bytes, 0, len);
     mete_wire_encode_header(bytes, header);
     return len;
+}
+
+/* What one HELLO tells. The clock is the server's at the latest when the answer came: ours may then
+ * lag behind it, but never lead. */
+static void take_hello(const struct contact *contact, const uint8_t *request, const uint8_t *answer,
+                       struct bench_server *server)
+{
+    const struct mete_hello_result hello = mete_wire_decode_hello_result(answer);
+    struct mete_result_header header = {0};
+    mete_wire_decode_result(answer, METE_WIRE_HELLO_BYTES, &header);
+    (void)request;
+    server->seed = hello.masked_seed; /* no secret: the pad is 0 */
+    server->secret = contact->secret;
+    server->boot = header.boot;
+    server->clock_ms = header.clock_ms;
+    server->clock_at_ns = contact->received_ns;
+    server->repeat_window_ns = hello.repeat_ms * 1000000ull;
+    const int64_t wall = (int64_t)(hello.wall_ms * 1000000u);
+    const int64_t low = wall - (int64_t)contact->received_ns;
+    const int64_t high = wall + 1000000 - (int64_t)contact->sent_ns; /* cut to whole ms */
+    server->wall_low_ns = low > server->wall_low_ns ? low : server->wall_low_ns;
+    server->wall_high_ns = high < server->wall_high_ns ? high : server->wall_high_ns;
 }
 
 /* Seed, and the distance of the clocks from several exchanges: each bounds it from both sides. */
@@ -159,20 +186,44 @@ static int learn(struct contact *contact, struct bench_server *server)
     server->wall_high_ns = INT64_MAX;
     for (int i = 0; i < CLOCK_SAMPLES; i++) {
         const size_t len = begin_request(contact, METE_HELLO, 0, 1, &header, request);
-        if (ask(contact, request, len, false, answer) != METE_WIRE_HELLO_BYTES)
+        if (ask(contact, request, len, answer) != METE_WIRE_HELLO_BYTES)
             return -1;
-        const struct mete_hello_result hello = mete_wire_decode_hello_result(answer);
-        const int64_t wall = (int64_t)(hello.wall_ms * 1000000u);
-        const int64_t low = wall - (int64_t)contact->received_ns;
-        const int64_t high = wall + 1000000 - (int64_t)contact->sent_ns; /* cut to whole ms */
-        server->seed = hello.masked_seed; /* no secret: the pad is 0 */
-        server->wall_low_ns = low > server->wall_low_ns ? low : server->wall_low_ns;
-        server->wall_high_ns = high < server->wall_high_ns ? high : server->wall_high_ns;
+        take_hello(contact, request, answer, server);
+        contact->secrets = 0; /* the right one is known */
     }
     if (server->wall_low_ns > server->wall_high_ns) /* its clock was set meanwhile: the widest */
         server->wall_low_ns = server->wall_high_ns - 2000000;
     server->wall_at_ns = contact->sent_ns;
     return 0;
+}
+
+static void set_clock(const struct bench_server *server, uint8_t *request)
+{
+    mete_wire_put32(request + 16, bench_server_clock(server, clock_boot_ns()));
+    mete_wire_put16(request + 20, server->boot);
+}
+
+/* So many tries, one after the other, must end before the server forgets the first. */
+static int check_retries(const struct bench_options *options, const struct bench_server *server)
+{
+    const uint64_t window_ns = server->repeat_window_ns;
+    if (options->retries == 0)
+        return 0;
+    if (window_ns == 0)
+        return cmd_fail("bench",
+                        "--retries: the server at %s does not recognise repeats (its repeat window "
+                        "is 0), so it would charge twice; retries need a server with repeats",
+                        server->text);
+    uint64_t last_ns = options->timeout_ns * options->retries; /* when the last one is sent */
+    for (unsigned i = 0; i < options->retries && last_ns < window_ns; i++)
+        last_ns += (options->backoff_ns << (i < 20 ? i : 20)) * 3 / 2;
+    if (last_ns < window_ns)
+        return 0;
+    return cmd_fail("bench",
+                    "--retries: %u of them may come later than the server's repeat window of %u ms "
+                    "after the first; lower --timeout (%u ms), --backoff or --retries",
+                    options->retries, (unsigned)(window_ns / 1000000),
+                    (unsigned)(options->timeout_ns / 1000000));
 }
 
 static int probe_rule(struct contact *contact, const struct bench_options *options,
@@ -184,7 +235,8 @@ static int probe_rule(struct contact *contact, const struct bench_options *optio
     const struct mete_entry entry = {.rule = mete_name_id(options->rule, strlen(options->rule)),
                                      .cost = 1};
     mete_wire_encode_entry(request, &header, 0, &entry);
-    if (ask(contact, request, len, false, answer) < 0)
+    set_clock(server, request);
+    if (ask(contact, request, len, answer) < 0)
         return -1;
     if (answer[3] == 1 && mete_wire_decode_verdict(answer, 0).status == METE_STATUS_UNKNOWN_RULE)
         return cmd_fail("bench", "--rule: the server at %s knows no rule '%s' of tenant '%s'",
@@ -210,7 +262,7 @@ static int no_hello(const struct bench_server *server, const char *tenant)
 
 int bench_hello(const struct bench_options *options, struct bench_server *ret_server)
 {
-    struct bench_server server = {0};
+    struct bench_server server = {.secret = METE_WIRE_NO_SECRET};
     struct contact contact = {.fd = -1};
     uint8_t request[METE_WIRE_MAX_BYTES], answer[METE_WIRE_MAX_BYTES];
     struct mete_header header;
@@ -218,9 +270,10 @@ int bench_hello(const struct bench_options *options, struct bench_server *ret_se
 
     if (result == 0)
         result = contact_open(options, &server, &contact);
+    contact.is_echo = options->echo;
     if (result == 0 && options->echo) {
         const size_t len = begin_request(&contact, METE_CHECK, 0, 1, &header, request);
-        if (ask(&contact, request, len, true, answer) < 0)
+        if (ask(&contact, request, len, answer) < 0)
             result = no_answer(&server, " (an echo was expected)");
     } else if (result == 0) {
         if (learn(&contact, &server) < 0)
@@ -229,6 +282,8 @@ int bench_hello(const struct bench_options *options, struct bench_server *ret_se
             result = probe_rule(&contact, options, &server);
         if (result < 0)
             result = no_answer(&server, " to a check");
+        if (result == 0)
+            result = check_retries(options, &server);
     }
     if (contact.fd >= 0)
         close(contact.fd);
@@ -246,7 +301,7 @@ int bench_reset(const struct bench_options *options, const struct bench_server *
     struct mete_entry entry = {.rule = mete_name_id(options->rule, strlen(options->rule))};
     int result = contact_open(options, server, &contact);
 
-    for (uint32_t at = 0; at < traffic->subject_count && result == 0;) {
+    for (uint32_t at = 0; at < traffic->subject_count && result == 0 && !bench_stop;) {
         const uint32_t left = traffic->subject_count - at;
         const unsigned n = left < BENCH_MAX_BATCH ? left : BENCH_MAX_BATCH;
         const size_t len = begin_request(&contact, METE_RESET, 0, n, &header, request);
@@ -256,7 +311,8 @@ int bench_reset(const struct bench_options *options, const struct bench_server *
             entry.key_high = key.high;
             mete_wire_encode_entry(request, &header, i, &entry);
         }
-        if (ask(&contact, request, len, false, answer) < 0)
+        set_clock(server, request);
+        if (ask(&contact, request, len, answer) < 0 && !bench_stop)
             result = no_answer(server, " to a reset");
     }
     if (contact.fd >= 0)
