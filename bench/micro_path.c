@@ -45,11 +45,11 @@ static uint64_t scramble(uint64_t x)
 
 static void write_request(struct path *path, unsigned at, unsigned n)
 {
-    static const struct mete_mac_key zero_key;
     struct mete_header header = {
         .type = METE_CHECK,
         .n = (uint8_t)n,
         .tenant = path->config->tenants[0].id,
+        .sequence = (uint32_t)path->next_key, /* differs from request to request */
         .secret = METE_WIRE_NO_SECRET,
         .entry_bytes = METE_WIRE_ENTRY_BYTES,
     };
@@ -65,7 +65,7 @@ static void write_request(struct path *path, unsigned at, unsigned n)
         mete_wire_encode_entry(path->bytes[at], &header, i, &entry);
     }
     size_t len = mete_wire_request_bytes(n, METE_WIRE_ENTRY_BYTES);
-    mete_wire_sign_request(path->bytes[at], len, &zero_key);
+    mete_wire_sign_request(path->bytes[at], len, NULL);
     path->messages[at].len = path->messages[at].segment = (uint32_t)len;
 }
 

@@ -108,7 +108,7 @@ struct mete_client {
     pid_t pid;
 
     uint32_t tenant, client_id, sequence;
-    struct mete_mac_key mac; /* zero: no secret */
+    const struct mete_mac_key *mac; /* NULL: no secret */
     uint8_t secret;
     uint16_t boot;
     bool clock_known;

@@ -43,7 +43,7 @@ static bool take_hello(struct mete_client *client, const uint8_t *bytes, size_t 
 {
     struct hello *hello = &client->hello;
     if (!hello->in_flight || header->sequence != hello->sequence ||
-        !mete_wire_verify_result(bytes, len, hello->tag, &client->mac))
+        !mete_wire_verify_result(bytes, len, hello->tag, client->mac))
         return false;
     bool is_status = header->flags & METE_RESULT_STATUS;
     if (is_status ? header->n != 0 : header->n != 1 || header->flags)
@@ -159,7 +159,7 @@ static bool take(struct mete_client *client, const uint8_t *bytes, size_t len)
     if (header.type != (flight.type | METE_RESULT) ||
         (is_status ? header.n != 0 || header.detail == METE_STATUS_OK : header.n != flight.n) ||
         (header.flags & METE_RESULT_MIN && !(flight.flags & METE_FLAG_MIN_RESULT)) ||
-        !mete_wire_verify_result(bytes, len, flight.tag, &client->mac))
+        !mete_wire_verify_result(bytes, len, flight.tag, client->mac))
         return false;
     take_clock(client, &header);
     uint32_t waiting[METE_WIRE_MAX_CHECKS];

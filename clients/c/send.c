@@ -80,7 +80,7 @@ void mete_send_hello(struct mete_client *client, int64_t now_ns)
     mete_wire_encode_header(bytes, &header);
     randombytes_buf(bytes + METE_WIRE_HEADER_BYTES, HELLO_NONCE_BYTES);
     hello->sequence = header.sequence;
-    hello->tag = mete_wire_sign_request(bytes, sizeof(bytes), &client->mac);
+    hello->tag = mete_wire_sign_request(bytes, sizeof(bytes), client->mac);
     hello->deadline_ns = now_ns + client->timeout_ns;
     hello->in_flight = false; /* a refusal reported now is not about this one */
     hello->error = send_bytes(client, bytes, sizeof(bytes), 0);
@@ -165,7 +165,7 @@ int mete_send(struct mete_client *client, struct batch *const *batches, unsigned
         stamp(client, &batch->header, now_ns);
         batch->len = mete_wire_request_bytes(batch->header.n, batch->header.entry_bytes);
         mete_wire_encode_header(batch->bytes, &batch->header);
-        batch->tag = mete_wire_sign_request(batch->bytes, batch->len, &client->mac);
+        batch->tag = mete_wire_sign_request(batch->bytes, batch->len, client->mac);
         signed_ones[signed_count++] = batch;
     }
     for (unsigned i = 0, n; i < signed_count; i += n) {

@@ -19,7 +19,7 @@
 #define METE_WIRE_MIN_REQUEST_BYTES 48u /* header, one raw entry of 16 bytes, tag */
 #define METE_WIRE_MAX_CHECKS 75u        /* raw entries of 16 bytes; 50 with keys */
 #define METE_WIRE_MAX_RAW_SUBJECT 111u  /* what an entry of 15 words holds */
-#define METE_WIRE_NO_SECRET 0xFFu       /* "which secret" of a tag under the zero key */
+#define METE_WIRE_NO_SECRET 0xFFu       /* "which secret" of a datagram without one */
 #define METE_WIRE_NEVER UINT32_MAX
 
 enum mete_type {

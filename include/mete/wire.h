@@ -12,6 +12,7 @@
 
 #include "mete/mac.h"
 #include "mete/registry.h"
+#include "mete/wire_time.h"
 
 /* What a decoder says; all but OK mean: no answer. */
 enum mete_wire {
@@ -29,7 +30,7 @@ struct mete_header {
     uint8_t type;
     uint8_t flags;
     uint8_t n;
-    uint8_t secret; /* which of the tenant's secrets; METE_WIRE_NO_SECRET: the zero key */
+    uint8_t secret; /* which of the tenant's secrets; METE_WIRE_NO_SECRET: none */
     uint32_t tenant;
     uint32_t client;
     uint32_t sequence;
@@ -302,20 +303,28 @@ static inline size_t mete_wire_request_bytes(unsigned n, unsigned entry_bytes)
     return METE_WIRE_HEADER_BYTES + (size_t)n * entry_bytes + METE_WIRE_TAG_BYTES;
 }
 
-/* Signs a request of len bytes (tag included), returns its tag. */
+/* The tag that a request of len bytes (tag included) must have. Without a secret there is no key:
+ * NULL, and the tag is client id and sequence again, which costs nothing and proves nothing. */
+static inline uint64_t mete_wire_make_request_tag(const uint8_t *bytes, size_t len,
+                                                  const struct mete_mac_key *key)
+{
+    return key ? mete_mac(key, bytes, len - METE_WIRE_TAG_BYTES) : mete_wire_get64(bytes + 8);
+}
+
+/* Signs a request of len bytes (tag included), returns its tag. key NULL: without a secret. */
 static inline uint64_t mete_wire_sign_request(uint8_t *bytes, size_t len,
                                               const struct mete_mac_key *key)
 {
-    uint64_t tag = mete_mac(key, bytes, len - METE_WIRE_TAG_BYTES);
+    uint64_t tag = mete_wire_make_request_tag(bytes, len, key);
     mete_wire_put64(bytes + len - METE_WIRE_TAG_BYTES, tag);
     return tag;
 }
 
+/* Of a request whose header decoded OK. key NULL: without a secret. */
 static inline int mete_wire_verify_request(const uint8_t *bytes, size_t len,
                                            const struct mete_mac_key *key)
 {
-    return mete_mac_equal(mete_mac(key, bytes, len - METE_WIRE_TAG_BYTES),
-                          mete_wire_tag(bytes, len));
+    return mete_mac_equal(mete_wire_make_request_tag(bytes, len, key), mete_wire_tag(bytes, len));
 }
 
 /* Body bytes of a result between its header and its tag. */
@@ -384,18 +393,27 @@ static inline void mete_wire_encode_hello_result(uint8_t *bytes,
     mete_wire_put64(p + 32, hello->features);
 }
 
-/* Signs a result of len bytes (tag included) as the answer to the request with request_tag. */
+/* The tag of a result; without a key (NULL: no secret) that of its request again. */
+static inline uint64_t mete_wire_make_result_tag(const uint8_t *bytes, size_t len,
+                                                 uint64_t request_tag,
+                                                 const struct mete_mac_key *key)
+{
+    return key ? mete_mac_result(key, request_tag, bytes, len - METE_WIRE_TAG_BYTES) : request_tag;
+}
+
+/* Signs a result of len bytes (tag included) as the answer to the request with request_tag. key
+ * NULL: without a secret. */
 static inline void mete_wire_sign_result(uint8_t *bytes, size_t len, uint64_t request_tag,
                                          const struct mete_mac_key *key)
 {
     mete_wire_put64(bytes + len - METE_WIRE_TAG_BYTES,
-                    mete_mac_result(key, request_tag, bytes, len - METE_WIRE_TAG_BYTES));
+                    mete_wire_make_result_tag(bytes, len, request_tag, key));
 }
 
 static inline int mete_wire_verify_result(const uint8_t *bytes, size_t len, uint64_t request_tag,
                                           const struct mete_mac_key *key)
 {
-    return mete_mac_equal(mete_mac_result(key, request_tag, bytes, len - METE_WIRE_TAG_BYTES),
+    return mete_mac_equal(mete_wire_make_result_tag(bytes, len, request_tag, key),
                           mete_wire_tag(bytes, len));
 }
 
@@ -466,35 +484,6 @@ static inline struct mete_hello_result mete_wire_decode_hello_result(const uint8
         .ahead_ms = mete_wire_get32(p + 28),
         .features = mete_wire_get64(p + 32),
     };
-}
-
-/* A duration in the finest unit in which it fits below NEVER, rounded up; what fits in none, as
- * UINT64_MAX, is NEVER (with unit 0). */
-static inline uint32_t mete_wire_time(uint64_t ns, enum mete_unit *ret_unit)
-{
-    /* by constants, which are multiplications, each only if the finer one does not fit */
-    uint64_t count = ns / 1000 + (ns % 1000 != 0);
-    *ret_unit = METE_UNIT_US;
-    if (count < METE_WIRE_NEVER)
-        return (uint32_t)count;
-    count = ns / 1000000 + (ns % 1000000 != 0);
-    if (count < METE_WIRE_NEVER) {
-        *ret_unit = METE_UNIT_MS;
-        return (uint32_t)count;
-    }
-    count = ns / 1000000000 + (ns % 1000000000 != 0);
-    if (count < METE_WIRE_NEVER) {
-        *ret_unit = METE_UNIT_S;
-        return (uint32_t)count;
-    }
-    return METE_WIRE_NEVER;
-}
-
-/* And back to nanoseconds; NEVER is UINT64_MAX. A unit that is no time counts as NEVER. */
-static inline uint64_t mete_wire_time_ns(uint32_t count, unsigned unit)
-{
-    static const uint64_t unit_ns[3] = {1000, 1000000, 1000000000};
-    return count == METE_WIRE_NEVER || unit > METE_UNIT_S ? UINT64_MAX : count * unit_ns[unit];
 }
 
 #endif

@@ -130,7 +130,7 @@ extern volatile sig_atomic_t bench_stop;
 /* The key of the tags; NULL: none. */
 static inline const struct mete_mac_key *bench_server_key(const struct bench_server *server)
 {
-    return &server->mac;
+    return server->has_secret ? &server->mac : NULL;
 }
 
 /* Its clock at an instant here, as requests carry it; never 0, which means unknown. */

@@ -75,19 +75,22 @@ static void derive_mac_key(struct vector *vector, const char *secret_hex, const 
     hash_labelled(vector, "mete mac 1", (struct blob){boot, sizeof(boot)}, secret_hex, ret_key, 16);
 }
 
-/* The MAC key of the file; where it states a secret, the key must follow from it. */
-static struct mete_mac_key read_mac_key(struct vector *vector)
+/* The MAC key of the file, NULL for none; where it states a secret, the key must follow from it. */
+static const struct mete_mac_key *read_mac_key(struct vector *vector, struct mete_mac_key *ret_key)
 {
     uint8_t key[16] = {0}, derived[16];
+    if (strcmp(vector_find(vector, "mac_key"), "none") == 0)
+        return NULL;
     if (vector_parse_hex(vector_find(vector, "mac_key"), key, sizeof(key)) != (int)sizeof(key))
-        vector_fail(vector, "mac_key", "not 16 bytes in hexadecimal");
+        vector_fail(vector, "mac_key", "not 16 bytes in hexadecimal, or none");
     if (*vector_find(vector, "secret")) {
         derive_mac_key(vector, vector_find(vector, "secret"), vector_find(vector, "boot_id"),
                        derived);
         if (memcmp(key, derived, sizeof(key)) != 0)
             vector_fail(vector, "mac_key", "is not what secret and boot_id make");
     }
-    return (struct mete_mac_key){mete_wire_get64(key), mete_wire_get64(key + 8)};
+    *ret_key = (struct mete_mac_key){mete_wire_get64(key), mete_wire_get64(key + 8)};
+    return ret_key;
 }
 
 /* Copies the value of ` name=` in a line of such pairs. */
@@ -242,10 +245,11 @@ static void expect_request(struct vector *vector, const struct mete_header *head
 static void check_request(struct vector *vector)
 {
     struct mete_header header = {0};
-    struct mete_mac_key key = read_mac_key(vector);
+    struct mete_mac_key key_room;
+    const struct mete_mac_key *key = read_mac_key(vector, &key_room);
     enum mete_wire form = mete_wire_decode_header(vector->bytes, vector->len, &header);
     const char *got = wire_name(form);
-    if (form == METE_WIRE_OK && !mete_wire_verify_request(vector->bytes, vector->len, &key)) {
+    if (form == METE_WIRE_OK && !mete_wire_verify_request(vector->bytes, vector->len, key)) {
         got = "bad_tag";
     } else if (form == METE_WIRE_OK && header.type >= METE_CHECK && header.type <= METE_RELEASE) {
         struct mete_entry entry;
@@ -254,7 +258,7 @@ static void check_request(struct vector *vector)
                 got = "bad_subject";
     }
     if (expect_case(vector, got))
-        expect_request(vector, &header, &key);
+        expect_request(vector, &header, key);
 }
 
 /* --- results --- */
@@ -299,7 +303,8 @@ static void check_result(struct vector *vector)
 {
     struct mete_result_header header = {0};
     uint8_t again[METE_WIRE_MAX_BYTES], request_tag[METE_WIRE_TAG_BYTES] = {0};
-    struct mete_mac_key key = read_mac_key(vector);
+    struct mete_mac_key key_room;
+    const struct mete_mac_key *key = read_mac_key(vector, &key_room);
     if (vector_parse_hex(vector_find(vector, "request_tag"), request_tag, sizeof(request_tag)) != 8)
         vector_fail(vector, "request_tag", "not 8 bytes in hexadecimal");
     uint64_t tag = mete_wire_get64(request_tag);
@@ -309,7 +314,7 @@ static void check_result(struct vector *vector)
                        !(header.flags & METE_RESULT_STATUS);
     if (form == METE_WIRE_OK &&
         !(is_unsigned ? mete_wire_tag(vector->bytes, vector->len) == tag
-                      : mete_wire_verify_result(vector->bytes, vector->len, tag, &key)))
+                      : mete_wire_verify_result(vector->bytes, vector->len, tag, key)))
         got = "bad_tag";
     if (!expect_case(vector, got))
         return;
@@ -327,7 +332,7 @@ static void check_result(struct vector *vector)
     if (is_unsigned)
         mete_wire_put64(again + len - METE_WIRE_TAG_BYTES, tag);
     else
-        mete_wire_sign_result(again, len, tag, &key);
+        mete_wire_sign_result(again, len, tag, key);
     vector_expect_bytes(vector, again, len);
 }
 

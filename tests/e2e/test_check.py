@@ -113,7 +113,7 @@ class NoDecision(unittest.TestCase):
         self.silent(lambda request: [])
         self.silent(lambda request: [b"", b"x", bytes(40), bytes(1300)])
         self.silent(changed(-1, 1))
-        self.silent(changed(17, w.ALLOW))
+        self.silent(changed(-8, 1))
         self.silent(lambda request: [answer(request, [V(flags=w.ALLOW)], sequence=request.sequence + 1)])
         self.silent(lambda request: [answer(request, [V(flags=w.ALLOW)], type=w.REFUND | 0x80)])
         self.silent(lambda request: [answer(request, [V(flags=w.ALLOW)] * 2)])

@@ -21,6 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     require(mete_wire_result_bytes(header.type | METE_RESULT, 0, header.n) <= size);
     mete_wire_verify_request(data, size, &key);
+    mete_wire_verify_request(data, size, NULL);
     mete_wire_encode_header(again, &header);
     for (unsigned i = 0; i < header.n; i++) {
         struct mete_entry entry;
@@ -32,6 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     mete_wire_sign_request(again, len, &key);
     require(mete_wire_decode_header(again, len, &header_again) == METE_WIRE_OK);
     require(mete_wire_verify_request(again, len, &key));
+    mete_wire_sign_request(again, len, NULL);
+    require(mete_wire_verify_request(again, len, NULL));
+    require(mete_wire_tag(again, len) == (header.client | (uint64_t)header.sequence << 32));
     require(header_again.tenant == header.tenant && header_again.n == header.n);
     for (unsigned i = 0; i < header.n; i++) {
         struct mete_entry a, b;

@@ -46,5 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     mete_wire_sign_result(again, size, mete_wire_tag(data, size), &key);
     require(mete_wire_verify_result(again, size, mete_wire_tag(data, size), &key));
+    mete_wire_sign_result(again, size, mete_wire_tag(data, size), NULL);
+    require(mete_wire_verify_result(again, size, mete_wire_tag(data, size), NULL));
+    require(mete_wire_tag(again, size) == mete_wire_tag(data, size));
     return 0;
 }

@@ -8,6 +8,7 @@ over UDP with the independent codec, stopped by SIGTERM and judged by its exit s
 $METE_BUILD says where the binary lies (build/check by default). No call waits for a time to pass: what must not be
 answered is followed by what must be, and one worker answers one flow in order.
 """
+import itertools
 import json
 import os
 import pathlib
@@ -27,6 +28,7 @@ BUILD = ROOT / (os.environ.get("METE_BUILD") or "build/check")
 METE = str(BUILD / "mete")
 SANITIZED = "asan" in BUILD.name or "tsan" in BUILD.name
 BACKENDS = ("io_uring", "mmsg")
+CLIENT_IDS = itertools.count(1000)
 PATIENCE_S = 30  # a limit against hanging, not a measure
 
 READY = re.compile(r"^mete: (?P<version>\S+) udp (?P<udp>\S+) workers (?P<workers>\d+) backend (?P<backend>\w+) "
@@ -53,7 +55,7 @@ class Client:
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.socket.settimeout(PATIENCE_S)
-        self.sequence = 1000
+        self.client_id, self.sequence = next(CLIENT_IDS), 1000
         if source:
             self.socket.bind((source, 0))
 
@@ -84,6 +86,7 @@ class Client:
 
     def request(self, type_, rule, subject, cost=1, *, tenant="default", **options):
         self.sequence += 1
+        options.setdefault("client_id", self.client_id)
         options.setdefault("sequence", self.sequence)
         options.setdefault("seed", wire.tenant_seed(tenant))
         return wire.limit_request(type_, rule, subject, cost, tenant=tenant, **options)
@@ -103,7 +106,7 @@ class Client:
 
     def hello(self, **options):
         self.sequence += 1
-        return self.ask(wire.hello(sequence=self.sequence, **options))
+        return self.ask(wire.hello(client_id=self.client_id, sequence=self.sequence, **options))
 
     def send_unanswered(self, datagrams):
         """Sends what must stay without an answer, then a valid request, whose answer must be the next to come."""

@@ -106,10 +106,10 @@ def request_fields(r):
         else:
             used = 0
         yield r.entry_words * 8 - used, "filled up"
-    yield 8, "tag: SipHash-2-4 of all bytes above"
+    yield 8, "tag: client id and sequence again" if r.secret == w.NO_SECRET else "tag: SipHash-2-4 of all bytes above"
 
 
-def result_fields(r):
+def result_fields(r, key):
     yield from ((1, "magic 0xE, version 1"), (1, f"type {type_text(r.type)}"),
                 (1, flag_text(r.flags, RESULT_FLAG_NAMES)), (1, "n"), (4, "sequence of the request"),
                 (4, "server's clock, ms"), (2, "boot bits"), (1, "detail"), (1, "sizes: header words, entry words"))
@@ -122,8 +122,12 @@ def result_fields(r):
         yield from ((1, "status " + w.STATUS_NAMES[e.status]), (1, flag_text(e.flags, VERDICT_NAMES)),
                     (1, "units: retry_after low, reset_after high nibble"), (1, "0"), (4, "remaining"),
                     (4, "retry_after"), (4, "reset_after"))
-    signed = r.type != w.RESTARTED or r.flags & w.STATUS
-    yield 8, "tag: SipHash-2-4 of the request's tag and all bytes above" if signed else "the request's tag"
+    if r.type == w.RESTARTED and not r.flags & w.STATUS:
+        yield 8, "the request's tag"
+    elif key is None:
+        yield 8, "tag: the request's, client id and sequence"
+    else:
+        yield 8, "tag: SipHash-2-4 of the request's tag and all bytes above"
 
 
 def hex_lines(data, fields):
@@ -153,7 +157,7 @@ class Writer:
 
     def _keys(self, secret, boot_id):
         key = w.mac_key(secret, boot_id)
-        lines = [f"mac_key: {key.hex()}"]
+        lines = [f"mac_key: {key.hex() if key else 'none'}"]
         if secret:
             lines += [f"secret: {secret.hex()}", f"boot_id: {boot_id}"]
         return key, lines
@@ -174,11 +178,11 @@ class Writer:
         data = w.encode_result(result, tag, key)
         decoded = w.decode_result(data, tag, key)
         lines = ["kind: result", "case: ok", f"request: {request}.txt", f"request_tag: {tag.hex()}"] + keys
-        fields = result_fields(decoded) if len(decoded.entries) <= 3 else plain(data)
+        fields = result_fields(decoded, key) if len(decoded.entries) <= 3 else plain(data)
         self.put(name, title, lines + result_lines(decoded) + list(hex_lines(data, fields)))
 
-    def bad(self, name, title, data, case, answer="none", kind="request", tag=None):
-        lines = [f"kind: {kind}", f"case: {case}", f"answer: {answer}", f"mac_key: {w.ZERO_KEY.hex()}"]
+    def bad(self, name, title, data, case, answer="none", kind="request", tag=None, secret=None):
+        lines = [f"kind: {kind}", f"case: {case}", f"answer: {answer}"] + self._keys(secret, BOOT_ID)[1]
         lines += [f"request_tag: {tag.hex()}"] if tag else []
         self.put(name, title, lines + list(hex_lines(data, plain(data))))
 
@@ -325,7 +329,7 @@ def add_bad_requests(out):
     def changed(at, value, data=good):
         return w.resign(data[:at] + bytes([value]) + data[at + 1:])
 
-    hello = w.hello(NONCE)
+    hello = w.hello(NONCE, sequence=1)
     for name, title, data, case in (
             ("short", "24 bytes", good[:24], "bad_length"),
             ("empty", "no bytes at all", b"", "bad_length"),
@@ -349,7 +353,17 @@ def add_bad_requests(out):
              changed(32, 16, w.encode_request(request(flags=w.RAW_SUBJECT, entry_words=3))), "bad_subject")):
         out.bad(f"bad-{name}", title, data, case)
     out.bad("bad-tag", "the last bit of the tag is wrong", good[:-1] + bytes([good[-1] ^ 0x80]), "bad_tag")
-    out.request("bad-untrusted", "zero key: dropped unless it comes from an address that is trusted", request(
+    out.bad("bad-tag-zero-key", "SipHash-2-4 under 16 zero bytes where client id and sequence must stand",
+            w.resign(good, bytes(16)), "bad_tag")
+    out.bad("bad-tag-sequence", "a sequence number that its repetition does not have",
+            good[:12] + bytes([good[12] ^ 1]) + good[13:], "bad_tag")
+    signed = w.encode_request(request(secret=0, boot_bits=BOOT_ID & 0xFFFF), w.mac_key(SECRET, BOOT_ID))
+    answer = "none, or RESTARTED"
+    out.bad("bad-tag-secret", "under a secret: a cost that the tag does not cover",
+            signed[:28] + b"\2" + signed[29:], "bad_tag", answer, secret=SECRET)
+    out.bad("bad-tag-no-secret", "client id and sequence again, where a secret's tag must stand",
+            w.resign(signed), "bad_tag", answer, secret=SECRET)
+    out.request("bad-untrusted", "no secret: dropped unless it comes from an address that is trusted", request(
         sequence=2), case="untrusted", answer="none")
     other = request()
     other.tenant_id = w.name_id("nobody")
@@ -379,7 +393,7 @@ def add_bad_results(out):
 
     def changed(at, value, data=good):
         data = data[:at] + bytes([value]) + data[at + 1:-8]
-        return data + w.siphash24(w.ZERO_KEY, tag + data)
+        return data + w.result_tag_of(data, tag)
 
     for name, title, data, case in (
             ("short", "16 bytes", good[:16], "bad_length"),
@@ -395,9 +409,19 @@ def add_bad_results(out):
             ("hello-n", "a HELLO result with n 2", changed(3, 2, w.encode_result(result(w.HELLO), tag)), "bad_count"),
             ("sizes", "a header of 3 words", changed(15, 0x32), "bad_sizes"),
             ("entry-words", "entries of 3 words", changed(15, 0x23), "bad_sizes"),
-            ("tag", "a tag that fits another request", good[:-8] + w.siphash24(w.ZERO_KEY, bytes(8) + good[:-8]),
-             "bad_tag")):
+            ("tag", "the tag of another request", good[:-1] + bytes([good[-1] ^ 0x80]), "bad_tag"),
+            ("tag-zero-key", "SipHash-2-4 under 16 zero bytes where the request's tag must stand",
+             good[:-8] + w.result_tag_of(good[:-8], tag, bytes(16)), "bad_tag")):
         out.bad(f"bad-result-{name}", title, data, case, kind="result", tag=tag)
+    key = w.mac_key(SECRET, BOOT_ID)
+    tag = w.encode_request(request(secret=0, clock_ms=123456790, boot_bits=BOOT_ID & 0xFFFF), key)[-8:]
+    good = w.encode_result(result(entries=[w.Verdict(**ALLOWED)]), tag, key)
+    for name, title, data in (
+            ("tag", "the tag fits another request", good[:-8] + w.result_tag_of(good[:-8], bytes(8), key)),
+            ("body", "a verdict that the tag does not cover", good[:17] + b"\0" + good[18:]),
+            ("copy", "the request's tag, as without a secret", good[:-8] + tag)):
+        out.bad(f"bad-result-secret-{name}", f"under a secret: {title}", data, "bad_tag", kind="result", tag=tag,
+                secret=SECRET)
 
 
 def add_derivations(out):

@@ -10,6 +10,7 @@ A client in four lines, for a server on loopback with the embedded default:
 Times and numbers are plain integers, keys and tags are bytes. What is not well formed raises Malformed, whose `name` is
 the case of protocol.md section 5.
 """
+import itertools
 import struct
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -21,7 +22,6 @@ MAX_BYTES = 1232
 MAX_ENTRIES = 75
 HEADER_WORDS, RESULT_HEADER_WORDS = 3, 2
 NO_SECRET = 0xFF
-ZERO_KEY = bytes(16)
 NEVER = 0xFFFFFFFF
 
 CHECK, REFUND, RESET, ACQUIRE, RENEW, RELEASE, HELLO, NOT_A_REQUEST = 1, 2, 3, 4, 5, 6, 7, 15
@@ -148,9 +148,9 @@ def subject_key(subject, seed):
 
 
 def mac_key(secret=None, boot_id=0):
-    """The key of the tags; boot id 0 for HELLO and its result; no secret: the zero key."""
+    """The key of the tags; boot id 0 for HELLO and its result; no secret: none."""
     if secret is None:
-        return ZERO_KEY
+        return None
     return blake2b(b"mete mac 1" + struct.pack("<Q", boot_id), digest_size=16, key=secret).digest()
 
 
@@ -229,8 +229,20 @@ def encode_entry(type_, flags, entry):
     return out
 
 
-def encode_request(request, key=ZERO_KEY):
-    """A signed datagram. Refuses (ValueError) what section 1 has no room for."""
+def request_tag_of(unsigned, key=None):
+    """The tag of a request's bytes before it: under a secret a MAC, else client id and sequence again."""
+    if key is None:
+        return unsigned[8:16].ljust(8, b"\0")
+    return siphash24(key, unsigned)
+
+
+def result_tag_of(unsigned, request_tag, key=None):
+    """The tag of a result's bytes before it: under a secret a MAC, else the request's tag."""
+    return request_tag if key is None else siphash24(key, request_tag + unsigned)
+
+
+def encode_request(request, key=None):
+    """A signed datagram; key None: without a secret. Refuses (ValueError) what section 1 has no room for."""
     bodies = [encode_entry(request.type, request.flags, entry) for entry in request.entries]
     words = request.entry_words or max([needed_words(request.type, request.flags)] +
                                        [-(-len(body) // 8) for body in bodies])
@@ -242,12 +254,12 @@ def encode_request(request, key=ZERO_KEY):
     out = out.ljust(request.header_words * 8, b"\0") + b"".join(body.ljust(words * 8, b"\0") for body in bodies)
     if not bodies or len(out) + 8 > MAX_BYTES:
         raise ValueError("no entries, or longer than 1232 bytes")
-    return out + siphash24(key, out)
+    return out + request_tag_of(out, key)
 
 
-def resign(message, key=ZERO_KEY):
+def resign(message, key=None):
     """The request with a tag that fits its bytes: for tests that change bytes."""
-    return message[:-8] + siphash24(key, message[:-8])
+    return message[:-8] + request_tag_of(message[:-8], key)
 
 
 def _decode_entry(type_, flags, data):
@@ -285,8 +297,8 @@ def _first_checks(data, shortest):
         raise Malformed("bad_version")
 
 
-def decode_request(data, key=ZERO_KEY, form_only=False):
-    """The request in a datagram; the cases in the order of section 5. key None: do not verify the tag.
+def decode_request(data, key=None, form_only=False, verify=True):
+    """The request in a datagram; the cases in the order of section 5. key None: without a secret.
     form_only: decode what would be answered UNSUPPORTED too, as far as its form is known."""
     _first_checks(data, 32)
     type_, flags, n, sizes = data[1], data[2], data[3], data[23]
@@ -299,7 +311,7 @@ def decode_request(data, key=ZERO_KEY, form_only=False):
         raise Malformed("bad_sizes")
     if len(data) != header_words * 8 + n * entry_words * 8 + 8:
         raise Malformed("bad_length")
-    if key is not None and siphash24(key, data[:-8]) != data[-8:]:
+    if verify and request_tag_of(data[:-8], key) != data[-8:]:
         raise Malformed("bad_tag")
     if not form_only and not is_supported(type_, flags):
         raise Malformed("unsupported")
@@ -317,7 +329,7 @@ def encode_verdict(verdict):
                        verdict.remaining, verdict.retry_after, verdict.reset_after)
 
 
-def encode_result(result, request_tag, key=ZERO_KEY):
+def encode_result(result, request_tag, key=None):
     """A signed result; type RESTARTED carries the request's tag in place of its own."""
     words, n, body = 0, 0, b""
     restarted = result.type == RESTARTED and not result.flags & STATUS
@@ -338,7 +350,7 @@ def encode_result(result, request_tag, key=ZERO_KEY):
                       result.boot_bits, result.detail, RESULT_HEADER_WORDS << 4 | words) + body
     if restarted:
         return out + request_tag
-    return out + siphash24(key, request_tag + out)
+    return out + result_tag_of(out, request_tag, key)
 
 
 def _decode_body(result, data, n):
@@ -358,7 +370,7 @@ def _decode_body(result, data, n):
             result.entries.append(Verdict(status, flags, units & 0xF, units >> 4, remaining, retry, reset))
 
 
-def decode_result(data, request_tag=None, key=ZERO_KEY):
+def decode_result(data, request_tag=None, key=None):
     """The result in a datagram. request_tag None: do not verify. RESTARTED proves nothing: it only repeats the tag."""
     _first_checks(data, 24)
     _, type_, flags, n, sequence, clock_ms, boot_bits, detail, sizes = struct.unpack_from("<BBBBIIHBB", data)
@@ -376,7 +388,7 @@ def decode_result(data, request_tag=None, key=ZERO_KEY):
     if len(data) != header_words * 8 + body_words * 8 + 8:
         raise Malformed("bad_length")
     if request_tag is not None:
-        expected = request_tag if restarted else siphash24(key, request_tag + data[:-8])
+        expected = request_tag if restarted else result_tag_of(data[:-8], request_tag, key)
         if expected != data[-8:]:
             raise Malformed("bad_tag")
     result = Result(type_, flags, n, sequence, clock_ms, boot_bits, detail, tag=data[-8:])
@@ -386,12 +398,17 @@ def decode_result(data, request_tag=None, key=ZERO_KEY):
 
 # --- short forms for tests and tools ---
 
-def limit_request(type_, rule, subject, cost=1, *, seed=0, flags=0, tenant="default", inline=None, key=ZERO_KEY,
+# Without a secret (client id, sequence) is the tag: no two requests of a client may have the same (section 6).
+_SEQUENCES = itertools.count(1)
+
+
+def limit_request(type_, rule, subject, cost=1, *, seed=0, flags=0, tenant="default", inline=None, key=None,
                   **header):
     """A signed CHECK, REFUND or RESET of one subject or of a list of them; inline = (count, burst, period_ns)."""
     subjects = subject if isinstance(subject, (list, tuple)) else [subject]
     count, burst, period_ns = inline or (0, 0, 0)
     flags |= INLINE_LIMIT if inline else 0
+    header.setdefault("sequence", next(_SEQUENCES))
     entries = [Entry(name_id(rule), cost, subject_key(each, seed), each, count, burst, period_ns) for each in subjects]
     return encode_request(Request(type_, flags, name_id(tenant), entries=entries, **header), key)
 
@@ -400,5 +417,6 @@ def check(rule, subject, cost=1, **options):
     return limit_request(CHECK, rule, subject, cost, **options)
 
 
-def hello(nonce=bytes(16), *, tenant="default", key=ZERO_KEY, **header):
+def hello(nonce=bytes(16), *, tenant="default", key=None, **header):
+    header.setdefault("sequence", next(_SEQUENCES))
     return encode_request(Request(HELLO, 0, name_id(tenant), entries=[Entry(nonce=nonce)], **header), key)

@@ -32,7 +32,6 @@ static uint64_t next_random(void)
 
 static size_t make_valid(uint8_t *bytes, uint8_t type, uint32_t sequence)
 {
-    static const struct mete_mac_key zero_key;
     unsigned n = type == METE_HELLO ? 1 : 1 + (unsigned)(next_random() % 50);
     struct mete_header header = {
         .type = type,
@@ -52,7 +51,7 @@ static size_t make_valid(uint8_t *bytes, uint8_t type, uint32_t sequence)
                                    .key_high = next_random()};
         mete_wire_encode_entry(bytes, &header, i, &entry);
     }
-    mete_wire_sign_request(bytes, len, &zero_key);
+    mete_wire_sign_request(bytes, len, NULL);
     return len;
 }
 
@@ -68,9 +67,11 @@ static size_t make_damaged(uint8_t *bytes)
         return len;
     }
     size_t len = make_valid(bytes, (uint8_t)(1 + next_random() % 6), (uint32_t)how);
-    if (how % 4 == 1) { /* one to three bits that differ: SipHash sees each */
-        size_t bit = next_random() % (len * 8);
-        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    if (how % 4 == 1) { /* one bit of what is guarded without a secret */
+        static const uint8_t guarded[] = {0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 22, 23};
+        size_t at = next_random() % (sizeof(guarded) + METE_WIRE_TAG_BYTES);
+        at = at < sizeof(guarded) ? guarded[at] : len - 1 - (at - sizeof(guarded));
+        bytes[at] ^= (uint8_t)(1u << next_random() % 8);
         return len;
     }
     if (how % 4 == 2) /* cut */

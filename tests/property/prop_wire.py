@@ -121,6 +121,10 @@ def damage(rng, data, resign):
 
 # --- records of wire_feed.c ---
 
+def packed_key(key):
+    return b"\0" if key is None else b"\1" + key
+
+
 def packed(data):
     return struct.pack("<H", len(data)) + data
 
@@ -165,44 +169,48 @@ class Batch:
         self.rng = rng
         self.records = []  # (record, expected answer, what it is)
 
+    def random_key(self):
+        """None: without a secret."""
+        return None if self.rng.random() < 0.4 else self.rng.randbytes(16)
+
     def add_request(self):
-        rng, key = self.rng, self.rng.randbytes(16)
+        rng, key = self.rng, self.random_key()
         request = random_request(rng)
         if request.type in w.TYPE_NAMES:
             data = w.encode_request(request, key)
-            self.records.append((b"E" + key + request_record(request), packed(data), request))
+            self.records.append((b"E" + packed_key(key) + request_record(request), packed(data), request))
             if w.decode_request(data, key, form_only=True) != dataclasses.replace(request, tag=data[-8:]):
                 raise AssertionError(f"python does not decode what it encoded: {request}")
         else:
             size = len(request.entries) * request.entry_words * 8
             data = struct.pack("<BBBB18xBB", w.FIRST_BYTE, request.type, request.flags, len(request.entries),
                                request.secret, 0x30 | request.entry_words) + rng.randbytes(size)
-            data += mete_hash.siphash24(key, data)
+            data += w.request_tag_of(data, key)
         later = rng.choice((0, 0, 0, 1, 5, 12))  # a header with fields of a later version
         if later and len(data) + later * 8 <= w.MAX_BYTES:
             data = data[:23] + bytes([data[23] + (later << 4)]) + rng.randbytes(later * 8) + data[24:]
             data = w.resign(data, key)
-        self._decode(b"D" + key, data, lambda d: w.decode_request(d, key, form_only=True), request_record)
+        self._decode(b"D" + packed_key(key), data, lambda d: w.decode_request(d, key, form_only=True), request_record)
         bad = damage(rng, data, lambda d: w.resign(d, key))
-        self._decode(b"D" + key, bad, lambda d: w.decode_request(d, key, form_only=True), request_record)
+        self._decode(b"D" + packed_key(key), bad, lambda d: w.decode_request(d, key, form_only=True), request_record)
 
     def add_result(self):
-        rng, key, tag = self.rng, self.rng.randbytes(16), self.rng.randbytes(8)
+        rng, key, tag = self.rng, self.random_key(), self.rng.randbytes(8)
         result = random_result(rng)
         data = w.encode_result(result, tag, key)
         if w.decode_result(data, tag, key) != dataclasses.replace(result, tag=data[-8:]):
             raise AssertionError(f"python does not decode what it encoded: {result}")
-        self.records.append((b"F" + key + tag + result_record(result), packed(data), result))
-        bad = damage(rng, data, lambda d: d[:-8] + mete_hash.siphash24(key, tag + d[:-8]))
+        self.records.append((b"F" + packed_key(key) + tag + result_record(result), packed(data), result))
+        bad = damage(rng, data, lambda d: d[:-8] + w.result_tag_of(d[:-8], tag, key))
         for each in (data, bad):
-            self._decode(b"R" + key + tag, each, lambda d: w.decode_result(d, tag, key), result_record)
+            self._decode(b"R" + packed_key(key) + tag, each, lambda d: w.decode_result(d, tag, key), result_record)
 
     def add_hashes(self):
         rng = self.rng
         data, seed, key = rng.randbytes(rng.choice((rng.randrange(33), rng.randrange(600)))), number(rng, 64), \
             rng.randbytes(16)
         self.records.append((b"K" + struct.pack("<Q", seed) + packed(data), w.subject_key(data, seed), "key"))
-        self.records.append((b"S" + key + packed(data), mete_hash.siphash24(key, data), "mac"))
+        self.records.append((b"S" + packed_key(key) + packed(data), mete_hash.siphash24(key, data), "mac"))
         duration = number(rng, 64)
         if rng.random() < 0.3:
             duration = w.NEVER * rng.choice(w.UNIT_NS) + rng.randint(-2000, 2000)

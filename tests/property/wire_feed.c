@@ -1,14 +1,15 @@
 /* The C codec at the end of a pipe, for tests/property/prop_wire.py: reads records from stdin until
  * it ends and answers each on stdout. A record is one byte that says what it is, then:
  *
- *   D key 16, len 2, bytes           decode a request    -> case 1 [, header 24, entries]
- *   R key 16, tag 8, len 2, bytes    decode a result     -> case 1 [, header 14, body]
- *   E key 16, header 24, entries     encode a request    -> len 2, bytes
- *   F key 16, tag 8, header 14, body encode a result     -> len 2, bytes
+ *   D key, len 2, bytes              decode a request    -> case 1 [, header 24, entries]
+ *   R key, tag 8, len 2, bytes       decode a result     -> case 1 [, header 14, body]
+ *   E key, header 24, entries        encode a request    -> len 2, bytes
+ *   F key, tag 8, header 14, body    encode a result     -> len 2, bytes
  *   K seed 8, len 2, bytes           key of a subject    -> 16
- *   S key 16, len 2, bytes           mete_mac            -> 8
+ *   S key, len 2, bytes              mete_mac            -> 8
  *   T duration_ns 8                  mete_wire_time      -> number 4, unit 1, back 8
  *
+ * A key is 1 byte, then 16 if that is 1: 0 is none, for datagrams without a secret.
  * Header, entry and body are plain packed numbers, little endian; put_*() below are their
  * definition. */
 #include <stdio.h>
@@ -42,11 +43,14 @@ static void put_number(uint64_t number, unsigned size)
     fwrite(bytes, 1, size, stdout);
 }
 
-static struct mete_mac_key read_key(void)
+/* NULL: without a secret. */
+static const struct mete_mac_key *read_key(struct mete_mac_key *ret_key)
 {
-    struct mete_mac_key key = {.k0 = read_number(8)};
-    key.k1 = read_number(8);
-    return key;
+    if (read_number(1) == 0)
+        return NULL;
+    ret_key->k0 = read_number(8);
+    ret_key->k1 = read_number(8);
+    return ret_key;
 }
 
 /* The bytes in memory of exactly their length, so that the address sanitizer sees a read past them.
@@ -134,13 +138,14 @@ static int has_entries(uint8_t type)
 
 static void decode_request(void)
 {
-    struct mete_mac_key key = read_key();
+    struct mete_mac_key key_room;
+    const struct mete_mac_key *key = read_key(&key_room);
     size_t len;
     uint8_t *bytes = read_datagram(&len);
     struct mete_header header = {0};
     struct mete_entry entries[METE_WIRE_MAX_CHECKS];
     unsigned result = mete_wire_decode_header(bytes, len, &header);
-    if (result == METE_WIRE_OK && !mete_wire_verify_request(bytes, len, &key))
+    if (result == METE_WIRE_OK && !mete_wire_verify_request(bytes, len, key))
         result = CASE_BAD_TAG;
     for (unsigned i = 0; result == METE_WIRE_OK && has_entries(header.type) && i < header.n; i++)
         if (mete_wire_decode_entry(bytes, &header, i, &entries[i]) != 0)
@@ -159,7 +164,8 @@ static void decode_request(void)
 static void encode_request(void)
 {
     uint8_t bytes[METE_WIRE_MAX_BYTES], subject[UINT8_MAX];
-    struct mete_mac_key key = read_key();
+    struct mete_mac_key key_room;
+    const struct mete_mac_key *key = read_key(&key_room);
     struct mete_header header = read_header();
     mete_wire_encode_header(bytes, &header);
     for (unsigned i = 0; has_entries(header.type) && i < header.n; i++) {
@@ -171,7 +177,7 @@ static void encode_request(void)
         read_bytes(bytes + METE_WIRE_HEADER_BYTES, 16);
     }
     size_t len = mete_wire_request_bytes(header.n, header.entry_bytes);
-    mete_wire_sign_request(bytes, len, &key);
+    mete_wire_sign_request(bytes, len, key);
     put_datagram(bytes, len);
 }
 
@@ -216,7 +222,8 @@ static void put_result(const uint8_t *bytes, const struct mete_result_header *he
 
 static void decode_result(void)
 {
-    struct mete_mac_key key = read_key();
+    struct mete_mac_key key_room;
+    const struct mete_mac_key *key = read_key(&key_room);
     uint64_t tag = read_number(8);
     size_t len;
     uint8_t *bytes = read_datagram(&len);
@@ -224,7 +231,7 @@ static void decode_result(void)
     unsigned result = mete_wire_decode_result(bytes, len, &header);
     if (result == METE_WIRE_OK &&
         !(is_restarted(&header) ? mete_wire_tag(bytes, len) == tag
-                                : mete_wire_verify_result(bytes, len, tag, &key)))
+                                : mete_wire_verify_result(bytes, len, tag, key)))
         result = CASE_BAD_TAG;
     put_number(result, 1);
     if (result == METE_WIRE_OK)
@@ -265,7 +272,8 @@ static void read_body(uint8_t *bytes, const struct mete_result_header *header)
 static void encode_result(void)
 {
     uint8_t bytes[METE_WIRE_MAX_BYTES];
-    struct mete_mac_key key = read_key();
+    struct mete_mac_key key_room;
+    const struct mete_mac_key *key = read_key(&key_room);
     uint64_t tag = read_number(8);
     struct mete_result_header header = {.type = (uint8_t)read_number(1)};
     header.flags = (uint8_t)read_number(1);
@@ -280,7 +288,7 @@ static void encode_result(void)
     if (is_restarted(&header))
         mete_wire_put64(bytes + len - METE_WIRE_TAG_BYTES, tag);
     else
-        mete_wire_sign_result(bytes, len, tag, &key);
+        mete_wire_sign_result(bytes, len, tag, key);
     put_datagram(bytes, len);
 }
 
@@ -297,10 +305,11 @@ static void hash_subject(void)
 
 static void sign(void)
 {
-    struct mete_mac_key key = read_key();
+    struct mete_mac_key key_room;
+    const struct mete_mac_key *key = read_key(&key_room);
     size_t len;
     uint8_t *bytes = read_datagram(&len);
-    put_number(mete_mac(&key, bytes, len), 8);
+    put_number(mete_mac(key, bytes, len), 8);
     free(bytes);
 }
 

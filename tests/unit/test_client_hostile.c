@@ -26,8 +26,8 @@ static size_t spoil(unsigned wrong, const struct taken *taken, uint8_t *bytes, s
     case 0: /* a bit of the tag */
         bytes[len - 1] ^= 0x80;
         return len;
-    case 1: /* a bit of the verdict */
-        bytes[METE_WIRE_RESULT_HEADER_BYTES + 1] ^= METE_VERDICT_ALLOW;
+    case 1: /* no tag */
+        memset(bytes + len - METE_WIRE_TAG_BYTES, 0, METE_WIRE_TAG_BYTES);
         return len;
     case 2: /* another sequence number */
         bytes[4] ^= 1;
@@ -35,7 +35,7 @@ static size_t spoil(unsigned wrong, const struct taken *taken, uint8_t *bytes, s
     case 3: /* another type */
         bytes[1] = METE_REFUND | METE_RESULT;
         break;
-    case 4: /* bound to another request's tag */
+    case 4: /* another request's tag */
         tag++;
         break;
     case 5: /* MIN, not asked for */
@@ -57,7 +57,7 @@ static size_t spoil(unsigned wrong, const struct taken *taken, uint8_t *bytes, s
     default: /* too long */
         return METE_WIRE_MAX_BYTES + 16;
     }
-    mete_wire_sign_result(bytes, len, tag, &fake_key);
+    mete_wire_sign_result(bytes, len, tag, NULL);
     return len;
 }
 
@@ -313,7 +313,7 @@ static void test_min_result(void **state)
     mete_wire_encode_result_header(bytes, &header);
     bytes[16] = 0x81;
     bytes[17] = 0x02;
-    mete_wire_sign_result(bytes, 32, mete_wire_tag(taken.bytes, taken.len), &fake_key);
+    mete_wire_sign_result(bytes, 32, mete_wire_tag(taken.bytes, taken.len), NULL);
     fake_send(&fake, &taken, bytes, 32);
     assert_int_equal(mete_client_process(client), 10);
     for (unsigned i = 0; i < 10; i++) {

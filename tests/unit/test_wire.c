@@ -279,6 +279,37 @@ static void results_round_trip(void **state)
     }
 }
 
+/* Without a secret: client id and sequence (0xb1b2b3b4, 0xffffffff of test_header) at the end, back
+ * in the result; any bit of them changed is found, and so is the tag of the zero key. */
+static void without_a_secret_the_header_is_repeated(void **state)
+{
+    (void)state;
+    static const struct mete_mac_key zero_key;
+    static const uint8_t expected[] = {0xb4, 0xb3, 0xb2, 0xb1, 0xff, 0xff, 0xff, 0xff};
+    struct mete_header header = test_header(METE_CHECK, 0, 2, METE_WIRE_ENTRY_BYTES);
+    size_t len = mete_wire_request_bytes(2, METE_WIRE_ENTRY_BYTES);
+    uint8_t bytes[METE_WIRE_MAX_BYTES] = {0}, result[56] = {0};
+    mete_wire_encode_header(bytes, &header);
+    uint64_t tag = mete_wire_sign_request(bytes, len, NULL);
+    assert_memory_equal(bytes + len - sizeof(expected), expected, sizeof(expected));
+    assert_int_equal(mete_wire_tag(bytes, len), tag);
+    assert_true(mete_wire_verify_request(bytes, len, NULL));
+    assert_false(mete_wire_verify_request(bytes, len, &zero_key));
+    for (unsigned bit = 0; bit < 64; bit++) {
+        for (size_t at = 8; at < len; at += len - 16) { /* the bytes and their repetition */
+            bytes[at + bit / 8] ^= (uint8_t)(1u << bit % 8);
+            assert_false(mete_wire_verify_request(bytes, len, NULL));
+            bytes[at + bit / 8] ^= (uint8_t)(1u << bit % 8);
+        }
+        mete_wire_sign_result(result, sizeof(result), tag, NULL);
+        assert_memory_equal(result + sizeof(result) - sizeof(expected), expected, sizeof(expected));
+        assert_true(mete_wire_verify_result(result, sizeof(result), tag, NULL));
+        assert_false(mete_wire_verify_result(result, sizeof(result), tag ^ 1ull << bit, NULL));
+    }
+    mete_wire_sign_request(bytes, len, &zero_key);
+    assert_false(mete_wire_verify_request(bytes, len, NULL));
+}
+
 static void hello_result_round_trips(void **state)
 {
     (void)state;
@@ -415,6 +446,7 @@ int main(void)
         cmocka_unit_test(every_name_of_a_bad_result),
         cmocka_unit_test(subject_longer_than_its_entry),
         cmocka_unit_test(results_round_trip),
+        cmocka_unit_test(without_a_secret_the_header_is_repeated),
         cmocka_unit_test(hello_result_round_trips),
         cmocka_unit_test(result_is_never_longer_than_its_request),
         cmocka_unit_test(time_rounds_up),
