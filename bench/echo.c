@@ -5,7 +5,7 @@
  * is the limiter; and --plain, the most ordinary recvmmsg/sendmmsg loop there is, so that the
  * ceiling does not rest on our backends being good.
  *
- *   echo [--host 127.0.0.1] [--port N] [--backend io_uring|mmsg | --plain] [--join]
+ *   echo [--host 127.0.0.1] [--port N] [--backend io_uring|mmsg [--spin US] | --plain] [--join]
  *
  * Prints its address on stderr when it is ready; ends on SIGTERM. One thread. */
 #include <arpa/inet.h>
@@ -21,6 +21,7 @@
 #include "mete/wire.h"
 #include "net/io.h"
 #include "net/socket.h"
+#include "sys/clock.h"
 
 #define PLAIN_BATCH 64
 
@@ -64,7 +65,21 @@ static int serve_plain(int fd)
     return 0;
 }
 
-static int serve_io(int fd, enum io_backend backend)
+/* Looks for datagrams for so long before it sleeps. */
+static int receive(struct io *io, uint64_t spin_ns, struct io_message **ret_messages)
+{
+    if (spin_ns > 0) {
+        const uint64_t until_ns = clock_boot_ns() + spin_ns;
+        do {
+            const int count = io_receive(io, 0, ret_messages);
+            if (count != 0)
+                return count;
+        } while (clock_boot_ns() < until_ns);
+    }
+    return io_receive(io, 100000000, ret_messages);
+}
+
+static int serve_io(int fd, enum io_backend backend, uint64_t spin_ns)
 {
     const struct io_options options = {.sockets = &fd, .socket_count = 1, .buffers = IO_BATCH * 2};
     struct io *io;
@@ -74,7 +89,7 @@ static int serve_io(int fd, enum io_backend backend)
         return fail("backend", -error);
     while (!stop) {
         struct io_message *messages;
-        const int count = io_receive(io, 100000000, &messages);
+        const int count = receive(io, spin_ns, &messages);
         if (count < 0) {
             error = count;
             break;
@@ -93,6 +108,7 @@ struct options {
     const char *host;
     unsigned long port;
     enum io_backend backend;
+    unsigned long spin_us;
     int plain;
     int join;
 };
@@ -100,9 +116,13 @@ struct options {
 static int parse(int argc, char **argv, struct options *options)
 {
     static const struct option known[] = {
-        {"host", required_argument, NULL, 'h'},    {"port", required_argument, NULL, 'p'},
-        {"backend", required_argument, NULL, 'b'}, {"plain", no_argument, NULL, 'P'},
-        {"join", no_argument, NULL, 'j'},          {0},
+        {"host", required_argument, NULL, 'h'},
+        {"port", required_argument, NULL, 'p'},
+        {"backend", required_argument, NULL, 'b'},
+        {"plain", no_argument, NULL, 'P'},
+        {"join", no_argument, NULL, 'j'},
+        {"spin", required_argument, NULL, 's'},
+        {0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -114,6 +134,8 @@ static int parse(int argc, char **argv, struct options *options)
             options->backend = IO_BACKEND_IO_URING;
         else if (option == 'b' && strcmp(optarg, "mmsg") == 0)
             options->backend = IO_BACKEND_MMSG;
+        else if (option == 's')
+            options->spin_us = strtoul(optarg, NULL, 10);
         else if (option == 'P')
             options->plain = 1;
         else if (option == 'j')
@@ -136,7 +158,7 @@ int main(int argc, char **argv)
     if (parse(argc, argv, &options) < 0 ||
         inet_pton(AF_INET, options.host, &address->sin_addr) != 1) {
         fprintf(stderr, "usage: echo [--host IPv4] [--port N] [--backend io_uring|mmsg | --plain] "
-                        "[--join]\n");
+                        "[--join] [--spin US]\n");
         return 2;
     }
     sigaction(SIGTERM, &action, NULL);
@@ -158,7 +180,8 @@ int main(int argc, char **argv)
         const int flags = fcntl(fd, F_GETFL);
         fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
     }
-    const int status = options.plain ? serve_plain(fd) : serve_io(fd, options.backend);
+    const int status =
+        options.plain ? serve_plain(fd) : serve_io(fd, options.backend, options.spin_us * 1000);
     socket_close_group(&fd, 1);
     return status;
 }

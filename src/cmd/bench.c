@@ -101,8 +101,8 @@ static int make_thread(struct bench *bench, unsigned index)
         return -1;
     bench->threads[bench->thread_count++] = thread;
     thread->options = options;
-    thread->server = &bench->server;
     thread->key = bench_server_key(&bench->server);
+    thread->clock = bench->server.clock;
     thread->chance = traffic_mix(options->seed ^ (index + 1));
     thread->flows = bench->flows + begin;
     thread->flow_count = end - begin;

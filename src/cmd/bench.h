@@ -85,6 +85,13 @@ struct bench_options {
     bool help;
 };
 
+/* The server's clock, as it was at an instant here. Never ahead of it: it is taken from an answer,
+ * which was under way since. */
+struct bench_clock {
+    uint32_t ms;
+    uint64_t at_ns;
+};
+
 /* The server as the first contact found it. */
 struct bench_server {
     struct sockaddr_storage address;
@@ -96,8 +103,7 @@ struct bench_server {
     uint16_t boot;
     struct mete_mac_key mac;
     uint64_t repeat_window_ns; /* W: so long it knows the same bytes again; 0: never */
-    uint32_t clock_ms;         /* its clock, as it was ... */
-    uint64_t clock_at_ns;      /* ... when this was here */
+    struct bench_clock clock;
     /* The server's wall clock is this machine's CLOCK_BOOTTIME plus something in this range. */
     int64_t wall_low_ns;
     int64_t wall_high_ns;
@@ -134,9 +140,9 @@ static inline const struct mete_mac_key *bench_server_key(const struct bench_ser
 }
 
 /* Its clock at an instant here, as requests carry it; never 0, which means unknown. */
-static inline uint32_t bench_server_clock(const struct bench_server *server, uint64_t now_ns)
+static inline uint32_t bench_server_clock(const struct bench_clock *clock, uint64_t now_ns)
 {
-    const uint32_t ms = server->clock_ms + (uint32_t)((now_ns - server->clock_at_ns) / 1000000);
+    const uint32_t ms = clock->ms + (uint32_t)((now_ns - clock->at_ns) / 1000000);
     return ms + !ms;
 }
 

@@ -129,6 +129,7 @@ static void on_datagram(struct bench_thread *thread, struct flow *flow, const ui
     if (has_status) {
         count_status(thread, header.detail, slot->n);
     } else if (!thread->options->echo) {
+        thread->clock = (struct bench_clock){header.clock_ms, now_ns};
         take_verdicts(thread, slot, bytes);
         if (thread->judge)
             judge_verdicts(thread, slot, flow->subjects + (size_t)index * flow->batch, bytes,

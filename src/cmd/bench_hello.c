@@ -155,8 +155,7 @@ static size_t begin_request(const struct contact *contact, uint8_t type, uint8_t
     return len;
 }
 
-/* What one HELLO tells. The clock is the server's at the latest when the answer came: ours may then
- * lag behind it, but never lead. */
+/* What one HELLO tells. */
 static void take_hello(const struct contact *contact, const uint8_t *request, const uint8_t *answer,
                        struct bench_server *server)
 {
@@ -167,8 +166,7 @@ static void take_hello(const struct contact *contact, const uint8_t *request, co
     server->seed = hello.masked_seed; /* no secret: the pad is 0 */
     server->secret = contact->secret;
     server->boot = header.boot;
-    server->clock_ms = header.clock_ms;
-    server->clock_at_ns = contact->received_ns;
+    server->clock = (struct bench_clock){header.clock_ms, contact->received_ns};
     server->repeat_window_ns = hello.repeat_ms * 1000000ull;
     const int64_t wall = (int64_t)(hello.wall_ms * 1000000u);
     const int64_t low = wall - (int64_t)contact->received_ns;
@@ -199,7 +197,7 @@ static int learn(struct contact *contact, struct bench_server *server)
 
 static void set_clock(const struct bench_server *server, uint8_t *request)
 {
-    mete_wire_put32(request + 16, bench_server_clock(server, clock_boot_ns()));
+    mete_wire_put32(request + 16, bench_server_clock(&server->clock, clock_boot_ns()));
     mete_wire_put16(request + 20, server->boot);
 }
 

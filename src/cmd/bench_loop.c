@@ -22,7 +22,7 @@ static void fill_flow(struct bench_thread *thread, struct flow *flow)
 {
     uint16_t slots[FLOW_MESSAGES];
     while (flow->free_count > 0) {
-        const uint32_t clock_ms = bench_server_clock(thread->server, thread->end_ns);
+        const uint32_t clock_ms = bench_server_clock(&thread->clock, thread->end_ns);
         unsigned count = 0;
         while (count < FLOW_MESSAGES && flow->free_count > 0) {
             const uint16_t slot = flow->free[flow->free_count - 1];

@@ -21,8 +21,8 @@ struct bench_progress {
 
 struct bench_thread {
     const struct bench_options *options;
-    const struct bench_server *server;
     const struct mete_mac_key *key; /* of the tags */
+    struct bench_clock clock;       /* of the last answer */
     struct flow *flows;
     unsigned flow_count;
     unsigned in_flight; /* over all flows */

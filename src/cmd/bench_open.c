@@ -41,7 +41,7 @@ static bool send_due(struct open_loop *loop, uint64_t now_ns)
     struct bench_thread *thread = loop->thread;
     struct flow *flow = &thread->flows[loop->flow];
     uint16_t slots[FLOW_MESSAGES];
-    const uint32_t clock_ms = bench_server_clock(thread->server, now_ns);
+    const uint32_t clock_ms = bench_server_clock(&thread->clock, now_ns);
     unsigned count = 0;
 
     while (count < FLOW_MESSAGES && loop->next_ns <= now_ns && loop->next_ns < loop->last_ns &&
