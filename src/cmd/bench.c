@@ -65,7 +65,7 @@ static void on_second(void *context, uint64_t elapsed_ns)
         p99_ns = own_ns > p99_ns ? own_ns : p99_ns;
     }
     const uint64_t lasted_ns = elapsed_ns - bench->progress_at_ns;
-    fprintf(stderr, "%s%4.0f s  %.3f M checks/s  allowed %.1f %%  p99 %.0f us  lost %llu%s",
+    fprintf(stderr, "%s%4.0f s  %.4f M checks/s  allowed %.1f %%  p99 %.0f us  lost %llu%s",
             bench->progress_to_terminal ? "\r" : "", (double)elapsed_ns / 1e9,
             (double)(checks - bench->checks_before) * 1e3 / (double)(lasted_ns + !lasted_ns),
             checks ? 100.0 * (double)allowed / (double)checks : 0.0, (double)p99_ns / 1e3,
