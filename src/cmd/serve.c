@@ -211,18 +211,6 @@ static int start_workers(struct server *server)
     return 0;
 }
 
-/* A server that other machines can reach, but that would believe none of them, should say so. */
-static void say_who_is_believed(const struct config *config)
-{
-    for (unsigned i = 0; i < config->listen_udp_count && !config->trusted_count; i++)
-        if (!config_is_trusted(config, (const struct sockaddr *)&config->listen_udp[i].address)) {
-            log_line("listen.udp: %s is not loopback, but only loopback is believed; "
-                     "trusted_networks: [10.0.0.0/8] would believe those addresses",
-                     config->listen_udp[i].text);
-            return;
-        }
-}
-
 static void say_ready(const struct server *server)
 {
     char addresses[CONFIG_MAX_LISTEN * 72];
@@ -328,7 +316,9 @@ int cmd_serve(int argc, char **argv)
     result = stop_fd < 0 ? cmd_fail("serve", "no descriptor for signals: %s", strerror(errno))
                          : start(&server);
     if (!result) {
-        say_who_is_believed(server.config);
+        if (server.config->secrets_are_unlocked)
+            log_line("secrets: their memory cannot be locked and may reach the swap; "
+                     "LimitMEMLOCK= or `ulimit -l` allows more");
         say_ready(&server);
         serve_until_stopped(&server, stop_fd);
     }

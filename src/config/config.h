@@ -3,7 +3,8 @@
  * config_load() takes defaults, a YAML file, the environment (METE_LISTEN_UDP) and `--set
  * path=value` in rising order of strength. A mistake anywhere yields no configuration but one line
  * that says file:line:field, what was wrong and what would be right. Names are those of the
- * design's YAML.
+ * design's YAML. Secrets lie in memory that is locked, kept out of core dumps and wiped when it is
+ * given back.
  *
  * Threads: made and destroyed by one; any number may read in between. */
 #ifndef METE_CONFIG_CONFIG_H
@@ -15,8 +16,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "core/key.h"
 #include "core/limit.h"
 
+enum config_reload { RELOAD_SIGNAL, RELOAD_WATCH };
 enum config_backend { BACKEND_AUTO, BACKEND_IO_URING, BACKEND_MMSG };
 enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 
@@ -25,6 +28,12 @@ enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 #define CONFIG_MAX_NETWORKS 64u
 #define CONFIG_MAX_SECRETS 2u       /* of a tenant, that overlap while one replaces the other */
 #define CONFIG_MAX_SECRET_BYTES 64u /* of one; the key file has 32 */
+#define CONFIG_KEY_BYTES 32u        /* of the key file */
+#define CONFIG_HASH_SIZE 65u        /* BLAKE2b-256 as hex digits, with its end */
+#define CONFIG_MAX_API_KEYS 64u     /* of a tenant */
+#define CONFIG_MAX_PREFIXES 1024u   /* among the overrides of a rule */
+#define CONFIG_MAX_SUBJECT 255u     /* bytes of a whole subject among them */
+#define CONFIG_MAX_PREFIX 111u      /* bytes of a prefix: the longest subject in a datagram */
 #define CONFIG_MAX_NAME 64u         /* bytes of a tenant's, tier's or rule's name */
 #define CONFIG_MAX_INDICES (1u << 20)
 #define CONFIG_MIN_ENTRIES 16u /* of the table, of a region, of what regions leave */
@@ -58,14 +67,42 @@ struct config_secret {
     uint8_t len;
 };
 
+/* A key of the doors. Only its hash is known here. */
+struct config_api_key {
+    char *name; /* distinct in its tenant */
+    uint8_t sha256[32];
+    bool may_check;
+    bool may_manage; /* reset, refund, usage */
+};
+
 struct rule {
-    char *name;
+    char *name;     /* an override's: "api[user:42]", "api[bot:*]" */
     uint32_t id;    /* FNV-1a of the name, or its `id:`; never 0 */
     uint32_t index; /* distinct over all tenants: counters and owner rows go by it */
     struct limit limit;
-    struct limit_spec spec; /* burst filled in for buckets, 0 for all others */
-    bool shadow;            /* decide and count, never deny */
-    bool queue;             /* leaky bucket in queue mode */
+    struct limit_spec spec;             /* burst filled in for buckets, 0 for all others */
+    bool shadow;                        /* decide and count, never deny */
+    bool queue;                         /* leaky bucket in queue mode */
+    bool needs_subject;                 /* some overrides go by prefix, which a key does not show */
+    struct config_overrides *overrides; /* or NULL */
+};
+
+/* What one subject, or all that start with a prefix, have instead of a rule's numbers. Its rule has
+ * the id, algorithm and flags of the one it overrides, and an index of its own. */
+struct config_override {
+    struct rule rule;
+    char *subject; /* whole, or the prefix */
+    uint32_t len;  /* 1 to CONFIG_MAX_SUBJECT or CONFIG_MAX_PREFIX */
+    bool is_prefix;
+};
+
+struct config_overrides {
+    struct config_override *items; /* whole subjects, then prefixes, each in the order of bytes */
+    uint32_t count;
+    uint32_t whole_count;
+    struct override_slot *slots; /* by key; this and the rest are private to config/find.c */
+    uint64_t mask;
+    struct override_prefix *prefixes;
 };
 
 struct tenant {
@@ -73,10 +110,15 @@ struct tenant {
     uint32_t id;
     const char *tier; /* one of config->tiers, or NULL */
     uint64_t seed;    /* of key_of_subject(): BLAKE2b of the name, see proto-spec/protocol.md 4 */
-    const struct config_secret *secrets; /* in locked memory; the first is the newest */
-    uint32_t secret_count;               /* 0: only trusted paths can ask for it */
-    uint64_t entries;                    /* a region of its own; 0: shares the rest */
-    struct rule *rules;                  /* its own and its tier's, in the order of their ids */
+    const struct config_secret *secrets;    /* in locked memory; the first is the newest */
+    uint32_t secret_count;                  /* 0: only trusted paths can ask for it */
+    char *secret_files[CONFIG_MAX_SECRETS]; /* where they were read, absolute */
+    struct config_api_key *api_keys;
+    uint32_t api_key_count;
+    struct limit checks; /* of all its checks together; ALGORITHM_UNLIMITED: none asked for */
+    struct limit_spec checks_spec;
+    uint64_t entries;   /* a region of its own; 0: shares the rest */
+    struct rule *rules; /* its own and its tier's, in the order of their ids */
     uint32_t rule_count;
     uint32_t first_rule_index;
     const struct rule *fallback; /* the rule named `default`, or NULL */
@@ -91,6 +133,10 @@ struct config {
     unsigned listen_udp_count;
     char *listen_admin;           /* path, or NULL: off */
     bool listen_admin_is_default; /* not asked for: if it cannot be made, go on without */
+    char *listen_unix;            /* path of the datagram socket, or NULL: off */
+    char *key_file;               /* absolute, or NULL; its bytes are in the tenants' seeds only */
+    char file_hash[CONFIG_HASH_SIZE]; /* of the bytes of the file, or of the embedded default */
+    enum config_reload reload;
     struct config_network trusted[CONFIG_MAX_NETWORKS];
     unsigned trusted_count;
     uint64_t repeat_window_ns; /* W: how long the same bytes are known again; 0: never */
@@ -102,26 +148,50 @@ struct config {
     enum config_on_full on_full;
     struct tenant *tenants; /* in the order of their ids */
     uint32_t tenant_count;
-    uint32_t index_count; /* of rule and inline indices over all tenants */
+    uint32_t index_count; /* of rule, override and inline indices over all tenants */
     char **tiers;         /* their names; the rules stand in the tenants */
     uint32_t tier_count;
-    struct config_index index; /* of tenants */
+    struct config_index index;     /* of tenants */
+    struct config_secret *secrets; /* of all tenants, in locked memory */
+    uint32_t secret_total;
+    bool secrets_are_unlocked;    /* some could not be kept from the swap: RLIMIT_MEMLOCK */
+    struct secret_reader *reader; /* only while it is loaded */
 };
+
+/* Reads a file that holds a secret into at most size bytes. Result: 0, or -EINVAL with what is
+ * wrong in problem, which never quotes the bytes. */
+typedef int (*config_read_fn)(const char *path, uint8_t *ret_bytes, size_t size, size_t *ret_len,
+                              char *problem, size_t problem_size);
 
 struct config_options {
     const char *path;        /* or NULL: embedded default */
     const char *const *sets; /* "path=value" */
     unsigned set_count;
-    char **environment; /* like environ; NULL: none */
+    char **environment;  /* like environ; NULL: none */
+    config_read_fn read; /* NULL: config_read_file; fuzzing has no business with real files */
 };
 
 /* Result: a configuration, or NULL with one line without newline in error (truncated to size). */
 struct config *config_load(const struct config_options *options, char *error, size_t size);
 
-/* As config_load, from bytes in memory; name stands for the file in messages. For tests and
- * fuzzing. */
+/* As config_load, from bytes in memory; name stands for the file in messages and for the folder
+ * that relative paths start from. For tests and fuzzing. */
 struct config *config_parse(const char *name, const char *text, size_t len, char *error,
                             size_t size);
+struct config *config_parse_options(const struct config_options *options, const char *text,
+                                    size_t len, char *error, size_t size);
+
+/* Opens a regular file that only its owner can read, and reads it: config_read_fn. A file longer
+ * than size gives size bytes. */
+int config_read_file(const char *path, uint8_t *ret_bytes, size_t size, size_t *ret_len,
+                     char *problem, size_t problem_size);
+
+/* The secret in such a file, by the rules of a configuration: 64 hex digits are 32 bytes, anything
+ * else up to 64 bytes is taken as it is, without one newline at its end. Results as above. */
+int config_read_secret(const char *path, struct config_secret *ret_secret, char *problem,
+                       size_t problem_size);
+
+/* Wipes and frees. */
 void config_destroy(struct config *config);
 
 /* The effective configuration as YAML that config_load() accepts again, secrets masked; the rate
@@ -132,12 +202,24 @@ void config_print(const struct config *config, FILE *out);
 const struct tenant *config_find_tenant(const struct config *config, uint32_t id);
 /* The rule of that id, else the tenant's `default`, else NULL. Hot path. */
 const struct rule *config_find_rule(const struct tenant *tenant, uint32_t id);
+
+/* The rule to judge a subject by: the override of the whole subject, else of the longest prefix,
+ * else the rule itself. subject may be NULL, then NULL says that it is needed: an override by
+ * prefix may apply. key is key_of_subject() with the tenant's seed. Hot path: no allocation, no
+ * lock, one probe for whole subjects, a binary search and at most CONFIG_MAX_PREFIX steps for
+ * prefixes. */
+const struct rule *config_find_override(const struct rule *rule, struct key key,
+                                        const void *subject, size_t len);
+
 /* By name, for commands. */
 const struct tenant *config_find_tenant_by_name(const struct config *config, const char *name);
 
 /* "token_bucket 10/s burst 20", "sliding_window 5/60s", "deny": a rule in one line, as `mete
  * replay` takes it. Result: 0, or -EINVAL with one line in error. */
 int config_parse_rule_text(const char *text, struct limit_spec *ret_spec, char *error, size_t size);
+
+/* Is it this machine's own: 127.0.0.0/8, ::1, a UNIX socket? */
+bool config_is_loopback(const struct sockaddr *address);
 
 /* Is the address loopback or inside a trusted network? Hot path. */
 bool config_is_trusted(const struct config *config, const struct sockaddr *address);

@@ -125,24 +125,43 @@ static bool is_inside(const uint8_t address[16], const struct config_network *ne
     return rest == 0 || ((address[whole] ^ network->prefix[whole]) & (0xff00u >> rest & 0xff)) == 0;
 }
 
-bool config_is_trusted(const struct config *config, const struct sockaddr *address)
+/* The address as 16 bytes, v4 mapped into v6. False: of no kind that has one. */
+static bool bytes_of(const struct sockaddr *address, uint8_t ret_bytes[16])
 {
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    static const uint8_t loopback[16] = {[15] = 1};
-    uint8_t bytes[16];
-
-    if (address->sa_family == AF_UNIX)
-        return true;
     if (address->sa_family == AF_INET) {
-        memcpy(bytes, mapped, sizeof(mapped));
-        memcpy(bytes + 12, &((const struct sockaddr_in *)(const void *)address)->sin_addr, 4);
+        memcpy(ret_bytes, mapped, sizeof(mapped));
+        memcpy(ret_bytes + 12, &((const struct sockaddr_in *)(const void *)address)->sin_addr, 4);
     } else if (address->sa_family == AF_INET6) {
-        memcpy(bytes, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, 16);
+        memcpy(ret_bytes, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, 16);
     } else {
         return false;
     }
-    if (memcmp(bytes, mapped, sizeof(mapped)) == 0 ? bytes[12] == 127
-                                                   : memcmp(bytes, loopback, 16) == 0)
+    return true;
+}
+
+static bool is_loopback(const uint8_t bytes[16])
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    static const uint8_t loopback[16] = {[15] = 1};
+    return memcmp(bytes, mapped, sizeof(mapped)) == 0 ? bytes[12] == 127
+                                                      : memcmp(bytes, loopback, 16) == 0;
+}
+
+bool config_is_loopback(const struct sockaddr *address)
+{
+    uint8_t bytes[16];
+    return address->sa_family == AF_UNIX || (bytes_of(address, bytes) && is_loopback(bytes));
+}
+
+bool config_is_trusted(const struct config *config, const struct sockaddr *address)
+{
+    uint8_t bytes[16];
+    if (address->sa_family == AF_UNIX)
+        return true;
+    if (!bytes_of(address, bytes))
+        return false;
+    if (is_loopback(bytes))
         return true;
     for (unsigned i = 0; i < config->trusted_count; i++)
         if (is_inside(bytes, &config->trusted[i]))

@@ -11,8 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config/api_keys.h"
+#include "config/digest.h"
 #include "config/report.h"
+#include "config/rule.h"
 #include "config/schema.h"
+#include "config/secret.h"
 #include "config/tenants.h"
 #include "config/yaml.h"
 
@@ -105,6 +109,16 @@ static int apply_set(const char *set, struct report report, struct config *confi
     return schema_apply_override(&report, name + sizeof(prefix) - 1, equals + 1, config);
 }
 
+/* Two sockets cannot share one path. */
+static int judge_paths(const struct report *report, const struct config *config)
+{
+    if (config->listen_unix && config->listen_admin &&
+        strcmp(config->listen_unix, config->listen_admin) == 0)
+        return report_at(report, 0, "listen.unix: is listen.admin's path, %s; they differ",
+                         config->listen_unix);
+    return 0;
+}
+
 static int build(const struct config_options *options, const struct report *report,
                  const struct node *root, struct config *config)
 {
@@ -116,6 +130,8 @@ static int build(const struct config_options *options, const struct report *repo
         result = apply_environment(options, *report, config);
     for (unsigned i = 0; result == 0 && i < options->set_count; i++)
         result = apply_set(options->sets[i], *report, config);
+    if (result == 0)
+        result = judge_paths(report, config);
     if (result == 0 && !roots.tenants)
         result = report_at(report, 1,
                            "tenants: at least one is needed; for example tenants: "
@@ -132,9 +148,13 @@ static struct config *load_text(const struct config_options *options, const stru
 
     if (result)
         return NULL;
+    digest_file(text, len, config->file_hash);
     result = yaml_tree_parse(text, len, report, &document);
     if (result == 0)
+        result = secret_open_reader(report, options, config);
+    if (result == 0)
         result = build(options, report, document.root, config);
+    secret_close_reader(config);
     yaml_tree_free(&document);
     if (result == 0 && options->path && !(config->path = strdup(options->path)))
         result = report_memory(report);
@@ -160,19 +180,28 @@ struct config *config_load(const struct config_options *options, char *error, si
     return config;
 }
 
+struct config *config_parse_options(const struct config_options *options, const char *text,
+                                    size_t len, char *error, size_t size)
+{
+    const struct report report = {.error = error, .size = size, .file = options->path};
+    return load_text(options, &report, text, len);
+}
+
 struct config *config_parse(const char *name, const char *text, size_t len, char *error,
                             size_t size)
 {
-    const struct report report = {.error = error, .size = size, .file = name};
     const struct config_options options = {.path = name};
-    return load_text(&options, &report, text, len);
+    return config_parse_options(&options, text, len, error, size);
 }
 
 static void free_tenant(struct tenant *tenant)
 {
     for (uint32_t i = 0; i < tenant->rule_count; i++)
-        free(tenant->rules[i].name);
+        rule_free(&tenant->rules[i]);
     free(tenant->rules);
+    for (uint32_t i = 0; i < CONFIG_MAX_SECRETS; i++)
+        free(tenant->secret_files[i]);
+    api_keys_free(tenant);
     free(tenant->index.slots);
     free(tenant->name);
 }
@@ -189,7 +218,10 @@ void config_destroy(struct config *config)
     free(config->tiers);
     free(config->index.slots);
     free(config->namespace_name);
+    secret_release(config);
     free(config->listen_admin);
+    free(config->listen_unix);
+    free(config->key_file);
     free(config->path);
     free(config);
 }

@@ -3,7 +3,6 @@
  * in each of its tenants; the tiers keep their names and nothing else. */
 #include "config/config.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -36,42 +35,54 @@ static void print_text(FILE *out, const char *text)
         print_quoted(out, text);
 }
 
-static void print_network(FILE *out, const struct config_network *network)
+/* "FIELD: PATH" with `none` for NULL. */
+static void print_path(FILE *out, const char *field, const char *path)
 {
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    const bool v4 = network->bits >= 96 && memcmp(network->prefix, mapped, sizeof(mapped)) == 0;
-    char text[INET6_ADDRSTRLEN] = "";
-    inet_ntop(v4 ? AF_INET : AF_INET6, network->prefix + (v4 ? 12 : 0), text, sizeof(text));
-    fprintf(out, "\"%s/%u\"", text, v4 ? network->bits - 96u : network->bits);
+    fprintf(out, "%s: ", field);
+    if (path)
+        print_quoted(out, path);
+    else
+        fputs("none", out);
+    fputc('\n', out);
+}
+
+static void print_repeats(const struct config *config, FILE *out)
+{
+    char window[32], ahead[32], memory[32];
+    value_format_duration(config->repeat_window_ns, window, sizeof(window));
+    value_format_duration(config->repeat_ahead_ns, ahead, sizeof(ahead));
+    value_format_bytes(config->repeat_bytes, memory, sizeof(memory));
+    fprintf(out, "repeats: {window: %s, ahead: %s, memory: %s}\n", window, ahead, memory);
 }
 
 static void print_top(const struct config *config, FILE *out)
 {
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
     static const char *const on_full[] = {"evict", "allow", "deny"};
+    char network[64];
 
     fputs("namespace: ", out);
     print_text(out, config->namespace_name);
-    fputs("\nlisten:\n  udp: [", out);
+    fputc('\n', out);
+    print_path(out, "key_file", config->key_file);
+    fputs("listen:\n  udp: [", out);
     for (unsigned i = 0; i < config->listen_udp_count; i++)
         fprintf(out, "%s\"%s\"", i ? ", " : "", config->listen_udp[i].text);
     fputs("]\n", out);
-    if (config->listen_admin_is_default) {
+    print_path(out, "  unix", config->listen_unix);
+    if (config->listen_admin_is_default)
         fprintf(out, "  # admin: %s, if it can be made\n", config->listen_admin);
-    } else {
-        fputs("  admin: ", out);
-        if (config->listen_admin)
-            print_quoted(out, config->listen_admin);
-        else
-            fputs("none", out);
-        fputc('\n', out);
-    }
+    else
+        print_path(out, "  admin", config->listen_admin);
     fputs("trusted_networks: [", out);
     for (unsigned i = 0; i < config->trusted_count; i++) {
         fputs(i ? ", " : "", out);
-        print_network(out, &config->trusted[i]);
+        value_format_network(&config->trusted[i], network, sizeof(network));
+        fprintf(out, "\"%s\"", network);
     }
     fputs("]\n", out);
+    print_repeats(config, out);
+    fprintf(out, "reload: %s\n", config->reload == RELOAD_WATCH ? "watch" : "signal");
     if (config->workers)
         fprintf(out, "workers: %u\n", config->workers);
     else
@@ -87,31 +98,89 @@ static bool is_bucket(const struct rule *rule)
            rule->spec.algorithm == ALGORITHM_LEAKY_QUEUE;
 }
 
-static void print_rule(const struct rule *rule, FILE *out)
+/* ", rate: 10/s, burst: 20" or ", limit: 5/60s"; nothing for algorithms without numbers. */
+static void print_numbers(const struct rule *rule, FILE *out)
 {
     char rate[64];
-    fputs("      - {name: ", out);
-    print_text(out, rule->name);
-    if (rule->id != key_name_id(rule->name, strlen(rule->name)))
-        fprintf(out, ", id: %" PRIu32, rule->id);
-    fprintf(out, ", algorithm: %s", algorithm_name(rule->spec.algorithm));
     value_format_rate(rule->spec.count, rule->spec.period_ns, rate, sizeof(rate));
     if (is_bucket(rule))
         fprintf(out, ", rate: %s, burst: %" PRIu64, rate, rule->spec.burst);
     else if (limit_is_wall(&rule->limit))
         fprintf(out, ", limit: %s", rate);
+}
+
+/* At the end of a line, behind what tells that a comment begins. */
+static void print_true_rate(const struct rule *rule, const char *before, FILE *out)
+{
+    const double asked = (double)rule->spec.count * 1e9 / (double)rule->spec.period_ns;
+    const double real = is_bucket(rule) ? limit_true_rate(&rule->limit) : asked;
+    if (is_bucket(rule) && fabs(real - asked) > asked * RATE_TOLERANCE)
+        fprintf(out, "%strue rate %.9g/s", before, real);
+    fputc('\n', out);
+}
+
+static void print_overrides(const struct config_overrides *overrides, FILE *out)
+{
+    for (uint32_t i = 0; i < overrides->count; i++) {
+        const struct config_override *item = &overrides->items[i];
+        fprintf(out, "          {%s: ", item->is_prefix ? "prefix" : "subject");
+        print_quoted(out, item->subject);
+        print_numbers(&item->rule, out);
+        fputs("},", out);
+        print_true_rate(&item->rule, " # ", out);
+    }
+    fputs("        ]}\n", out);
+}
+
+static void print_rule(const struct rule *rule, FILE *out)
+{
+    fputs("      - {name: ", out);
+    print_text(out, rule->name);
+    if (rule->id != key_name_id(rule->name, strlen(rule->name)))
+        fprintf(out, ", id: %" PRIu32, rule->id);
+    fprintf(out, ", algorithm: %s", algorithm_name(rule->spec.algorithm));
+    print_numbers(rule, out);
     if (rule->queue)
         fputs(", mode: queue", out);
     if (rule->shadow)
         fputs(", shadow: true", out);
-    fprintf(out, "} # id 0x%08" PRIx32, rule->id);
-    if (is_bucket(rule)) {
-        const double asked = (double)rule->spec.count * 1e9 / (double)rule->spec.period_ns;
-        const double real = limit_true_rate(&rule->limit);
-        if (fabs(real - asked) > asked * RATE_TOLERANCE)
-            fprintf(out, ", true rate %.9g/s", real);
+    fputs(rule->overrides ? ", overrides: [" : "}", out);
+    fprintf(out, " # id 0x%08" PRIx32, rule->id);
+    print_true_rate(rule, ", ", out);
+    if (rule->overrides)
+        print_overrides(rule->overrides, out);
+}
+
+/* A secret by its file only; of an API key the hash, which the file has too. */
+static void print_credentials(const struct tenant *tenant, FILE *out)
+{
+    if (tenant->secret_count)
+        fputs("    secret_files: [", out);
+    for (uint32_t i = 0; i < tenant->secret_count; i++) {
+        fputs(i ? ", " : "", out);
+        print_quoted(out, tenant->secret_files[i]);
     }
-    fputc('\n', out);
+    fputs(tenant->secret_count ? "]\n" : "", out);
+    fputs(tenant->api_key_count ? "    api_keys:\n" : "", out);
+    for (uint32_t i = 0; i < tenant->api_key_count; i++) {
+        const struct config_api_key *key = &tenant->api_keys[i];
+        fputs("      - {name: ", out);
+        print_text(out, key->name);
+        fputs(", sha256: \"", out);
+        for (size_t j = 0; j < sizeof(key->sha256); j++)
+            fprintf(out, "%02x", key->sha256[j]);
+        fprintf(out, "\", may: [%s%s%s]}\n", key->may_check ? "check" : "",
+                key->may_check && key->may_manage ? ", " : "", key->may_manage ? "manage" : "");
+    }
+}
+
+static void print_checks(const struct tenant *tenant, FILE *out)
+{
+    char rate[64];
+    if (tenant->checks_spec.algorithm == ALGORITHM_UNLIMITED)
+        return;
+    value_format_rate(tenant->checks_spec.count, tenant->checks_spec.period_ns, rate, sizeof(rate));
+    fprintf(out, "    checks: {rate: %s, burst: %" PRIu64 "}\n", rate, tenant->checks_spec.burst);
 }
 
 static void print_tenant(const struct tenant *tenant, FILE *out)
@@ -128,6 +197,8 @@ static void print_tenant(const struct tenant *tenant, FILE *out)
     }
     if (tenant->entries)
         fprintf(out, "    entries: %" PRIu64 "\n", tenant->entries);
+    print_checks(tenant, out);
+    print_credentials(tenant, out);
     fputs(tenant->rule_count ? "    rules:\n" : "    rules: []\n", out);
     for (uint32_t i = 0; i < tenant->rule_count; i++)
         print_rule(&tenant->rules[i], out);

@@ -10,12 +10,13 @@
 
 #include "config/config.h"
 #include "config/fields.h"
+#include "config/overrides.h"
 #include "config/report.h"
 #include "config/value.h"
 #include "config/yaml.h"
 #include "core/key.h"
 
-enum { NAME, ID, ALGORITHM, RATE, BURST, LIMIT, MODE, SHADOW, FIRST_UNSERVED };
+enum { NAME, ID, ALGORITHM, RATE, BURST, LIMIT, MODE, SHADOW, OVERRIDES, FIRST_UNSERVED };
 
 static const struct field_spec FIELDS[] = {
     [NAME] = {"name", FIELD_NEEDED},
@@ -26,6 +27,7 @@ static const struct field_spec FIELDS[] = {
     [LIMIT] = {"limit", FIELD_OPTIONAL},
     [MODE] = {"mode", FIELD_OPTIONAL},
     [SHADOW] = {"shadow", FIELD_OPTIONAL},
+    [OVERRIDES] = {"overrides", FIELD_OPTIONAL},
     [FIRST_UNSERVED] = {"sync", FIELD_UNSERVED},
     {"on_backend_loss", FIELD_UNSERVED},
     {"per", FIELD_UNSERVED},
@@ -87,36 +89,39 @@ static int parse_algorithm(const struct report *report, const struct node *node,
     return 0;
 }
 
-/* Which of rate, burst, limit and mode stand there although the algorithm does not take them, and
- * which does not although it is needed. */
-static int check_fields(const struct report *report, const struct node *map,
-                        const struct node *const *nodes, enum algorithm algorithm)
+/* Which of rate, burst and limit stand there although the algorithm does not take them, and which
+ * does not although it is needed. */
+static int check_numbers(const struct report *report, const struct node *map,
+                         const struct rule_numbers *numbers, enum algorithm algorithm)
 {
     const char *name = algorithm_name(algorithm);
     const bool bucket = is_bucket(algorithm), window = is_window(algorithm);
     const char *takes = bucket   ? "takes rate and burst"
                         : window ? "takes limit"
                                  : "takes no numbers";
+    const struct {
+        const struct node *node;
+        const char *name;
+        bool fits;
+    } fields[] = {{numbers->rate, "rate", bucket},
+                  {numbers->burst, "burst", bucket},
+                  {numbers->limit, "limit", window}};
 
-    for (unsigned i = RATE; i <= LIMIT; i++) {
-        const bool fits = i == LIMIT ? window : bucket;
-        if (nodes[i] && !fits)
-            return report_node(report, nodes[i], "algorithm %s %s, not %s", name, takes,
-                               FIELDS[i].name);
-    }
-    if (bucket && !nodes[RATE])
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+        if (fields[i].node && !fields[i].fits)
+            return report_node(report, fields[i].node, "algorithm %s %s, not %s", name, takes,
+                               fields[i].name);
+    if (bucket && !numbers->rate)
         return report_field(report, map, "rate", "is missing; algorithm %s %s", name, takes);
-    if (window && !nodes[LIMIT])
+    if (window && !numbers->limit)
         return report_field(report, map, "limit", "is missing; algorithm %s %s", name, takes);
-    if (nodes[MODE] && algorithm != ALGORITHM_LEAKY_METER)
-        return report_node(report, nodes[MODE], "only leaky_bucket has a mode, %s has none", name);
     return 0;
 }
 
-static int parse_numbers(const struct report *report, const struct node *const *nodes,
+static int parse_numbers(const struct report *report, const struct rule_numbers *numbers,
                          struct limit_spec *spec)
 {
-    const struct node *rate = nodes[RATE] ? nodes[RATE] : nodes[LIMIT];
+    const struct node *rate = numbers->rate ? numbers->rate : numbers->limit;
     const char *text = "";
     char problem[192];
     int result;
@@ -127,56 +132,73 @@ static int parse_numbers(const struct report *report, const struct node *const *
         return result;
     if (value_parse_rate(text, &spec->count, &spec->period_ns, problem, sizeof(problem)))
         return report_node(report, rate, "%s", problem);
-    if (nodes[BURST])
-        return value_number(report, nodes[BURST], 1, UINT32_MAX, &spec->burst);
-    if (nodes[RATE])
+    if (numbers->burst)
+        return value_number(report, numbers->burst, 1, UINT32_MAX, &spec->burst);
+    if (numbers->rate)
         spec->burst = spec->count;
     return 0;
 }
 
 /* Compiles, and blames the field that is the cause. */
 static int compile(const struct report *report, const struct node *map,
-                   const struct node *const *nodes, struct rule *rule)
+                   const struct rule_numbers *numbers, struct rule *rule)
 {
-    const struct node *blamed = nodes[RATE] ? nodes[RATE] : nodes[LIMIT];
+    const struct node *blamed = numbers->rate ? numbers->rate : numbers->limit;
     const enum limit_error error = limit_compile(&rule->spec, &rule->limit);
 
     if (error == LIMIT_OK)
         return 0;
-    if (nodes[RATE] && error == LIMIT_BURST_TOO_LARGE)
+    if (numbers->rate && error == LIMIT_BURST_TOO_LARGE)
         return report_field(report, map, "burst",
                             "defaults to the rate's count, %" PRIu64
                             ", which is above 4294967295; set burst",
                             rule->spec.count);
     if (error == LIMIT_BURST_TOO_LARGE)
         return report_node(report, blamed, "limit is above 4294967295");
-    if (nodes[BURST] && error == LIMIT_TAU_TOO_LONG)
-        blamed = nodes[BURST];
+    if (numbers->burst && error == LIMIT_TAU_TOO_LONG)
+        blamed = numbers->burst;
     return report_node(report, blamed ? blamed : map, "%s", limit_error_text(error));
+}
+
+int rule_parse_numbers(const struct report *report, const struct node *map,
+                       const struct rule_numbers *numbers, struct rule *rule)
+{
+    int result = check_numbers(report, map, numbers, rule->spec.algorithm);
+    if (result == 0)
+        result = parse_numbers(report, numbers, &rule->spec);
+    return result ? result : compile(report, map, numbers, rule);
+}
+
+static int parse_mode(const struct report *report, const struct node *node, struct rule *rule)
+{
+    static const char *const modes[] = {"deny", "queue"};
+    unsigned mode = 0;
+    if (rule->spec.algorithm != ALGORITHM_LEAKY_METER)
+        return report_node(report, node, "only leaky_bucket has a mode, %s has none",
+                           algorithm_name(rule->spec.algorithm));
+    const int result = value_choice(report, node, modes, 2, &mode);
+    rule->queue = mode == 1;
+    if (rule->queue)
+        rule->spec.algorithm = ALGORITHM_LEAKY_QUEUE;
+    return result;
 }
 
 static int parse_body(const struct report *report, const struct node *map,
                       const struct node *const *nodes, struct rule *rule)
 {
-    static const char *const modes[] = {"deny", "queue"};
-    unsigned mode = 0;
+    const struct rule_numbers numbers = {nodes[RATE], nodes[BURST], nodes[LIMIT]};
     int result = rule_parse_id(report, nodes[ID], nodes[NAME], &rule->id);
     if (result == 0)
         result = parse_algorithm(report, nodes[ALGORITHM], &rule->spec.algorithm);
-    if (result == 0)
-        result = check_fields(report, map, nodes, rule->spec.algorithm);
     if (result == 0 && nodes[MODE])
-        result = value_choice(report, nodes[MODE], modes, 2, &mode);
+        result = parse_mode(report, nodes[MODE], rule);
     if (result == 0 && nodes[SHADOW])
         result = value_bool(report, nodes[SHADOW], &rule->shadow);
     if (result == 0)
-        result = parse_numbers(report, nodes, &rule->spec);
-    if (result)
-        return result;
-    rule->queue = mode == 1;
-    if (rule->queue)
-        rule->spec.algorithm = ALGORITHM_LEAKY_QUEUE;
-    return compile(report, map, nodes, rule);
+        result = rule_parse_numbers(report, map, &numbers, rule);
+    if (result == 0 && nodes[OVERRIDES])
+        result = overrides_parse(report, nodes[OVERRIDES], rule);
+    return result;
 }
 
 int rule_parse(const struct report *report, const struct node *node, struct rule *ret_rule)
@@ -189,10 +211,16 @@ int rule_parse(const struct report *report, const struct node *node, struct rule
     if (result)
         return result;
     result = parse_body(report, node, nodes, &rule);
-    if (result) {
-        free(rule.name);
-        return result;
-    }
-    *ret_rule = rule;
-    return 0;
+    if (result)
+        rule_free(&rule);
+    else
+        *ret_rule = rule;
+    return result;
+}
+
+void rule_free(struct rule *rule)
+{
+    overrides_free(rule->overrides);
+    free(rule->name);
+    *rule = (struct rule){.name = NULL};
 }

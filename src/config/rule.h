@@ -11,6 +11,18 @@ struct rule;
 /* Results: 0, -EINVAL or -ENOMEM after saying so in report. The name of *ret_rule is for free(). */
 int rule_parse(const struct report *report, const struct node *node, struct rule *ret_rule);
 
+/* Frees what the rule holds, and forgets it. */
+void rule_free(struct rule *rule);
+
+struct rule_numbers { /* NULL where they do not stand */
+    const struct node *rate, *burst, *limit;
+};
+
+/* Reads the numbers that the rule's algorithm takes, and compiles its limit; map is blamed for what
+ * is missing. Results: 0, or -EINVAL after reporting. */
+int rule_parse_numbers(const struct report *report, const struct node *map,
+                       const struct rule_numbers *numbers, struct rule *rule);
+
 /* `id: NUMBER` if node is not NULL, else the hash of the name, which stands at name_node. Never 0.
  */
 int rule_parse_id(const struct report *report, const struct node *node,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/overrides.h"
 #include "config/report.h"
 #include "config/rule.h"
 #include "config/yaml.h"
@@ -44,9 +45,11 @@ int rules_inherit(const struct report *report, const struct rules *tier, struct 
         struct rules_item item = tier->items[i];
         item.inherited = true;
         item.rule.name = strdup(item.rule.name);
-        if (!item.rule.name)
-            return report_memory(report);
+        item.rule.overrides = NULL;
         items[rules->count++] = item;
+        if (!item.rule.name ||
+            overrides_copy(tier->items[i].rule.overrides, &items[rules->count - 1].rule.overrides))
+            return report_memory(report);
     }
     return 0;
 }
@@ -85,8 +88,7 @@ int rules_settle(const struct report *report, struct rules *rules)
         struct rules_item *last = kept ? &items[kept - 1] : NULL;
         if (last && strcmp(last->rule.name, items[i].rule.name) == 0) {
             if (items[i].inherited && !last->inherited) {
-                free(items[i].rule.name);
-                items[i].rule.name = NULL;
+                rule_free(&items[i].rule);
                 continue;
             }
             return report_node(report, yaml_tree_child(items[i].node, "name"),
@@ -95,7 +97,7 @@ int rules_settle(const struct report *report, struct rules *rules)
         }
         if (kept != i) {
             items[kept] = items[i];
-            items[i].rule.name = NULL;
+            items[i].rule = (struct rule){.name = NULL};
         }
         kept++;
     }
@@ -110,10 +112,19 @@ int rules_settle(const struct report *report, struct rules *rules)
     return 0;
 }
 
+uint64_t rules_count_all(const struct rules *rules)
+{
+    uint64_t count = rules->count;
+    for (uint32_t i = 0; i < rules->count; i++)
+        if (rules->items[i].rule.overrides)
+            count += rules->items[i].rule.overrides->count;
+    return count;
+}
+
 void rules_free(struct rules *rules)
 {
     for (uint32_t i = 0; i < rules->count; i++)
-        free(rules->items[i].rule.name);
+        rule_free(&rules->items[i].rule);
     free(rules->items);
     *rules = (struct rules){.items = NULL};
 }

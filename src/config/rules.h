@@ -32,6 +32,9 @@ int rules_inherit(const struct report *report, const struct rules *tier, struct 
  * the order of its ids. Results: 0, -EINVAL, reported. */
 int rules_settle(const struct report *report, struct rules *rules);
 
+/* With their overrides, each of which counts as one. */
+uint64_t rules_count_all(const struct rules *rules);
+
 void rules_free(struct rules *rules);
 
 #endif

@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "config/fields.h"
 #include "config/report.h"
+#include "config/secret.h"
 #include "config/value.h"
 #include "config/yaml.h"
 
@@ -19,7 +20,10 @@ enum field_type {
     TYPE_PATH,      /* char *, a path; `none` is NULL */
     TYPE_ADDRESSES, /* listen_udp and its count */
     TYPE_NETWORKS,  /* trusted and its count */
+    TYPE_KEY_FILE,  /* key_file, and the key behind it */
     TYPE_NUMBER,    /* uint64_t in [min, max] */
+    TYPE_DURATION,  /* uint64_t ns in [min, max] */
+    TYPE_BYTES,     /* uint64_t in [min, max] */
     TYPE_AUTO,      /* unsigned in [min, max]; `auto` is 0 */
     TYPE_CHOICE,    /* an enum, the position of the text in choices */
     TYPE_NONE,      /* only `none` is served */
@@ -38,9 +42,12 @@ struct field {
 };
 
 static const char *const BACKENDS[] = {"auto", "io_uring", "mmsg", NULL};
+static const char *const RELOADS[] = {"signal", "watch", NULL};
 static const char *const ON_FULL[] = {"evict", "allow", "deny", NULL};
 _Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2, "as BACKENDS");
 _Static_assert(ON_FULL_EVICT == 0 && ON_FULL_ALLOW == 1 && ON_FULL_DENY == 2, "as ON_FULL");
+_Static_assert(RELOAD_SIGNAL == 0 && RELOAD_WATCH == 1, "as RELOADS");
+_Static_assert(sizeof(enum config_reload) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_backend) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_on_full) == sizeof(unsigned), "set as unsigned");
 
@@ -54,13 +61,31 @@ static const struct field FIELDS[] = {
      .type = TYPE_PATH,
      AT(listen_admin),
      .fallback = "/run/mete/admin.sock"},
-    {.path = "listen.unix", .type = TYPE_UNSERVED},
+    {.path = "listen.unix", .type = TYPE_PATH, AT(listen_unix)},
     {.path = "listen.resp", .type = TYPE_UNSERVED},
     {.path = "listen.http", .type = TYPE_UNSERVED},
     {.path = "listen.grpc", .type = TYPE_UNSERVED},
     {.path = "listen.metrics", .type = TYPE_UNSERVED},
     {.path = "listen.interface", .type = TYPE_UNSERVED},
     {.path = "trusted_networks", .type = TYPE_NETWORKS},
+    {.path = "repeats", .type = TYPE_SECTION},
+    {.path = "repeats.window",
+     .type = TYPE_DURATION,
+     AT(repeat_window_ns),
+     .max = 10000000000ull,
+     .fallback = "200ms"},
+    {.path = "repeats.ahead",
+     .type = TYPE_DURATION,
+     AT(repeat_ahead_ns),
+     .max = 10000000000ull,
+     .fallback = "20ms"},
+    {.path = "repeats.memory",
+     .type = TYPE_BYTES,
+     AT(repeat_bytes),
+     .min = 64u << 10,
+     .max = 1u << 30,
+     .fallback = "8MiB"},
+    {.path = "reload", .type = TYPE_CHOICE, AT(reload), .choices = RELOADS, .fallback = "signal"},
     {.path = "workers",
      .type = TYPE_AUTO,
      AT(workers),
@@ -85,7 +110,7 @@ static const struct field FIELDS[] = {
     {.path = "table.snapshot_every", .type = TYPE_UNSERVED},
     {.path = "tiers", .type = TYPE_TIERS},
     {.path = "tenants", .type = TYPE_TENANTS},
-    {.path = "key_file", .type = TYPE_UNSERVED},
+    {.path = "key_file", .type = TYPE_KEY_FILE},
     {.path = "redis", .type = TYPE_UNSERVED},
 };
 #define FIELD_COUNT (sizeof(FIELDS) / sizeof(FIELDS[0]))
@@ -225,6 +250,12 @@ static int apply(const struct report *report, const struct field *field, const s
         return apply_addresses(report, node, config);
     case TYPE_NETWORKS:
         return apply_networks(report, node, config);
+    case TYPE_KEY_FILE:
+        return secret_apply_key_file(report, node, config);
+    case TYPE_DURATION:
+        return value_duration(report, node, field->min, field->max, member);
+    case TYPE_BYTES:
+        return value_bytes(report, node, field->min, field->max, member);
     case TYPE_NUMBER:
         return value_number(report, node, field->min, field->max, member);
     case TYPE_AUTO:
@@ -311,7 +342,7 @@ static int walk(const struct report *report, const char *section, const struct n
             result = apply(report, field, node, config);
         if (result)
             return result;
-        if (field->type == TYPE_PATH)
+        if (field->offset == offsetof(struct config, listen_admin))
             config->listen_admin_is_default = false;
     }
     return 0;
@@ -373,7 +404,7 @@ int schema_apply_override(const struct report *report, const char *path, const c
     if (result == 0)
         result = apply(report, field, document.root, config);
     yaml_tree_free(&document);
-    if (result == 0 && field->type == TYPE_PATH)
+    if (result == 0 && field->offset == offsetof(struct config, listen_admin))
         config->listen_admin_is_default = false;
     return result;
 }

@@ -8,23 +8,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/api_keys.h"
 #include "config/config.h"
+#include "config/credentials.h"
+#include "config/digest.h"
 #include "config/fields.h"
 #include "config/find.h"
+#include "config/overrides.h"
 #include "config/report.h"
 #include "config/rule.h"
 #include "config/rules.h"
-#include "config/seed.h"
+#include "config/secret.h"
 #include "config/value.h"
 #include "config/yaml.h"
 
-enum { NAME, ID, TIER, ENTRIES, RULES, SECRET_FILES, API_KEYS, FIELD_COUNT };
+enum { NAME, ID, TIER, ENTRIES, RULES, SECRET_FILES, API_KEYS, CHECKS, FIELD_COUNT };
+enum { CHECKS_RATE, CHECKS_BURST, CHECKS_FIELD_COUNT };
 
 static const struct field_spec FIELDS[FIELD_COUNT] = {
     [NAME] = {"name", FIELD_NEEDED},           [ID] = {"id", FIELD_OPTIONAL},
     [TIER] = {"tier", FIELD_OPTIONAL},         [ENTRIES] = {"entries", FIELD_OPTIONAL},
-    [RULES] = {"rules", FIELD_OPTIONAL},       [SECRET_FILES] = {"secret_files", FIELD_UNSERVED},
-    [API_KEYS] = {"api_keys", FIELD_UNSERVED},
+    [RULES] = {"rules", FIELD_OPTIONAL},       [SECRET_FILES] = {"secret_files", FIELD_OPTIONAL},
+    [API_KEYS] = {"api_keys", FIELD_OPTIONAL}, [CHECKS] = {"checks", FIELD_OPTIONAL},
+};
+
+static const struct field_spec CHECKS_FIELDS[CHECKS_FIELD_COUNT] = {
+    [CHECKS_RATE] = {"rate", FIELD_NEEDED},
+    [CHECKS_BURST] = {"burst", FIELD_OPTIONAL},
 };
 
 static const struct field_spec TIER_FIELDS[] = {{"rules", FIELD_NEEDED}};
@@ -103,11 +113,14 @@ static int adopt_rules(struct tenant *tenant, struct rules *rules)
     }
     for (uint32_t i = 0; i < rules->count; i++) {
         tenant->rules[i] = rules->items[i].rule;
-        rules->items[i].rule.name = NULL;
+        rules->items[i].rule = (struct rule){.name = NULL};
         if (strcmp(tenant->rules[i].name, "default") == 0)
             tenant->fallback = &tenant->rules[i];
     }
     tenant->rule_count = rules->count;
+    for (uint32_t i = 0; i < tenant->rule_count; i++)
+        if (overrides_settle(&tenant->rules[i], tenant->seed))
+            return -ENOMEM;
     return find_build_rules(tenant);
 }
 
@@ -125,18 +138,19 @@ static int parse_rules(struct loading *loading, const struct node *map,
         result = rules_parse(report, nodes[RULES], &rules);
     /* Before the tier's rules are copied: many tenants of a large tier would be much memory. */
     if (result == 0 &&
-        loading->index_count + rules.count + (tier ? tier->count : 0) + 1 > CONFIG_MAX_INDICES)
+        loading->index_count + rules_count_all(&rules) + (tier ? rules_count_all(tier) : 0) + 1 >
+            CONFIG_MAX_INDICES)
         result = report_node(report, map,
                              "has more rules than fit; %u are possible over all "
-                             "tenants, each tenant counting as one more",
+                             "tenants, each override and each tenant counting as one more",
                              CONFIG_MAX_INDICES);
     if (result == 0 && tier)
         result = rules_inherit(report, tier, &rules);
     if (result == 0)
         result = rules_settle(report, &rules);
+    loading->index_count += rules_count_all(&rules) + 1;
     if (result == 0 && adopt_rules(tenant, &rules))
         result = report_memory(report);
-    loading->index_count += tenant->rule_count + 1;
     rules_free(&rules);
     return result;
 }
@@ -166,33 +180,62 @@ static int parse_entries(struct loading *loading, const struct node *node, struc
     return 0;
 }
 
+/* `checks: 1000/s`, or `checks: {rate: 1000/s, burst: 5000}`. */
+static int parse_checks(const struct report *report, const struct node *node, struct tenant *tenant)
+{
+    const struct node *nodes[CHECKS_FIELD_COUNT] = {[CHECKS_RATE] = node};
+    struct rule rule = {.spec = {.algorithm = ALGORITHM_TOKEN_BUCKET}};
+    int result = 0;
+    if (node->kind == NODE_MAP)
+        result = fields_read(report, node, CHECKS_FIELDS, CHECKS_FIELD_COUNT, nodes);
+    const struct rule_numbers numbers = {.rate = nodes[CHECKS_RATE], .burst = nodes[CHECKS_BURST]};
+    if (result == 0)
+        result = rule_parse_numbers(report, node, &numbers, &rule);
+    if (result)
+        return result;
+    tenant->checks = rule.limit;
+    tenant->checks_spec = rule.spec;
+    return 0;
+}
+
+/* Who may speak for the tenant. */
+static int parse_credentials(struct loading *loading, const struct node *map,
+                             const struct node *const *nodes, struct tenant *tenant)
+{
+    struct config *config = loading->config;
+    int result = 0;
+    if (nodes[SECRET_FILES])
+        result = secret_apply_files(loading->report, nodes[SECRET_FILES], config, tenant);
+    if (result == 0 && nodes[API_KEYS])
+        result = api_keys_parse(loading->report, nodes[API_KEYS], tenant);
+    return result ? result : credentials_judge_reach(loading->report, map, config, tenant);
+}
+
 static int parse_tenant(struct loading *loading, const struct node *map, struct tenant *tenant)
 {
     const struct report *report = loading->report;
     const struct node *nodes[FIELD_COUNT];
     int result = fields_read(report, map, FIELDS, FIELD_COUNT, nodes);
+    tenant->checks_spec.algorithm = ALGORITHM_UNLIMITED;
+    tenant->checks.algorithm = ALGORITHM_UNLIMITED;
     if (result == 0)
         result = value_name(report, nodes[NAME], &tenant->name);
-    if (result == 0)
-        result = rule_parse_id(report, nodes[ID], nodes[NAME], &tenant->id);
+    if (result)
+        return result;
+    tenant->seed = digest_seed(tenant->name, secret_key(loading->config));
+    result = rule_parse_id(report, nodes[ID], nodes[NAME], &tenant->id);
     if (result == 0 && nodes[ENTRIES])
         result = parse_entries(loading, nodes[ENTRIES], tenant);
+    if (result == 0 && nodes[CHECKS])
+        result = parse_checks(report, nodes[CHECKS], tenant);
     if (result == 0)
         result = parse_rules(loading, map, nodes, tenant);
-    if (result == 0)
-        tenant->seed = seed_of_tenant(tenant->name);
-    return result;
+    return result ? result : parse_credentials(loading, map, nodes, tenant);
 }
-
-/* A tenant and the place where it was read. */
-struct placed {
-    struct tenant tenant;
-    const struct node *node;
-};
 
 static int compare_names(const void *left, const void *right)
 {
-    const struct placed *a = left, *b = right;
+    const struct placed_tenant *a = left, *b = right;
     const int order = strcmp(a->tenant.name, b->tenant.name);
     if (order)
         return order;
@@ -201,14 +244,14 @@ static int compare_names(const void *left, const void *right)
 
 static int compare_ids(const void *left, const void *right)
 {
-    const struct placed *a = left, *b = right;
+    const struct placed_tenant *a = left, *b = right;
     if (a->tenant.id != b->tenant.id)
         return a->tenant.id < b->tenant.id ? -1 : 1;
     return a->node->position < b->node->position ? -1 : 1;
 }
 
 /* Refuses equal names and ids, leaves the tenants in the order of their ids. */
-static int sort_tenants(const struct report *report, struct placed *placed, uint32_t count)
+static int sort_tenants(const struct report *report, struct placed_tenant *placed, uint32_t count)
 {
     qsort(placed, count, sizeof(*placed), compare_names);
     for (uint32_t i = 1; i < count; i++)
@@ -226,7 +269,7 @@ static int sort_tenants(const struct report *report, struct placed *placed, uint
     return 0;
 }
 
-/* Rules first, tenant by tenant, then the tenants' inline limits. */
+/* Tenant by tenant its rules, then their overrides; behind them the tenants' inline limits. */
 static void number_indices(struct config *config)
 {
     uint32_t next = 0;
@@ -235,31 +278,50 @@ static void number_indices(struct config *config)
         tenant->first_rule_index = next;
         for (uint32_t j = 0; j < tenant->rule_count; j++)
             tenant->rules[j].index = next++;
+        for (uint32_t j = 0; j < tenant->rule_count; j++) {
+            struct config_overrides *overrides = tenant->rules[j].overrides;
+            for (uint32_t k = 0; overrides && k < overrides->count; k++)
+                overrides->items[k].rule.index = next++;
+        }
     }
     for (uint32_t i = 0; i < config->tenant_count; i++)
         config->tenants[i].inline_index = next++;
     config->index_count = next;
 }
 
+static int reserve_secrets(struct loading *loading, const struct node *list)
+{
+    uint32_t count = 0;
+    for (const struct node *map = list->children; map; map = map->next) {
+        const struct node *files =
+            map->kind == NODE_MAP ? yaml_tree_child(map, FIELDS[SECRET_FILES].name) : NULL;
+        if (files)
+            count += files->kind == NODE_LIST ? files->count : 1;
+    }
+    return secret_reserve(loading->report, count, loading->config);
+}
+
 static int parse_tenants(struct loading *loading, const struct node *list)
 {
     const struct report *report = loading->report;
     struct config *config = loading->config;
-    struct placed *placed = calloc(list->count, sizeof(*placed));
-    int result = 0;
+    struct placed_tenant *placed = calloc(list->count, sizeof(*placed));
+    int result = reserve_secrets(loading, list);
 
     config->tenants = calloc(list->count, sizeof(*config->tenants));
     if (!placed || !config->tenants) {
         free(placed);
-        return report_memory(report);
+        return result ? result : report_memory(report);
     }
     for (const struct node *node = list->children; node && result == 0; node = node->next) {
-        struct placed *item = &placed[config->tenant_count++];
+        struct placed_tenant *item = &placed[config->tenant_count++];
         item->node = node;
         result = parse_tenant(loading, node, &item->tenant);
     }
     if (result == 0)
         result = sort_tenants(report, placed, config->tenant_count);
+    if (result == 0)
+        result = credentials_judge_shared(report, placed, config->tenant_count);
     for (uint32_t i = 0; i < config->tenant_count; i++)
         config->tenants[i] = placed[i].tenant;
     free(placed);

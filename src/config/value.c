@@ -14,14 +14,21 @@
 #include "config/report.h"
 #include "config/yaml.h"
 
-static const struct {
+struct unit {
     const char *name;
-    uint64_t ns;
-} UNITS[] = {
+    uint64_t size; /* a multiple of the one before */
+};
+
+static const struct unit UNITS[] = {
+    /* in ns */
     {"ms", 1000000ull},          {"s", 1000000000ull},         {"m", 60 * 1000000000ull},
     {"h", 3600 * 1000000000ull}, {"d", 86400 * 1000000000ull},
 };
 #define UNIT_COUNT (sizeof(UNITS) / sizeof(UNITS[0]))
+
+static const struct unit BYTE_UNITS[] = {
+    {"", 1}, {"KiB", 1u << 10}, {"MiB", 1u << 20}, {"GiB", 1u << 30}};
+#define BYTE_UNIT_COUNT (sizeof(BYTE_UNITS) / sizeof(BYTE_UNITS[0]))
 
 int value_text(const struct report *report, const struct node *node, const char **ret_text)
 {
@@ -85,6 +92,93 @@ int value_number(const struct report *report, const struct node *node, uint64_t 
                            max);
     *ret_number = number;
     return 0;
+}
+
+int value_hex(const struct report *report, const struct node *node, uint8_t *ret_bytes, size_t size)
+{
+    static const char digits[] = "0123456789abcdefABCDEF";
+    const char *text = "";
+    const int result = value_text(report, node, &text);
+    if (result)
+        return result;
+    if (strlen(text) != 2 * size || strspn(text, digits) != 2 * size)
+        return report_node(report, node, "is not %zu hex digits", 2 * size);
+    for (size_t i = 0; i < size; i++) {
+        const char pair[3] = {text[2 * i], text[2 * i + 1], 0};
+        ret_bytes[i] = (uint8_t)strtoul(pair, NULL, 16);
+    }
+    return 0;
+}
+
+/* A whole number and a unit. False if it is not that, or is outside the bounds. */
+static bool parse_measure(const char *text, const struct unit *units, size_t count,
+                          const uint64_t bounds[2], uint64_t *ret_value)
+{
+    uint64_t number, value;
+    const char *at;
+    if (value_parse_digits(text, &number, &at))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(at, units[i].name) != 0 && !(number == 0 && !*at))
+            continue;
+        if (__builtin_mul_overflow(number, units[i].size, &value) || value < bounds[0] ||
+            value > bounds[1])
+            return false;
+        *ret_value = value;
+        return true;
+    }
+    return false;
+}
+
+static void format_measure(uint64_t value, const struct unit *units, size_t count, char *text,
+                           size_t size)
+{
+    size_t unit = count - 1;
+    while (unit && value % units[unit].size)
+        unit--;
+    snprintf(text, size, "%" PRIu64 "%s", value / units[unit].size, value ? units[unit].name : "");
+}
+
+void value_format_duration(uint64_t ns, char *text, size_t size)
+{
+    format_measure(ns, UNITS, UNIT_COUNT, text, size);
+}
+
+void value_format_bytes(uint64_t bytes, char *text, size_t size)
+{
+    format_measure(bytes, BYTE_UNITS, BYTE_UNIT_COUNT, text, size);
+}
+
+int value_duration(const struct report *report, const struct node *node, uint64_t min, uint64_t max,
+                   uint64_t *ret_ns)
+{
+    char least[32], most[32];
+    const char *text = "";
+    const int result = value_text(report, node, &text);
+    if (result)
+        return result;
+    if (parse_measure(text, UNITS, UNIT_COUNT, (const uint64_t[]){min, max}, ret_ns))
+        return 0;
+    value_format_duration(min, least, sizeof(least));
+    value_format_duration(max, most, sizeof(most));
+    return report_node(report, node, "'%.64s' is not a time from %s to %s; for example 200ms or 2s",
+                       text, least, most);
+}
+
+int value_bytes(const struct report *report, const struct node *node, uint64_t min, uint64_t max,
+                uint64_t *ret_bytes)
+{
+    char least[32], most[32];
+    const char *text = "";
+    const int result = value_text(report, node, &text);
+    if (result)
+        return result;
+    if (parse_measure(text, BYTE_UNITS, BYTE_UNIT_COUNT, (const uint64_t[]){min, max}, ret_bytes))
+        return 0;
+    value_format_bytes(min, least, sizeof(least));
+    value_format_bytes(max, most, sizeof(most));
+    return report_node(report, node, "'%.64s' is not a size from %s to %s; for example 8MiB", text,
+                       least, most);
 }
 
 int value_choice(const struct report *report, const struct node *node, const char *const *choices,
@@ -267,6 +361,15 @@ int value_network(const struct report *report, const struct node *node,
     return 0;
 }
 
+void value_format_network(const struct config_network *network, char *text, size_t size)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    const bool v4 = network->bits >= 96 && memcmp(network->prefix, mapped, sizeof(mapped)) == 0;
+    char address[INET6_ADDRSTRLEN] = "";
+    inet_ntop(v4 ? AF_INET : AF_INET6, network->prefix + (v4 ? 12 : 0), address, sizeof(address));
+    snprintf(text, size, "%s/%u", address, v4 ? network->bits - 96u : network->bits);
+}
+
 int value_parse_rate(const char *text, uint64_t *ret_count, uint64_t *ret_period_ns, char *problem,
                      size_t size)
 {
@@ -291,7 +394,7 @@ int value_parse_rate(const char *text, uint64_t *ret_count, uint64_t *ret_period
     for (size_t i = 0; i < UNIT_COUNT; i++) {
         if (strcmp(at, UNITS[i].name) != 0)
             continue;
-        if (__builtin_mul_overflow(UNITS[i].ns, units, &period)) {
+        if (__builtin_mul_overflow(UNITS[i].size, units, &period)) {
             snprintf(problem, size, "'%.64s' has a period beyond 584 years", text);
             return -EINVAL;
         }
@@ -309,9 +412,9 @@ int value_parse_rate(const char *text, uint64_t *ret_count, uint64_t *ret_period
 void value_format_rate(uint64_t count, uint64_t period_ns, char *text, size_t size)
 {
     size_t unit = UNIT_COUNT - 1;
-    while (unit && period_ns % UNITS[unit].ns)
+    while (unit && period_ns % UNITS[unit].size)
         unit--;
-    const uint64_t units = period_ns / UNITS[unit].ns;
+    const uint64_t units = period_ns / UNITS[unit].size;
     if (units == 1)
         snprintf(text, size, "%" PRIu64 "/%s", count, UNITS[unit].name);
     else

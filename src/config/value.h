@@ -20,6 +20,22 @@ int value_text(const struct report *report, const struct node *node, const char 
 int value_number(const struct report *report, const struct node *node, uint64_t min, uint64_t max,
                  uint64_t *ret_number);
 
+/* "200ms", "2s", or 0 without a unit: nanoseconds in [min, max]. */
+int value_duration(const struct report *report, const struct node *node, uint64_t min, uint64_t max,
+                   uint64_t *ret_ns);
+
+/* "8MiB", "64KiB", or a number of bytes: in [min, max]. */
+int value_bytes(const struct report *report, const struct node *node, uint64_t min, uint64_t max,
+                uint64_t *ret_bytes);
+
+/* Both into text, in the largest unit that divides them: "200ms", "8MiB". */
+void value_format_duration(uint64_t ns, char *text, size_t size);
+void value_format_bytes(uint64_t bytes, char *text, size_t size);
+
+/* 2 * size hex digits. */
+int value_hex(const struct report *report, const struct node *node, uint8_t *ret_bytes,
+              size_t size);
+
 /* "true" or "false". */
 int value_bool(const struct report *report, const struct node *node, bool *ret_bool);
 
@@ -43,6 +59,9 @@ int value_address(const struct report *report, const struct node *node,
 /* "10.0.0.0/8", "fd00::/8"; an address without a prefix is one host. */
 int value_network(const struct report *report, const struct node *node,
                   struct config_network *ret_network);
+
+/* And back; 64 bytes are enough. */
+void value_format_network(const struct config_network *network, char *text, size_t size);
 
 /* "COUNT/[N]UNIT". Result: 0, or -EINVAL with what is wrong in problem. */
 int value_parse_rate(const char *text, uint64_t *ret_count, uint64_t *ret_period_ns, char *problem,

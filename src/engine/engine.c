@@ -12,6 +12,19 @@ static const struct limit inline_owner_limit = {
     .keeps_tat = 1,
 };
 
+/* An override's entries are its own: they have its numbers, not the rule's. */
+static int bind_overrides(struct table *table, const struct rule *rule, struct table_owner owner)
+{
+    const uint32_t count = rule->overrides ? rule->overrides->count : 0;
+    int result = 0;
+    for (uint32_t i = 0; i < count && !result; i++) {
+        const struct rule *override = &rule->overrides->items[i].rule;
+        owner.limit = override->limit;
+        result = table_owner_set(table, override->index, &owner);
+    }
+    return result;
+}
+
 static int bind_tenant(struct table *table, const struct tenant *tenant, struct table_region region)
 {
     struct table_owner owner = {.tenant_id = tenant->id, .region = region};
@@ -19,6 +32,8 @@ static int bind_tenant(struct table *table, const struct tenant *tenant, struct 
         owner.rule_id = tenant->rules[i].id;
         owner.limit = tenant->rules[i].limit;
         int result = table_owner_set(table, tenant->rules[i].index, &owner);
+        if (!result)
+            result = bind_overrides(table, &tenant->rules[i], owner);
         if (result)
             return result;
     }
@@ -52,8 +67,13 @@ static uint64_t shortest_wrap_ns(const struct config *config)
     uint64_t shortest = NEVER;
     for (uint32_t i = 0; i < config->tenant_count; i++)
         for (uint32_t j = 0; j < config->tenants[i].rule_count; j++) {
-            uint64_t wrap = limit_wrap_ns(&config->tenants[i].rules[j].limit);
+            const struct rule *rule = &config->tenants[i].rules[j];
+            uint64_t wrap = limit_wrap_ns(&rule->limit);
             shortest = wrap < shortest ? wrap : shortest;
+            for (uint32_t k = 0; rule->overrides && k < rule->overrides->count; k++) {
+                wrap = limit_wrap_ns(&rule->overrides->items[k].rule.limit);
+                shortest = wrap < shortest ? wrap : shortest;
+            }
         }
     return shortest;
 }

@@ -1,10 +1,11 @@
-/* Large memory at start. See memory.h. */
+/* Large memory at start, and memory for secrets. See memory.h. */
 #include "sys/memory.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -81,6 +82,31 @@ void memory_release(void *memory, size_t size)
 {
     if (memory)
         munmap(memory, size);
+}
+
+int memory_secret_reserve(size_t size, bool *ret_locked, void **ret_memory)
+{
+    if (size == 0)
+        return -EINVAL;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED)
+        return -ENOMEM;
+    if (madvise(memory, size, MADV_DONTDUMP) < 0) { /* known to every kernel since 3.4 */
+        munmap(memory, size);
+        return -ENOMEM;
+    }
+    *ret_locked = mlock(memory, size) == 0;
+    *ret_memory = memory;
+    return 0;
+}
+
+void memory_secret_release(void *memory, size_t size)
+{
+    if (!memory)
+        return;
+    explicit_bzero(memory, size);
+    munmap(memory, size); /* which unlocks it too */
 }
 
 bool memory_has_huge_pages(const void *memory)

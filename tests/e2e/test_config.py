@@ -20,7 +20,14 @@ def rule(text):
     return "tenants:\n  - {name: a, rules: [\n    {name: r, " + text + "}]}\n"
 
 
-R = "tenants[0].rules[0]"
+def key(text):
+    """A file whose third line is an API key with these fields."""
+    return "tenants:\n  - {name: a, api_keys: [\n    {" + text + "}]}\n"
+
+
+R, O, K = "tenants[0].rules[0]", "tenants[0].rules[0].overrides[0]", "tenants[0].api_keys[0]"
+BUCKET = "algorithm: token_bucket, rate: 1/s, "
+HASH = "0123456789abcdef" * 4
 
 # (what, text, line or None, field, phrase)
 BROKEN = [
@@ -44,7 +51,7 @@ BROKEN = [
     ("many keys", "".join("k%d: 1\n" % i for i in range(300)), 257, "k256", "at most 256"),
     ("letters beyond ASCII", "namespace: caf\u00e9\n" + TENANT, 1, "namespace", "ASCII"),
     ("zero byte", 'namespace: "a\\0b"\n' + TENANT, 1, "namespace", "control character"),
-    ("key is a list", "? [a]\n: b\n", 1, "", "field's name"),
+    ("name is a list", "? [a]\n: b\n", 1, "", "field's name"),
     ("empty file", "", 1, "tenants", "at least one"),
     ("only a comment", "# nothing\n", 1, "tenants", "at least one"),
     ("a scalar", "hello\n", 1, "", "mapping"),
@@ -76,9 +83,21 @@ BROKEN = [
      "at most 107"),
     ("path is a list", "listen: {admin: [a]}\n" + TENANT, 1, "listen.admin", "single value"),
     ("resp", "listen: {resp: 127.0.0.1:6384}\n" + TENANT, 1, "listen.resp", "not served"),
-    ("unix", "listen: {unix: /run/x}\n" + TENANT, 1, "listen.unix", "not served"),
+    ("one path for two", "listen: {unix: /run/x, admin: /run/x}\n" + TENANT, 0, "listen.unix", "they differ"),
+    ("repeats", "repeats: 200ms\n" + TENANT, 1, "repeats", "a mapping"),
+    ("window without unit", "repeats: {window: 200}\n" + TENANT, 1, "repeats.window", "a time from 0 to 10s"),
+    ("long window", "repeats: {window: 11s}\n" + TENANT, 1, "repeats.window", "'11s' is not a time from 0 to 10s"),
+    ("endless window", "repeats: {window: 99999999999999d}\n" + TENANT, 1, "repeats.window", "0 to 10s"),
+    ("ahead", "repeats: {ahead: -1ms}\n" + TENANT, 1, "repeats.ahead", "a time from"),
+    ("repeat memory", "repeats: {memory: 8MB}\n" + TENANT, 1, "repeats.memory", "a size from 64KiB to 1GiB"),
+    ("little repeat memory", "repeats: {memory: 65535}\n" + TENANT, 1, "repeats.memory", "64KiB to 1GiB"),
+    ("reload", "reload: always\n" + TENANT, 1, "reload", "one of signal, watch"),
+    ("missing key", "key_file: /no/key\n" + TENANT, 1, "key_file", "/no/key cannot be read: No such file"),
+    ("key is a list", "key_file: [a]\n" + TENANT, 1, "key_file", "single value"),
+    ("key is a folder", "key_file: /\n" + TENANT, 1, "key_file", "/ is not a regular file"),
+    ("nobody to believe", "listen: {udp: [127.0.0.1:1, 192.0.2.1:1]}\ntenants:\n  - name: a\n", 3,
+     "tenants[0].secret_files", "listen.udp 192.0.2.1:1 is reached from beyond loopback, so tenant 'a' needs"),
     ("interface", "listen: {interface: eth0}\n" + TENANT, 1, "listen.interface", "not served"),
-    ("key file", "key_file: /etc/mete/key\n" + TENANT, 1, "key_file", "not served"),
     ("redis", TENANT + "redis:\n  url: redis://127.0.0.1\n", 2, "redis", "not served"),
     ("network", "trusted_networks: [nowhere]\n" + TENANT, 1, "trusted_networks[0]", "10.0.0.0/8"),
     ("prefix", "trusted_networks: [10.0.0.0/33]\n" + TENANT, 1, "trusted_networks[0]", "0 to 32"),
@@ -113,10 +132,30 @@ BROKEN = [
     ("tier without rules", "tiers:\n  free: {}\n" + TENANT, 2, "tiers.free.rules", "missing"),
     ("equal rules in a tier", "tiers:\n  t:\n    rules:\n      - {name: x, algorithm: deny}\n"
      "      - {name: x, algorithm: deny}\n" + TENANT, 5, "tiers.t.rules[1].name", "already"),
-    ("api keys", "tenants:\n  - name: a\n    api_keys: []\n", 3, "tenants[0].api_keys",
-     "not served"),
-    ("secrets", "tenants:\n  - name: a\n    secret_files: [x]\n", 3, "tenants[0].secret_files",
-     "not served"),
+    ("api keys are a value", "tenants:\n  - name: a\n    api_keys: x\n", 3, "tenants[0].api_keys", "a list"),
+    ("api key without hash", key("name: ci, may: check"), 3, K + ".sha256", "missing"),
+    ("api key without rights", key("name: ci, sha256: %s" % HASH), 3, K + ".may", "missing"),
+    ("api key that may nothing", key("name: ci, sha256: %s, may: []" % HASH), 3, K + ".may", "empty list"),
+    ("api key that may twice", key("name: ci, sha256: %s, may: [check, check]" % HASH), 3, K + ".may[1]", "twice"),
+    ("right", key("name: ci, sha256: %s, may: [chekc]" % HASH), 3, K + ".may[0]", "one of check, manage"),
+    ("short hash", key("name: ci, sha256: %s, may: check" % HASH[1:]), 3, K + ".sha256", "is not 64 hex digits"),
+    ("hash of other letters", key("name: ci, sha256: g%s, may: check" % HASH[1:]), 3, K + ".sha256", "64 hex digits"),
+    ("equal key names", key("name: ci, sha256: %s, may: check},\n  {name: ci, sha256: %s, may: check" %
+                            (HASH, HASH[::-1])), 4, "tenants[0].api_keys[1].name", "already the name of api_keys[0]"),
+    ("equal hashes", key("name: ci, sha256: %s, may: check" % HASH) + "  - {name: b, api_keys: [\n    {name: x, sha256: "
+     "%s, may: manage}]}\n" % HASH.upper(), 5, "tenants[1].api_keys[0].sha256", "same key as one of tenant 'a' (line 3)"),
+    ("many api keys", "tenants: [{name: a, api_keys: [%s]}]\n" % ", ".join(["{}"] * 65), 1, "tenants[0].api_keys",
+     "at most 64"),
+    ("checks", "tenants:\n  - name: a\n    checks: fast\n", 3, "tenants[0].checks", "COUNT/[N]UNIT"),
+    ("checks without rate", "tenants:\n  - name: a\n    checks: {burst: 5}\n", 3, "tenants[0].checks.rate", "missing"),
+    ("burst of checks", "tenants:\n  - name: a\n    checks: {rate: 1/s, burst: 0}\n", 3, "tenants[0].checks.burst",
+     "from 1"),
+    ("checks as a list", "tenants:\n  - name: a\n    checks: [1/s]\n", 3, "tenants[0].checks", "single value"),
+    ("many secrets", "tenants:\n  - name: a\n    secret_files: [x, y, z]\n", 3, "tenants[0].secret_files", "at most 2"),
+    ("missing secret", "tenants:\n  - name: a\n    secret_files: [/no/x]\n", 3, "tenants[0].secret_files[0]",
+     "/no/x cannot be read: No such file"),
+    ("secret in a mapping", "tenants:\n  - name: a\n    secret_files: {x: y}\n", 3, "tenants[0].secret_files",
+     "single value"),
     ("small region", "tenants:\n  - {name: a, entries: 15}\n", 2, "tenants[0].entries",
      "at least 16"),
     ("large region", "table: {entries: 64}\ntenants:\n  - {name: a, entries: 32}\n"
@@ -183,6 +222,24 @@ BROKEN = [
      R + ".on_backend_loss", "not served"),
     ("unknown rule field", rule("algorithm: token_bucket, rate: 1/s, brust: 3"), 3, R + ".brust",
      "did you mean 'burst'"),
+    ("overrides are a value", rule(BUCKET + "overrides: x"), 3, R + ".overrides", "a list"),
+    ("override of whom", rule(BUCKET + "overrides: [{rate: 1/s}]"), 3, O, "neither subject nor prefix"),
+    ("override of both", rule(BUCKET + "overrides: [{subject: a, prefix: b, rate: 1/s}]"), 3, O,
+     "both subject and prefix"),
+    ("override without rate", rule(BUCKET + "overrides: [{subject: a}]"), 3, O + ".rate", "missing"),
+    ("override by limit", rule(BUCKET + "overrides: [{subject: a, limit: 1/s}]"), 3, O + ".limit", "not limit"),
+    ("override's rate", rule(BUCKET + "overrides: [{subject: a, rate: 0/s}]"), 3, O + ".rate", "count that is 0"),
+    ("override of deny", rule("algorithm: deny, overrides: []"), 3, R + ".overrides", "takes no numbers"),
+    ("override with an algorithm", rule(BUCKET + "overrides: [{subject: a, algorithm: deny}]"), 3, O + ".algorithm",
+     "unknown field"),
+    ("equal subjects", rule(BUCKET + "overrides: [\n{subject: a, rate: 1/s}, {prefix: a, rate: 1/s},\n"
+                                     "{subject: a, rate: 2/s}]"), 5, R + ".overrides[2].subject",
+     "stands in overrides[0] already"),
+    ("long prefix", rule(BUCKET + "overrides: [{prefix: %s, rate: 1/s}]" % ("p" * 112)), 3, O + ".prefix",
+     "has 112 bytes; a prefix has at most 111"),
+    ("long subject", rule(BUCKET + "overrides: [{subject: %s, rate: 1/s}]" % ("s" * 256)), 3, O + ".subject",
+     "at most 255"),
+    ("empty prefix", rule(BUCKET + "overrides: [{prefix: '', rate: 1/s}]"), 3, O + ".prefix", "empty"),
     ("equal rules", "tenants:\n  - name: a\n    rules:\n      - {name: x, algorithm: deny}\n"
      "      - {name: y, algorithm: deny}\n      - {name: x, algorithm: unlimited}\n", 6,
      "tenants[0].rules[2].name", "already the name of rules[0]"),
@@ -192,8 +249,11 @@ BROKEN = [
 
 FULL = """
 namespace: prod
+reload: watch
+repeats: {window: 500ms, ahead: 0, memory: 1536KiB}
 listen:
   udp: ["[::]:0", 127.0.0.1:6383]
+  unix: /tmp/a-b.sock
   admin: "/tmp/with \\"quotes\\" and \\\\.sock"
 trusted_networks: [10.0.0.0/8, "fd00::/8", 192.0.2.7, "::ffff:198.51.100.0/120", 0.0.0.0/0]
 workers: 3
@@ -202,13 +262,22 @@ table: {entries: 100000, on_full: deny, file: none, snapshot: none}
 tiers:
   free:
     rules:
-      - {name: api, algorithm: token_bucket, rate: 10/s, burst: 20}
+      - name: api
+        algorithm: token_bucket
+        rate: 10/s
+        burst: 20
+        overrides:
+          - {prefix: "bot # \\" :", rate: 700000000/s, burst: 3}
+          - {subject: "user:42", rate: 100/s, burst: 200}
+          - {subject: " x: ", rate: 1/s}
       - {name: login, algorithm: deny}
   unused: {rules: []}
 tenants:
   - name: acme
     tier: free
     entries: 1003
+    checks: {rate: 100000/s, burst: 5}
+    api_keys: [{name: ci, sha256: %s, may: [check]}, {name: ops, sha256: %s, may: [manage, check]}]
     rules:
       - {name: login, algorithm: sliding_window, limit: 5/60s, shadow: true}
       - {name: default, algorithm: leaky_bucket, mode: queue, rate: 700000000/s, burst: 3}
@@ -218,7 +287,7 @@ tenants:
       - {name: w, id: 9, algorithm: fixed_window, limit: 7/90s}
       - {name: u, algorithm: unlimited}
       - {name: m, algorithm: leaky_bucket, rate: 1/1500ms, mode: deny}
-"""
+""" % (HASH, HASH[::-1])
 
 
 class Config(unittest.TestCase):
@@ -260,7 +329,7 @@ class Config(unittest.TestCase):
             with self.subTest(what):
                 path = self.file(text)
                 message = self.refuse("check", path)
-                start = "%s:%d: %s" % (path, line, field + ": " if field else "")
+                start = "%s%s: %s" % (path, ":%d" % line if line else "", field + ": " if field else "")
                 self.assertEqual(message[:len(start)], start, message)
                 self.assertIn(phrase, message)
 
@@ -341,7 +410,7 @@ class Config(unittest.TestCase):
         for set_, line in {
                 "listen.udp=127.0.0.1:7000": 'udp: ["127.0.0.1:7000"]',
                 "listen.udp=[::1]:7000": 'udp: ["[::1]:7000"]',
-                'listen.udp=["[::]:1", 127.0.0.1:2]': 'udp: ["[::]:1", "127.0.0.1:2"]',
+                'listen.udp=["[::1]:1", 127.0.0.1:2]': 'udp: ["[::1]:1", "127.0.0.1:2"]',
                 "trusted_networks=[]": "trusted_networks: []",
                 "trusted_networks=10.0.0.0/8": 'trusted_networks: ["10.0.0.0/8"]',
                 "workers=auto": "workers: auto", "workers=256": "workers: 256",
@@ -364,7 +433,7 @@ class Config(unittest.TestCase):
                 "listen.udp=[127.0.0.1:1, x]": "--set listen.udp[1]: 'x' is not ADDRESS:PORT",
                 "listen.udp=[1": "--set listen.udp: '[1' is not ADDRESS:PORT",
                 "listen.udp=[[]": "--set listen.udp: not YAML",
-                "key_file=/x": "--set key_file: is not served",
+                "key_file=/no/x": "--set key_file: /no/x cannot be read: No such file or directory",
                 "listen.udp={a: b}": "--set listen.udp: '{a: b}' is not ADDRESS:PORT",
                 "workers=1\n2": "--set workers: has a control character",
         }.items():

@@ -125,6 +125,8 @@ class Daemon:
             path = os.path.join(self.folder, "mete.yaml")
             pathlib.Path(path).write_text(config)
             arguments += ["--config", path]
+        if any(host in listen for host in ("0.0.0.0", "[::]")) and not any("trusted_networks" in one for one in sets):
+            sets = [*sets, "trusted_networks=192.0.2.0/24"]  # nobody's: beyond loopback somebody must be believed
         for one in (f"listen.udp={listen}", f"listen.admin={self.admin}", f"backend={backend}", f"workers={workers}",
                     f"table.entries={entries}", *sets):
             arguments += ["--set", one]

@@ -16,7 +16,7 @@ ALLOWED = {
     "src/sys": {"sys"},
     "src/obs": {"obs", "sys"},
     "src/table": {"table", "core", "sys"},
-    "src/config": {"config", "core"},
+    "src/config": {"config", "core", "sys"},
     "src/engine": {"engine", "core", "table", "config", "obs", "mete"},
     "src/net": {"net", "mete", "config", "engine", "obs", "sys", "core", "table"},
     "src/doors": {"doors", "config", "engine", "obs", "sys"},

@@ -1,10 +1,12 @@
-/* Seeds of tenants. The only file of the configuration that knows libsodium. */
-#include "config/seed.h"
+/* The only file of the configuration that knows libsodium. */
+#include "config/digest.h"
 
 #include <sodium.h>
 #include <string.h>
 
-uint64_t seed_of_tenant(const char *name)
+#include "config/config.h"
+
+uint64_t digest_seed(const char *name, const uint8_t *key)
 {
     static const char prefix[] = "mete seed 1";
     crypto_generichash_state state;
@@ -12,11 +14,19 @@ uint64_t seed_of_tenant(const char *name)
     uint64_t seed = 0;
 
     /* 8 is a length of BLAKE2b itself (RFC 7693); libsodium only advises 16 and more for keys. */
-    crypto_generichash_init(&state, NULL, 0, sizeof(digest));
+    crypto_generichash_init(&state, key, key ? CONFIG_KEY_BYTES : 0, sizeof(digest));
     crypto_generichash_update(&state, (const unsigned char *)prefix, sizeof(prefix) - 1);
     crypto_generichash_update(&state, (const unsigned char *)name, strlen(name));
     crypto_generichash_final(&state, digest, sizeof(digest));
+    sodium_memzero(&state, sizeof(state)); /* it holds the key */
     for (unsigned i = 0; i < sizeof(digest); i++)
         seed |= (uint64_t)digest[i] << (8 * i);
     return seed;
+}
+
+void digest_file(const void *bytes, size_t len, char *ret_hex)
+{
+    unsigned char digest[(CONFIG_HASH_SIZE - 1) / 2];
+    crypto_generichash(digest, sizeof(digest), bytes, len, NULL, 0);
+    sodium_bin2hex(ret_hex, CONFIG_HASH_SIZE, digest, sizeof(digest));
 }
