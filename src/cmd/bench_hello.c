@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/secret_key.h"
 #include "net/socket.h"
 #include "sys/clock.h"
 
@@ -22,6 +23,8 @@
 
 struct contact {
     int fd;
+    const struct config_secret *own; /* the tenant's; NULL: none */
+    struct mete_mac_key hello_key;
     const struct mete_mac_key *key; /* of the tags; NULL: none */
     uint8_t secret;                 /* which of the tenant's, by METE_WIRE_NO_SECRET none */
     uint8_t secrets;                /* so many numbers are tried, as long as none has answered */
@@ -162,8 +165,12 @@ static void take_hello(const struct contact *contact, const uint8_t *request, co
     const struct mete_hello_result hello = mete_wire_decode_hello_result(answer);
     struct mete_result_header header = {0};
     mete_wire_decode_result(answer, METE_WIRE_HELLO_BYTES, &header);
-    (void)request;
     server->seed = hello.masked_seed; /* no secret: the pad is 0 */
+    if (contact->own) {
+        server->seed ^= secret_key_pad(contact->own, request + METE_WIRE_HEADER_BYTES);
+        server->mac = secret_key_mac(contact->own, hello.boot_id);
+        server->has_secret = true;
+    }
     server->secret = contact->secret;
     server->boot = header.boot;
     server->clock = (struct bench_clock){header.clock_ms, contact->received_ns};
@@ -184,6 +191,8 @@ static int learn(struct contact *contact, struct bench_server *server)
     server->wall_high_ns = INT64_MAX;
     for (int i = 0; i < CLOCK_SAMPLES; i++) {
         const size_t len = begin_request(contact, METE_HELLO, 0, 1, &header, request);
+        if (getrandom(request + METE_WIRE_HEADER_BYTES, SECRET_KEY_NONCE_BYTES, 0) < 0)
+            return -1;
         if (ask(contact, request, len, answer) != METE_WIRE_HELLO_BYTES)
             return -1;
         take_hello(contact, request, answer, server);
@@ -192,6 +201,7 @@ static int learn(struct contact *contact, struct bench_server *server)
     if (server->wall_low_ns > server->wall_high_ns) /* its clock was set meanwhile: the widest */
         server->wall_low_ns = server->wall_high_ns - 2000000;
     server->wall_at_ns = contact->sent_ns;
+    contact->key = bench_server_key(server);
     return 0;
 }
 
@@ -249,25 +259,43 @@ static int no_answer(const struct bench_server *server, const char *what)
 }
 
 /* A server says nothing to a tenant it does not have and to an address it does not trust. */
-static int no_hello(const struct bench_server *server, const char *tenant)
+static int no_hello(const struct bench_server *server, const struct bench_options *options)
 {
-    cmd_fail("bench",
-             "no answer from %s; is the server running, has it a tenant '%s', and does it trust "
-             "this address?",
-             server->text, tenant);
+    cmd_fail("bench", "no answer from %s; is the server running, has it a tenant '%s', and %s?",
+             server->text, options->tenant,
+             options->secret ? "is that its secret" : "does it trust this address");
     return EXIT_NO_ANSWER;
+}
+
+/* HELLO goes under the key that no boot id is needed for. */
+static int use_secret(const struct bench_options *options, struct contact *contact,
+                      struct config_secret *secret)
+{
+    if (!options->secret)
+        return 0;
+    const int result = secret_key_load("bench", "--secret-file", options->secret, secret);
+    if (result != 0)
+        return result;
+    contact->own = secret;
+    contact->secrets = CONFIG_MAX_SECRETS;
+    contact->hello_key = secret_key_mac(secret, 0);
+    contact->key = &contact->hello_key;
+    return 0;
 }
 
 int bench_hello(const struct bench_options *options, struct bench_server *ret_server)
 {
     struct bench_server server = {.secret = METE_WIRE_NO_SECRET};
     struct contact contact = {.fd = -1};
+    struct config_secret secret = {0};
     uint8_t request[METE_WIRE_MAX_BYTES], answer[METE_WIRE_MAX_BYTES];
     struct mete_header header;
     int result = resolve(options->server, &server);
 
     if (result == 0)
         result = contact_open(options, &server, &contact);
+    if (result == 0)
+        result = use_secret(options, &contact, &secret);
     contact.is_echo = options->echo;
     if (result == 0 && options->echo) {
         const size_t len = begin_request(&contact, METE_CHECK, 0, 1, &header, request);
@@ -275,7 +303,7 @@ int bench_hello(const struct bench_options *options, struct bench_server *ret_se
             result = no_answer(&server, " (an echo was expected)");
     } else if (result == 0) {
         if (learn(&contact, &server) < 0)
-            result = no_hello(&server, options->tenant);
+            result = no_hello(&server, options);
         else
             result = probe_rule(&contact, options, &server);
         if (result < 0)
@@ -285,6 +313,8 @@ int bench_hello(const struct bench_options *options, struct bench_server *ret_se
     }
     if (contact.fd >= 0)
         close(contact.fd);
+    explicit_bzero(&secret, sizeof(secret));
+    explicit_bzero(&contact.hello_key, sizeof(contact.hello_key));
     if (result == 0)
         *ret_server = server;
     return result;

@@ -34,6 +34,7 @@ enum option_id {
     OPTION_RETRIES,
     OPTION_BACKOFF,
     OPTION_RESET,
+    OPTION_SECRET_FILE,
     OPTION_THREADS,
     OPTION_ADMIN,
     OPTION_VERIFY,
@@ -49,6 +50,7 @@ enum option_id {
 static const struct option long_options[] = {
     {"server", required_argument, NULL, OPTION_SERVER},
     {"tenant", required_argument, NULL, OPTION_TENANT},
+    {"secret-file", required_argument, NULL, OPTION_SECRET_FILE},
     {"rule", required_argument, NULL, OPTION_RULE},
     {"cost", required_argument, NULL, OPTION_COST},
     {"flows", required_argument, NULL, OPTION_FLOWS},
@@ -93,6 +95,7 @@ void bench_options_help(void)
         "what the server did with them.\n\n"
         "  --server HOST:PORT   default 127.0.0.1:6383\n"
         "  --tenant NAME        default `default`\n"
+        "  --secret-file FILE   the tenant's secret: sign every datagram, verify every answer\n"
         "  --rule NAME          default `fast`\n"
         "  --cost N             units a check asks for (1)\n"
         "  --flows N            sockets (8)\n"
@@ -274,6 +277,9 @@ static int set_other(int id, struct bench_options *options)
         return 0;
     case OPTION_TENANT:
         options->tenant = optarg;
+        return 0;
+    case OPTION_SECRET_FILE:
+        options->secret = optarg;
         return 0;
     case OPTION_RULE:
         options->rule = optarg;

@@ -77,6 +77,8 @@ static int fit_loop(struct bench_options *options)
 /* What is done before the load, and again during it. */
 static int fit_first(struct bench_options *options)
 {
+    if (options->secret && options->echo)
+        return cmd_fail("bench", "--secret-file needs a server that verifies, not --echo");
     if (options->reset && options->echo)
         return cmd_fail("bench", "--reset needs a server that decides, not --echo");
     if (options->reset && options->keys > MOST_RESET)
