@@ -142,6 +142,8 @@ static void print_last(const struct bench_run *run)
         printf("never\n");
     else if (reset_ns == 0)
         printf("now\n");
+    else if (reset_ns < 1000000000u)
+        printf("after %.6g ms\n", (double)reset_ns / 1e6);
     else
         printf("after %.6g s\n", (double)reset_ns / 1e9);
 }

@@ -12,7 +12,8 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib.bench_stand_in import StandIn, bench  # noqa: E402
+from lib import mete_wire as wire  # noqa: E402
+from lib.bench_stand_in import SEED, StandIn, bench  # noqa: E402
 from lib.daemon import METE, PATIENCE_S, Daemon, mete  # noqa: E402
 
 CONFIG = """
@@ -133,6 +134,36 @@ class First(unittest.TestCase):
         with tempfile.NamedTemporaryFile() as empty, StandIn() as server:
             status, _, said = bench(server.port, "--rule", "slow", "--subjects", empty.name)
         self.assertEqual((status, said), (2, f"mete bench: --subjects: {empty.name}: no subjects in it\n"))
+
+
+class Secrets(unittest.TestCase):
+    def test_signed_and_verified(self):
+        """The stand-in's codec raises on a bad tag, and then answers nothing any more."""
+        for secret, text, index in ((b"correct horse", "correct horse\n", 1), (bytes(range(32)), bytes(range(32)).hex(), 0)):
+            with tempfile.TemporaryDirectory() as folder, StandIn(secret=secret, index=index) as server:
+                path, subjects = os.path.join(folder, "secret"), os.path.join(folder, "subjects")
+                pathlib.Path(path).write_text(text)
+                os.chmod(path, 0o600)
+                pathlib.Path(subjects).write_text("alice\nbob\nalice\n")
+                arguments = ("--rule", "slow", "--tenant", "acme", "--secret-file", path, "--timeout", "10000")
+                status, report, said = bench(server.port, *arguments, "--requests", "300", "--batch", "7")
+                self.assertEqual((status, report["checks"], report["malformed"]), (0, 300, 0), said)
+                server.taken.clear()
+                self.assertEqual(bench(server.port, *arguments, "--subjects", subjects)[0], 0)
+                self.assertEqual(set(server.taken), {wire.subject_key(name, SEED) for name in (b"alice", b"bob")})
+
+    def test_without_or_with_a_wrong_one(self):
+        with tempfile.TemporaryDirectory() as folder, StandIn("ignores", secret=b"right", index=0) as server:
+            path = os.path.join(folder, "secret")
+            for text, mode, status, says in (("wrong", 0o600, 3, "is that its secret"), ("", 0o600, 2, path),
+                                             ("x" * 65, 0o600, 2, path), ("open", 0o644, 2, "chmod 600")):
+                pathlib.Path(path).write_text(text)
+                os.chmod(path, mode)
+                done, _, said = bench(server.port, "--rule", "slow", "--secret-file", path)
+                self.assertEqual((done, said.count("\n")), (status, 1), said)
+                self.assertIn(says, said)
+            self.assertEqual(bench(server.port, "--secret-file", path + "s")[0], 2)
+            self.assertEqual(bench(server.port)[0], 3)
 
 
 class Sockets(unittest.TestCase):

@@ -8,6 +8,7 @@ from lib import mete_wire as wire
 from lib.daemon import PATIENCE_S, mete
 
 STALL_S = 0.05  # once a second
+BOOT_ID, SEED = 0x1122334455667788, 0x0123456789ABCDEF
 
 
 def bench(server, *arguments):
@@ -17,9 +18,11 @@ def bench(server, *arguments):
 
 class StandIn:
     """Speaks the protocol and gives every subject `burst` units for ever, except for its one fault. With a window it
-    recognises repeats, however late. `seen` counts how often each datagram of a check came."""
+    recognises repeats, however late. `seen` counts how often each datagram of a check came. With a secret, the index-th
+    of its tenant, it believes and hears nothing else."""
 
-    def __init__(self, fault=None, burst=5, window_ms=0):
+    def __init__(self, fault=None, burst=5, window_ms=0, secret=None, index=0):
+        self.secret, self.index = secret, index
         self.fault, self.burst, self.taken, self.answers = fault, burst, {}, 0
         self.window_ms, self.seen, self.told, self.heard = window_ms, {}, {}, threading.Event()
         self.stalls, self.stall_at, self.held = 0, 0.0, None
@@ -42,6 +45,14 @@ class StandIn:
                 self.thread.join(0.05)
         self.socket.close()
 
+    def _key_for(self, data):
+        """What signs this datagram; False if it is to be ignored."""
+        if not self.secret:
+            return None
+        if data[22] != self.index:
+            return False
+        return wire.mac_key(self.secret, 0 if data[1] == wire.HELLO else BOOT_ID)
+
     def _decide(self, entry):
         taken = self.taken.get(entry.key, 0)
         allowed, left = taken + entry.cost <= self.burst, self.burst - taken
@@ -61,10 +72,20 @@ class StandIn:
             data, peer = self.socket.recvfrom(2048)
             if not data:
                 return
-            request = wire.decode_request(data)
+            key = self._key_for(data)
+            if key is False:
+                continue
+            try:
+                request = wire.decode_request(data, key)
+            except wire.Malformed:
+                if self.fault == "ignores":
+                    continue
+                raise
             result = wire.Result(type=request.type | 0x80, sequence=request.sequence)
             if request.type == wire.HELLO:
-                result.boot_id, result.wall_clock_ms, result.repeat_window_ms = 1, 1790000000000, self.window_ms
+                result.boot_id, result.wall_clock_ms, result.repeat_window_ms = BOOT_ID, 1790000000000, self.window_ms
+                if key:
+                    result.masked_seed = wire.mask_seed(SEED, data[24:40], self.secret)
             elif request.flags & wire.PEEK:
                 result.entries = [wire.Verdict(flags=wire.ALLOW, remaining=5) for _ in request.entries]
             else:
@@ -72,11 +93,11 @@ class StandIn:
                 if self.window_ms and self.seen[data] > 1:
                     result.entries = [wire.Verdict(flags=v.flags | wire.REPEAT, remaining=v.remaining) for v in self.told[data]]
                     if self.fault != "silent":
-                        self.socket.sendto(wire.encode_result(result, data[-8:]), peer)
+                        self.socket.sendto(wire.encode_result(result, data[-8:], key), peer)
                     continue
                 result.entries = self.told[data] = [self._decide(entry) for entry in request.entries]
                 self.answers += 1
-            answer = wire.encode_result(result, data[-8:])
+            answer = wire.encode_result(result, data[-8:], key)
             if request.type == wire.CHECK and not request.flags & wire.PEEK:
                 if self.fault == "deaf" and self.answers == 100:
                     self.heard.wait(PATIENCE_S)  # until the end of the test
