@@ -55,6 +55,7 @@ QUICK = {
 HALF_MODES = ("single", "batch-joined")
 HALF_SERVERS = ("echo io_uring", "mete io_uring", "echo mmsg", "mete mmsg", "mete io_uring, again")
 OTHERS = ("latency", "size", "micro")
+MOST_STEAL = 0.1  # CPU seconds a second, over all cores
 
 
 def show(text, always=False):
@@ -105,9 +106,15 @@ def measure(options, machine, server, mode, rate=None):
         "lost": report["lost"],
         "errors": sum(report["errors"].values()) + report["malformed"],
         "steal_seconds": report["machine"]["steal_seconds"],
-        "invalid": report["invalid"],
+        "invalid": report["invalid"] or robbed(report),
         "rate": rate or 0,
     }
+
+
+def robbed(report):
+    """A round in which the host gave much of the machine to others says nothing about rates; None: it did not."""
+    steal, lasted = report["machine"]["steal_seconds"], report["elapsed_seconds"]
+    return f"the host took {steal:.2f} s of {lasted:.2f}" if steal > MOST_STEAL * lasted else None
 
 
 def rounds(options, machine, pairs, what, rates=None):

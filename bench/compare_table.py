@@ -4,6 +4,7 @@ A ratio is taken round by round, and its median is the figure. A threshold that 
 if the figure is within it plus the spread: the median distance of an A/A pair of the same run from being equal."""
 import statistics
 
+NOISY = "too noisy to tell"
 MOST_SPREAD = 0.2  # beyond this a run says nothing about a ratio
 HEAD = ["what", "target", "measured", "", "how"]
 
@@ -25,14 +26,21 @@ def pair_ratio(above, below, name):
     return statistics.median(ratios) if ratios else None
 
 
+def counted(above, below):
+    """", 5 of 7 rounds" if not all of them count."""
+    valid = {row["round"] for row in above if not row["invalid"]} & {row["round"] for row in below if not row["invalid"]}
+    total = max(len(above), len(below))
+    return "" if len(valid) == total else f", {len(valid)} of {total} rounds"
+
+
 def twin_spread(samples, name):
     """How far the A/A pairs of the run are apart: the worst mode's median; None without a pair."""
     worst = None
     for (server, mode), rows in samples.items():
         if server != "mete io_uring, again" or ("mete io_uring", mode) not in samples:
             continue
-        other = {row["round"]: row[name] for row in samples["mete io_uring", mode]}
-        distances = [abs(row[name] / other[row["round"]] - 1) for row in rows if other.get(row["round"])]
+        other = {row["round"]: row[name] for row in samples["mete io_uring", mode] if not row["invalid"]}
+        distances = [abs(row[name] / other[row["round"]] - 1) for row in rows if other.get(row["round"]) and not row["invalid"]]
         if distances:
             worst = max(worst or 0, statistics.median(distances))
     return worst
@@ -61,16 +69,22 @@ class Answers:
         self.rows.append({"what": what, "target": target, "measured": measured, "verdict": verdict, "how": how})
 
     def at_least(self, what, limit, value, how, text=None, slack=0.0):
+        if value is None:
+            self.add(what, f">= {limit:,}", "", NOISY, how)
+            return
         verdict = "ok" if value >= limit else within(slack) if value >= limit - slack else "MISS"
         self.add(what, f">= {limit:,}", text or f"{value:,.2f}", verdict, how)
 
     def at_most(self, what, limit, value, how, text=None, slack=0.0):
+        if value is None:
+            self.add(what, f"<= {limit:,}", "", NOISY, how)
+            return
         verdict = "ok" if value <= limit else within(slack) if value <= limit + slack else "MISS"
         self.add(what, f"<= {limit:,}", text or f"{value:,.2f}", verdict, how)
 
 
 def within(slack):
-    return "ok, within the spread" if slack <= MOST_SPREAD else "too noisy to tell"
+    return "ok, within the spread" if slack <= MOST_SPREAD else NOISY
 
 
 def add_single(answers, samples, slack):
@@ -78,13 +92,15 @@ def add_single(answers, samples, slack):
     echo = best(samples, "single", ECHOES, "checks_per_second")
     if mete and echo:
         answers.at_least("single check: throughput of the best null echo's", 0.95,
-                         pair_ratio(mete[1], echo[1], "checks_per_second"), f"{mete[0]} over {echo[0]}",
+                         pair_ratio(mete[1], echo[1], "checks_per_second"),
+                         f"{mete[0]} over {echo[0]}{counted(mete[1], echo[1])}",
                          slack=slack["checks_per_second"])
     mete = best(samples, "single", METES, "server_ns_per_check", highest=False)
     echo = best(samples, "single", ("echo plain",), "server_ns_per_check", highest=False)
     if mete and echo:
         answers.at_most("single check: server CPU of the plain-socket null echo's", 1.0,
-                        pair_ratio(mete[1], echo[1], "server_ns_per_check"), f"{mete[0]} over {echo[0]}",
+                        pair_ratio(mete[1], echo[1], "server_ns_per_check"),
+                        f"{mete[0]} over {echo[0]}{counted(mete[1], echo[1])}",
                         slack=slack["server_ns_per_check"])
 
 
@@ -110,7 +126,8 @@ def add_latency(answers, halves):
     for mode in dict.fromkeys(mode for _, mode in halves):
         for name in ("p50_us", "p99_us"):
             what, slack = f"{mode}, half load: {name[:3]} of the null echo's", twin_spread(halves, name) or 0.0
-            pairs = [(f"mete {backend} over echo {backend}",
+            pairs = [(f"mete {backend} over echo {backend}"
+                      + counted(halves["mete " + backend, mode], halves["echo " + backend, mode]),
                       pair_ratio(halves["mete " + backend, mode], halves["echo " + backend, mode], name))
                      for backend in ("io_uring", "mmsg") if ("mete " + backend, mode) in halves and ("echo " + backend, mode) in halves]
             pairs = [pair for pair in pairs if pair[1]]
@@ -118,7 +135,7 @@ def add_latency(answers, halves):
                 how, value = min(pairs, key=lambda pair: pair[1])
                 answers.at_most(what, 1.2, value, how, slack=slack)
             else:
-                answers.add(what, "<= 1.2", "", "too noisy to tell", "in no round was the load in time for both")
+                answers.add(what, "<= 1.2", "", NOISY, "in no round was the load in time for both")
 
 
 def add_believing(answers, samples):
@@ -154,7 +171,7 @@ def answer_table(result):
     add_latency(answers, result["halves"])
     add_believing(answers, samples)
     add_table(answers, result)
-    rows = sorted(answers.rows, key=lambda row: (row["verdict"] != "MISS", row["verdict"] != "too noisy to tell"))
+    rows = sorted(answers.rows, key=lambda row: (row["verdict"] != "MISS", row["verdict"] != NOISY))
     lines = grid(HEAD, [[row["what"], row["target"], row["measured"], row["verdict"], row["how"]] for row in rows], "lrrll")
     return lines, rows
 
@@ -183,9 +200,10 @@ def mode_table(samples, modes):
                          f"{rate:.2f}" if rate else "", f"{median(rows_of, 'checks_per_server_cpu_second'):,.0f}",
                          f"{median(rows_of, 'server_ns_per_check'):,.0f} ns", f"{cpu:.2f}" if cpu else "",
                          f"{median(rows_of, 'load_ns_per_check'):,.0f} ns", f"{median(rows_of, 'p50_us'):,.0f} us",
-                         f"{median(rows_of, 'p99_us'):,.0f} us", f"{sum(row['lost'] + row['errors'] for row in rows_of):.0f}"])
+                         f"{median(rows_of, 'p99_us'):,.0f} us", f"{sum(row['lost'] for row in rows_of)}",
+                         f"{sum(row['errors'] for row in rows_of)}"])
     return grid(["mode", "server", "checks/s", "+-", "of best echo", "per server CPU s", "CPU per check", "of best echo", "load's CPU",
-                 "p50", "p99", "lost, errors"], rows, "llrrrrrrrrrr")
+                 "p50", "p99", "lost", "errors"], rows, "llrrrrrrrrrrr")
 
 
 def latency_table(halves, spins):

@@ -3,6 +3,8 @@
 #include "cmd/bench_request.h"
 #include "sys/clock.h"
 
+#define CLOCK_KEPT_NS 10000000000u
+
 static void count_status(struct bench_thread *thread, unsigned status, unsigned n)
 {
     thread->counts.statuses[status < METE_STATUS_COUNT ? status : METE_STATUS_COUNT] += n;
@@ -129,7 +131,7 @@ static void on_datagram(struct bench_thread *thread, struct flow *flow, const ui
     if (has_status) {
         count_status(thread, header.detail, slot->n);
     } else if (!thread->options->echo) {
-        thread->clock = (struct bench_clock){header.clock_ms, now_ns};
+        thread->heard_ms = header.clock_ms;
         take_verdicts(thread, slot, bytes);
         if (thread->judge)
             judge_verdicts(thread, slot, flow->subjects + (size_t)index * flow->batch, bytes,
@@ -137,6 +139,17 @@ static void on_datagram(struct bench_thread *thread, struct flow *flow, const ui
     }
     bench_return_subjects(thread, flow, index, has_status);
     bench_free_slot(thread, flow, index);
+}
+
+/* An answer that waited tells an old clock, so the latest that was heard is kept; for a while only,
+ * because no two clocks run alike. */
+static void take_clock(struct bench_thread *thread, uint64_t now_ns)
+{
+    const uint32_t ours_ms = bench_server_clock(&thread->clock, now_ns);
+    if (thread->heard_ms && ((int32_t)(thread->heard_ms - ours_ms) >= 0 ||
+                             now_ns - thread->clock.at_ns > CLOCK_KEPT_NS))
+        thread->clock = (struct bench_clock){thread->heard_ms, now_ns};
+    thread->heard_ms = 0;
 }
 
 bool bench_receive(struct bench_thread *thread, struct flow *flow)
@@ -152,6 +165,7 @@ bool bench_receive(struct bench_thread *thread, struct flow *flow)
                 on_datagram(thread, flow, bytes + at, len - at < segment ? len - at : segment,
                             now_ns);
         }
+        take_clock(thread, now_ns);
     }
     return messages > 0;
 }

@@ -22,7 +22,8 @@ struct bench_progress {
 struct bench_thread {
     const struct bench_options *options;
     const struct mete_mac_key *key; /* of the tags */
-    struct bench_clock clock;       /* of the last answer */
+    struct bench_clock clock;       /* the server's */
+    uint32_t heard_ms;              /* of the last answer; 0: none */
     struct flow *flows;
     unsigned flow_count;
     unsigned in_flight; /* over all flows */
