@@ -105,6 +105,7 @@ def measure(options, machine, server, mode, rate=None):
         "slip_p99_us": report["slip_us"]["p99"] if rate else 0,
         "lost": report["lost"],
         "errors": sum(report["errors"].values()) + report["malformed"],
+        "categories": {name: count for name, count in [*report["errors"].items(), ("malformed", report["malformed"])] if count},
         "steal_seconds": report["machine"]["steal_seconds"],
         "invalid": report["invalid"] or robbed(report),
         "rate": rate or 0,

@@ -232,6 +232,12 @@ def note_lines(machine, result):
     steal = sum(row["steal_seconds"] for rows in samples.values() for row in rows)
     if steal:
         lines.append(f"the host took {steal:.1f} s of CPU for others during the runs")
-    if any(row["lost"] or row["errors"] for rows in samples.values() for row in rows):
-        lines.append("some rows lost datagrams or had errors: they do not count")
+    for (server, mode), rows in {**samples, **result["halves"]}.items():
+        lost, categories = sum(row["lost"] for row in rows), {}
+        for row in rows:
+            for name, count in row["categories"].items():
+                categories[name] = categories.get(name, 0) + count
+        if lost or categories:
+            what = [f"{lost:,} datagrams lost"] * bool(lost) + [f"{count:,} checks {name}" for name, count in categories.items()]
+            lines.append(f"{mode}, {server}: {', '.join(what)}; the row does not count")
     return [f"note: {line}" for line in lines]
