@@ -108,14 +108,14 @@ class Machine:
         self.secret = self._write("secret", SECRET + "\n", 0o600)
         self._write("key", KEY + "\n", 0o600)
         self.tagged = self._write("tagged.yaml", TAGGED.replace("{folder}", self.folder.name))
-        self.spin = ["--set", f"spin={SPIN_US}us"] if self.accepts(PLAIN + f"spin: {SPIN_US}us\n") else []
+        self.spin = ["--set", f"spin_us={SPIN_US}"] if self.accepts(PLAIN + f"spin_us: {SPIN_US}\n") else []
         self.no_repeats = ["--set", "repeats.window=0"] if self.accepts(PLAIN + "repeats: {window: 0}\n") else []
         why = self.refuses(self.tagged.read_text())
         self.has_tags = why is None and self._serves_tags()
         if not self.has_tags:
             self.notes.append("tags: skipped, this mete does not serve secrets" + (f" ({why})" if why else ""))
         if not self.spin:
-            self.notes.append("spinning: this mete has no `spin`; the rows at half load are without it")
+            self.notes.append("spinning: this mete has no `spin_us`; the rows at half load are without it")
 
     def _write(self, name, text, mode=0o644):
         path = pathlib.Path(self.folder.name) / name
@@ -152,7 +152,7 @@ class Machine:
     def echo(self, kind, *, join=False, spin=False):
         how = ["--plain"] if kind == "plain" else ["--backend", kind]
         return [self.build / "bench" / "echo", *how, *(["--join"] if join else []),
-                *(["--spin", str(SPIN_US)] if spin and kind != "plain" else [])]
+                *(["--spin-us", str(SPIN_US)] if spin and kind != "plain" else [])]
 
     def load(self, address, arguments, seconds):
         """One run of the load; its report."""

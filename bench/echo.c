@@ -5,7 +5,7 @@
  * is the limiter; and --plain, the most ordinary recvmmsg/sendmmsg loop there is, so that the
  * ceiling does not rest on our backends being good.
  *
- *   echo [--host 127.0.0.1] [--port N] [--backend io_uring|mmsg [--spin US] | --plain] [--join]
+ *   echo [--host 127.0.0.1] [--port N] [--backend io_uring|mmsg [--spin-us N] | --plain] [--join]
  *
  * Prints its address on stderr when it is ready; ends on SIGTERM. One thread. */
 #include <arpa/inet.h>
@@ -21,7 +21,6 @@
 #include "mete/wire.h"
 #include "net/io.h"
 #include "net/socket.h"
-#include "sys/clock.h"
 
 #define PLAIN_BATCH 64
 
@@ -65,20 +64,6 @@ static int serve_plain(int fd)
     return 0;
 }
 
-/* Looks for datagrams for so long before it sleeps. */
-static int receive(struct io *io, uint64_t spin_ns, struct io_message **ret_messages)
-{
-    if (spin_ns > 0) {
-        const uint64_t until_ns = clock_boot_ns() + spin_ns;
-        do {
-            const int count = io_receive(io, 0, ret_messages);
-            if (count != 0)
-                return count;
-        } while (clock_boot_ns() < until_ns);
-    }
-    return io_receive(io, 100000000, ret_messages);
-}
-
 static int serve_io(int fd, enum io_backend backend, uint64_t spin_ns)
 {
     const struct io_options options = {.sockets = &fd, .socket_count = 1, .buffers = IO_BATCH * 2};
@@ -89,7 +74,7 @@ static int serve_io(int fd, enum io_backend backend, uint64_t spin_ns)
         return fail("backend", -error);
     while (!stop) {
         struct io_message *messages;
-        const int count = receive(io, spin_ns, &messages);
+        const int count = io_receive_spinning(io, spin_ns, 100000000, &messages);
         if (count < 0) {
             error = count;
             break;
@@ -121,7 +106,7 @@ static int parse(int argc, char **argv, struct options *options)
         {"backend", required_argument, NULL, 'b'},
         {"plain", no_argument, NULL, 'P'},
         {"join", no_argument, NULL, 'j'},
-        {"spin", required_argument, NULL, 's'},
+        {"spin-us", required_argument, NULL, 's'},
         {0},
     };
     int option;
@@ -157,8 +142,8 @@ int main(int argc, char **argv)
 
     if (parse(argc, argv, &options) < 0 ||
         inet_pton(AF_INET, options.host, &address->sin_addr) != 1) {
-        fprintf(stderr, "usage: echo [--host IPv4] [--port N] [--backend io_uring|mmsg | --plain] "
-                        "[--join] [--spin US]\n");
+        fprintf(stderr, "usage: echo [--host IPv4] [--port N] [--backend io_uring|mmsg "
+                        "[--spin-us N] | --plain] [--join]\n");
         return 2;
     }
     sigaction(SIGTERM, &action, NULL);

@@ -25,6 +25,7 @@ enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 
 #define CONFIG_MAX_LISTEN 8u
 #define CONFIG_MAX_WORKERS 256u
+#define CONFIG_MAX_SPIN_US 1000000u
 #define CONFIG_MAX_NETWORKS 64u
 #define CONFIG_MAX_SECRETS 2u       /* of a tenant, that overlap while one replaces the other */
 #define CONFIG_MAX_SECRET_BYTES 64u /* of one; the key file has 32 */
@@ -80,11 +81,12 @@ struct rule {
     uint32_t id;    /* FNV-1a of the name, or its `id:`; never 0 */
     uint32_t index; /* distinct over all tenants: counters and owner rows go by it */
     struct limit limit;
-    struct limit_spec spec;             /* burst filled in for buckets, 0 for all others */
+    struct config_overrides *overrides; /* or NULL */
+    bool needs_subject;                 /* some overrides go by prefix, which a key does not show */
     bool shadow;                        /* decide and count, never deny */
     bool queue;                         /* leaky bucket in queue mode */
-    bool needs_subject;                 /* some overrides go by prefix, which a key does not show */
-    struct config_overrides *overrides; /* or NULL */
+    struct limit_spec spec; /* burst filled in for buckets, 0 for all others; behind what a check
+                               reads */
 };
 
 /* What one subject, or all that start with a prefix, have instead of a rule's numbers. Its rule has
@@ -100,7 +102,7 @@ struct config_overrides {
     struct config_override *items; /* whole subjects, then prefixes, each in the order of bytes */
     uint32_t count;
     uint32_t whole_count;
-    struct override_slot *slots; /* by key; this and the rest are private to config/find.c */
+    struct override_slot *slots; /* by key; this and the rest are find_override.c's */
     uint64_t mask;
     struct override_prefix *prefixes;
 };
@@ -143,6 +145,7 @@ struct config {
     uint64_t repeat_ahead_ns;  /* how far a client's clock may lead */
     uint64_t repeat_bytes;     /* memory of the repeat set, per worker */
     unsigned workers;          /* 0: auto, one per usable core */
+    uint64_t spin_us;          /* how long a worker looks for datagrams before it sleeps */
     enum config_backend backend;
     uint64_t table_entries;
     enum config_on_full on_full;

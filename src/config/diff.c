@@ -133,6 +133,9 @@ static void diff_numbers(struct diff *diff, const struct config *from, const str
     format_workers(from->workers, texts[0], sizeof(texts[0]));
     format_workers(to->workers, texts[1], sizeof(texts[1]));
     diff_text(diff, "workers", false, texts[0], texts[1]);
+    snprintf(texts[0], sizeof(texts[0]), "%" PRIu64, from->spin_us);
+    snprintf(texts[1], sizeof(texts[1]), "%" PRIu64, to->spin_us);
+    diff_text(diff, "spin_us", true, texts[0], texts[1]);
     snprintf(texts[0], sizeof(texts[0]), "%" PRIu64, from->table_entries);
     snprintf(texts[1], sizeof(texts[1]), "%" PRIu64, to->table_entries);
     diff_text(diff, "table.entries", false, texts[0], texts[1]);

@@ -81,6 +81,7 @@ static void print_top(const struct config *config, FILE *out)
         fprintf(out, "\"%s\"", network);
     }
     fputs("]\n", out);
+    fprintf(out, "spin_us: %" PRIu64 "\n", config->spin_us);
     print_repeats(config, out);
     fprintf(out, "reload: %s\n", config->reload == RELOAD_WATCH ? "watch" : "signal");
     if (config->workers)

@@ -21,36 +21,31 @@ static uint64_t backlog_at(uint64_t tat, uint64_t now)
     return saturate_sub(tat, now);
 }
 
-/* Whole units that pass with this backlog; at most burst, as tau = burst * T. */
-static uint32_t units_left(const struct limit *limit, uint64_t backlog)
-{
-    return saturate_u32(saturate_sub(limit->tolerance, backlog) / limit->interval);
-}
-
 /* The backlog that this limit believes: all of it, or at most a full bucket. */
 static uint64_t owed(const struct limit *limit, uint64_t backlog)
 {
     return limit->keeps_tat || backlog < limit->tolerance ? backlog : limit->tolerance;
 }
 
-static struct step denied(const struct limit *limit, uint64_t state, uint64_t backlog,
-                          uint64_t retry_after_ns)
+/* More than ever passes at once. */
+static struct step denied(const struct limit *limit, uint64_t state, uint64_t backlog)
 {
     return (struct step){
         .state = state,
         .verdict = {.decision = DECISION_DENY,
-                    .remaining = units_left(limit, backlog),
-                    .retry_after_ns = retry_after_ns,
+                    .remaining = gcra_units_left(limit, backlog),
+                    .retry_after_ns = NEVER,
                     .reset_after_ns = gcra_ticks_to_ns(backlog)},
     };
 }
 
-static struct step gave_back(const struct limit *limit, uint64_t state, uint64_t backlog)
+/* Allowed with nothing taken: what remains at this backlog. */
+static struct step as_it_is(const struct limit *limit, uint64_t state, uint64_t backlog)
 {
     return (struct step){
         .state = state,
         .verdict = {.decision = DECISION_ALLOW,
-                    .remaining = units_left(limit, backlog),
+                    .remaining = gcra_units_left(limit, backlog),
                     .reset_after_ns = gcra_ticks_to_ns(backlog)},
     };
 }
@@ -59,15 +54,15 @@ static struct step refund(const struct limit *limit, uint64_t state, uint32_t co
 {
     const uint64_t backlog = backlog_at(state, now);
     if (cost == 0)
-        return gave_back(limit, state, backlog);
+        return as_it_is(limit, state, backlog);
     const uint64_t rest = saturate_sub(owed(limit, backlog), saturate_mul(cost, limit->interval));
-    return gave_back(limit, rest == 0 ? 0 : saturate_add(now, rest), rest);
+    return as_it_is(limit, rest == 0 ? 0 : saturate_add(now, rest), rest);
 }
 
 /* What AT_MOST asks for: what is there, but one unit if nothing is. */
 static uint32_t at_most(const struct limit *limit, uint64_t backlog, uint32_t cost)
 {
-    const uint32_t left = units_left(limit, backlog);
+    const uint32_t left = gcra_units_left(limit, backlog);
     if (cost <= left)
         return cost;
     return left > 0 ? left : 1;
@@ -82,28 +77,18 @@ struct step gcra_apply(const struct limit *limit, uint64_t state, enum operation
     if (operation == OPERATION_REFUND)
         return refund(limit, state, cost, now);
     if (operation == OPERATION_RESET)
-        return gave_back(limit, 0, 0);
+        return as_it_is(limit, 0, 0);
     if (operation == OPERATION_AT_MOST)
         cost = at_most(limit, backlog, cost);
 
     if (cost > limit->burst)
-        return denied(limit, state, backlog, NEVER);
-    /* From here cost * T <= tau, which fits; tau itself is below 2^63. */
-    const uint64_t charge = cost * limit->interval;
-    const uint64_t need = saturate_add(owed(limit, backlog), charge);
-    if (need > limit->tolerance) {
-        const uint64_t wait = backlog - (limit->tolerance - charge); /* a sum might not fit */
-        return denied(limit, state, backlog, gcra_ticks_to_ns(wait));
-    }
-    const bool takes = operation != OPERATION_PEEK && cost > 0;
-    const uint64_t backlog_after = takes ? need : backlog;
-    return (struct step){
-        .state = takes ? saturate_add(now, need) : state,
-        .verdict = {.decision = DECISION_ALLOW,
-                    .granted = takes ? cost : 0,
-                    .remaining = units_left(limit, backlog_after),
-                    .reset_after_ns = gcra_ticks_to_ns(backlog_after)},
-    };
+        return denied(limit, state, backlog);
+    if (cost == 0 && owed(limit, backlog) <= limit->tolerance)
+        return as_it_is(limit, state, backlog);
+    struct step step = gcra_charge(limit, state, cost, now);
+    if (step.verdict.decision == DECISION_ALLOW && operation == OPERATION_PEEK)
+        return as_it_is(limit, state, backlog); /* only asked */
+    return step;
 }
 
 uint64_t gcra_cut(const struct limit *limit, uint64_t state, uint64_t now_ns)

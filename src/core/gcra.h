@@ -17,6 +17,40 @@ static inline uint64_t gcra_ticks_to_ns(uint64_t ticks)
     return ticks / LIMIT_TICKS_PER_NS + (ticks % LIMIT_TICKS_PER_NS != 0);
 }
 
+/* Whole units that pass with this backlog; at most burst, as tau = burst * T. */
+static inline uint32_t gcra_units_left(const struct limit *limit, uint64_t backlog)
+{
+    return saturate_u32(saturate_sub(limit->tolerance, backlog) / limit->interval);
+}
+
+/* Takes cost units, 1..burst of them, at an instant in ticks: what most checks come to, inline
+ * because it is a handful of instructions. cost * T <= tau, which fits, and tau is below 2^63. A
+ * backlog beyond tau is denied whether it is believed or cut (keeps_tat), so it is not looked at.
+ */
+static inline struct step gcra_charge(const struct limit *limit, uint64_t state, uint32_t cost,
+                                      uint64_t now)
+{
+    const uint64_t backlog = saturate_sub(state, now);
+    const uint64_t charge = cost * limit->interval;
+    const uint64_t room = limit->tolerance - charge;
+    if (backlog > room)
+        return (struct step){
+            .state = state,
+            .verdict = {.decision = DECISION_DENY,
+                        .remaining = gcra_units_left(limit, backlog),
+                        .retry_after_ns = gcra_ticks_to_ns(backlog - room),
+                        .reset_after_ns = gcra_ticks_to_ns(backlog)},
+        };
+    const uint64_t after = backlog + charge;
+    return (struct step){
+        .state = saturate_add(now, after),
+        .verdict = {.decision = DECISION_ALLOW,
+                    .granted = cost,
+                    .remaining = gcra_units_left(limit, after),
+                    .reset_after_ns = gcra_ticks_to_ns(after)},
+    };
+}
+
 /* limit_apply() for the kinds that refuse what is beyond tau. */
 __attribute__((noinline)) struct step gcra_apply(const struct limit *limit, uint64_t state,
                                                  enum operation operation, uint32_t cost,

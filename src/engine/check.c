@@ -1,13 +1,18 @@
 /* How one check, one all-or-nothing group and one batch are decided. */
+#include "core/gcra.h"
 #include "engine/engine.h"
 
 /* ---- pass A: whose bucket is it, and where would it stand ---- */
+
+static bool is_meter(const struct limit *limit)
+{
+    return limit->algorithm == ALGORITHM_TOKEN_BUCKET || limit->algorithm == ALGORITHM_LEAKY_METER;
+}
 
 static void prepare_inline(struct engine *engine, struct check *check)
 {
     uint32_t index = check->tenant->inline_index;
     check->rule = NULL;
-    check->limit = check->inline_error ? NULL : &check->inline_limit;
     check->counters = &engine->rule_counters[index];
     /* All inline limits of a tenant share one owner row, so the rule's id goes into the key. */
     check->key.high ^= check->rule_id * 0x9E3779B97F4A7C15ull;
@@ -15,19 +20,26 @@ static void prepare_inline(struct engine *engine, struct check *check)
         check->probe = table_probe(engine->table, check->key, index);
 }
 
-static void prepare(struct engine *engine, struct check *check)
+/* `before` is the check in front, prepared, or NULL: most ask for the same rule. */
+static void prepare(struct engine *engine, struct check *check, const struct check *before)
 {
+    check->is_plain = false;
     if (check->has_inline_limit) {
         prepare_inline(engine, check);
         return;
     }
-    check->rule = config_find_rule(check->tenant, check->rule_id);
+    if (before && before->rule_id == check->rule_id && before->tenant == check->tenant)
+        check->rule = before->rule;
+    else
+        check->rule = config_find_rule(check->tenant, check->rule_id);
     if (!check->rule) {
         check->limit = NULL;
         return;
     }
     check->limit = &check->rule->limit;
     check->counters = &engine->rule_counters[check->rule->index];
+    check->is_plain = check->operation == OPERATION_CHECK && is_meter(check->limit) &&
+                      check->cost - 1u < check->limit->burst;
     check->probe = table_probe(engine->table, check->key, check->rule->index);
 }
 
@@ -146,6 +158,38 @@ static void decide(struct engine *engine, const struct check *check, enum operat
     }
 }
 
+/* decide() for what most checks are, with all but the essential left out. */
+static void decide_plain(struct engine *engine, const struct check *check,
+                         const struct instant *now, uint64_t now_ticks, struct answer *answer)
+{
+    for (;;) {
+        struct table_ref ref;
+        enum table_result found =
+            table_find_or_claim(engine->table, &check->probe, engine->on_full, now, &ref);
+        if (found == TABLE_FULL) {
+            decide(engine, check, OPERATION_CHECK, now, answer); /* says so, or finds room now */
+            return;
+        }
+        struct step step = gcra_charge(check->limit, ref.state, check->cost, now_ticks);
+        if (step.verdict.decision == DECISION_DENY) {
+            if (found == TABLE_CLAIMED)
+                table_withdraw(engine->table, &ref);
+            fill(check, &step.verdict, answer);
+            return;
+        }
+        if (table_swap(engine->table, &ref, step.state)) {
+            *answer = (struct answer){
+                .flags = METE_VERDICT_ALLOW,
+                .granted = step.verdict.granted,
+                .remaining = step.verdict.remaining,
+                .reset_after_ns = step.verdict.reset_after_ns,
+            };
+            return;
+        }
+        counter_add(&engine->counters->cell[COUNTER_SWAP_RETRIES], 1);
+    }
+}
+
 static bool is_denied(const struct answer *answer)
 {
     return !(answer->flags & METE_VERDICT_ALLOW);
@@ -213,43 +257,62 @@ static void count_status(struct engine *engine, const struct answer *answer)
     tally(engine, counters[answer->status]);
 }
 
-static void count(struct engine *engine, const struct check *check, const struct answer *answer)
+/* What a run of plain checks under one rule came to: added up here, told once. */
+struct run {
+    struct rule_counters *counters;
+    uint64_t allowed, denied, would_deny, units;
+};
+
+static void close_run(struct engine *engine, struct run *run)
 {
+    uint64_t checks = run->allowed + run->denied;
+    if (!checks)
+        return;
+    counter_add(&engine->counters->cell[COUNTER_CHECKS], checks);
+    counter_add(&engine->counters->cell[COUNTER_ALLOWED], run->allowed);
+    counter_add(&engine->counters->cell[COUNTER_DENIED], run->denied);
+    counter_add(&engine->counters->cell[COUNTER_WOULD_DENY], run->would_deny);
+    counter_add(&run->counters->allowed, run->allowed);
+    counter_add(&run->counters->denied, run->denied);
+    counter_add(&run->counters->would_deny, run->would_deny);
+    counter_add(&run->counters->units, run->units);
+    *run = (struct run){.counters = NULL};
+}
+
+/* A check that took units, or tried to. */
+static void count_charge(struct engine *engine, struct run *run, const struct check *check,
+                         const struct answer *answer)
+{
+    if (run->counters != check->counters) {
+        close_run(engine, run);
+        run->counters = check->counters;
+    }
+    bool allowed = answer->flags & METE_VERDICT_ALLOW;
+    run->allowed += allowed;
+    run->denied += !allowed;
+    run->would_deny += (answer->flags & METE_VERDICT_WOULD_DENY) != 0;
+    run->units += answer->granted;
+}
+
+static void count(struct engine *engine, struct run *run, const struct check *check,
+                  const struct answer *answer)
+{
+    static const enum counter asked[] = {
+        [OPERATION_PEEK] = COUNTER_PEEKED,
+        [OPERATION_REFUND] = COUNTER_REFUNDED,
+        [OPERATION_RESET] = COUNTER_RESET,
+    };
+    bool charges = check->operation == OPERATION_CHECK || check->operation == OPERATION_AT_MOST;
+    if (answer->status == METE_STATUS_OK && charges &&
+        !(answer->flags & METE_VERDICT_NOT_CHARGED)) {
+        count_charge(engine, run, check, answer);
+        return;
+    }
     tally(engine, COUNTER_CHECKS);
-    if (answer->status != METE_STATUS_OK) {
+    if (answer->status != METE_STATUS_OK)
         count_status(engine, answer);
-        return;
-    }
-    switch ((enum operation)check->operation) {
-    case OPERATION_PEEK:
-        tally(engine, COUNTER_PEEKED);
-        return;
-    case OPERATION_REFUND:
-        tally(engine, COUNTER_REFUNDED);
-        return;
-    case OPERATION_RESET:
-        tally(engine, COUNTER_RESET);
-        return;
-    case OPERATION_CHECK:
-    case OPERATION_AT_MOST:
-        break;
-    }
-    if (answer->flags & METE_VERDICT_NOT_CHARGED) { /* only looked at, for its group */
-        tally(engine, COUNTER_PEEKED);
-        return;
-    }
-    if (is_denied(answer)) {
-        tally(engine, COUNTER_DENIED);
-        counter_add(&check->counters->denied, 1);
-        return;
-    }
-    tally(engine, COUNTER_ALLOWED);
-    counter_add(&check->counters->allowed, 1);
-    if (answer->flags & METE_VERDICT_WOULD_DENY) {
-        tally(engine, COUNTER_WOULD_DENY);
-        counter_add(&check->counters->would_deny, 1);
-    }
-    counter_add(&check->counters->units, answer->granted);
+    else /* not charged: only looked at, for its group */
+        tally(engine, charges ? COUNTER_PEEKED : asked[check->operation]);
 }
 
 /* Asks for the cache lines of check i, if it has any. */
@@ -263,8 +326,9 @@ static void prefetch(const struct engine *engine, const struct check *checks, ui
 void engine_check_batch(struct engine *engine, struct check *checks, uint32_t check_count,
                         const struct instant *now, struct answer *answers)
 {
+    uint64_t now_ticks = gcra_ticks(now->now_ns);
     for (uint32_t i = 0; i < check_count; i++)
-        prepare(engine, &checks[i]);
+        prepare(engine, &checks[i], i ? &checks[i - 1] : NULL);
     for (uint32_t i = 0; i < TABLE_PREFETCH_AHEAD; i++)
         prefetch(engine, checks, check_count, i);
     for (uint32_t i = 0; i < check_count;) {
@@ -273,10 +337,14 @@ void engine_check_batch(struct engine *engine, struct check *checks, uint32_t ch
             prefetch(engine, checks, check_count, i + j + TABLE_PREFETCH_AHEAD);
         if (checks[i].group_count)
             decide_group(engine, &checks[i], group, now, &answers[i]);
+        else if (checks[i].is_plain)
+            decide_plain(engine, &checks[i], now, now_ticks, &answers[i]);
         else
             decide(engine, &checks[i], checks[i].operation, now, &answers[i]);
         i += group;
     }
+    struct run run = {.counters = NULL};
     for (uint32_t i = 0; i < check_count; i++)
-        count(engine, &checks[i], &answers[i]);
+        count(engine, &run, &checks[i], &answers[i]);
+    close_run(engine, &run);
 }

@@ -30,11 +30,11 @@ struct check { /* one question */
     bool shadow;       /* asked for by the request; the rule may ask for it too */
     bool has_inline_limit;
     uint8_t group_count; /* first of an all-or-nothing group: its size; 0: by itself. CHECK only. */
-    enum limit_error inline_error;
-    struct limit inline_limit;
     /* pass A writes: */
+    bool is_plain;             /* takes units of a bucket, all or none: the short way */
+    const struct limit *limit; /* with has_inline_limit given by the caller, NULL: a bad one.
+                                  NULL after pass A: answered by status */
     const struct rule *rule;   /* NULL: none, or inline */
-    const struct limit *limit; /* NULL: answered by status */
     struct rule_counters *counters;
     struct table_probe probe;
 };

@@ -16,7 +16,7 @@ uint32_t control_read_segment(struct msghdr *received)
     return 0;
 }
 
-static size_t append(uint8_t *at, int level, int type, const void *data, size_t len)
+static uint32_t append(uint8_t *at, int level, int type, const void *data, size_t len)
 {
     struct cmsghdr *c = (struct cmsghdr *)at;
     memset(c, 0, CMSG_SPACE(len));
@@ -24,11 +24,13 @@ static size_t append(uint8_t *at, int level, int type, const void *data, size_t 
     c->cmsg_type = type;
     c->cmsg_len = CMSG_LEN(len);
     memcpy(CMSG_DATA(c), data, len);
-    return CMSG_SPACE(len);
+    return (uint32_t)CMSG_SPACE(len);
 }
 
-static size_t append_source(uint8_t *at, struct msghdr *received)
+uint32_t control_write_source(uint8_t *at, struct msghdr *received)
 {
+    if (!received->msg_controllen)
+        return 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(received); c; c = CMSG_NXTHDR(received, c)) {
         if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
             struct in_pktinfo info;
@@ -48,15 +50,8 @@ static size_t append_source(uint8_t *at, struct msghdr *received)
     return 0;
 }
 
-void control_write_reply(struct msghdr *reply, struct msghdr *received, uint32_t segment)
+uint32_t control_write_segment(uint8_t *control, uint32_t segment)
 {
-    uint8_t *control = reply->msg_control;
-    size_t len = received->msg_controllen ? append_source(control, received) : 0;
-    if (segment) {
-        uint16_t size = (uint16_t)segment;
-        len += append(control + len, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(size));
-    }
-    reply->msg_controllen = len;
-    if (!len)
-        reply->msg_control = NULL;
+    uint16_t size = (uint16_t)segment;
+    return append(control, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(size));
 }

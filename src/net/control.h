@@ -14,9 +14,11 @@
 /* Segment size of a received message, 0 if it is a single datagram. */
 uint32_t control_read_segment(struct msghdr *received);
 
-/* Fills reply->msg_control (room: CONTROL_BYTES, set by the caller) for an answer to `received`:
- * its local address as the source; segment > 0 asks for UDP_SEGMENT. Without either, control is
- * NULL. */
-void control_write_reply(struct msghdr *reply, struct msghdr *received, uint32_t segment);
+/* Writes the local address that `received` came to, as the source of its answer, to control (room:
+ * CONTROL_BYTES). Returns the bytes written; 0 if the socket has only one address. */
+uint32_t control_write_source(uint8_t *control, struct msghdr *received);
+
+/* Asks for UDP_SEGMENT. Returns the bytes written. */
+uint32_t control_write_segment(uint8_t *control, uint32_t segment);
 
 #endif

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "sys/clock.h"
+
 int io_open(enum io_backend backend, const struct io_options *options, struct io **ret_io)
 {
     switch (backend) {
@@ -11,4 +13,19 @@ int io_open(enum io_backend backend, const struct io_options *options, struct io
         return mmsg_operations.open(options, ret_io);
     }
     return -EINVAL;
+}
+
+int io_receive_spinning(struct io *io, uint64_t spin_ns, uint64_t wait_ns,
+                        struct io_message **ret_messages)
+{
+    if (spin_ns && wait_ns) {
+        uint64_t until_ns = clock_boot_ns() + spin_ns;
+        do {
+            int count = io_receive(io, 0, ret_messages);
+            if (count)
+                return count;
+            clock_pause();
+        } while (clock_boot_ns() < until_ns);
+    }
+    return io_receive(io, wait_ns, ret_messages);
 }

@@ -7,7 +7,7 @@
  * A message is one buffer as the kernel delivered it: one datagram, or (UDP_GRO) several of one
  * size from one peer, back to back. Answers are written over the requests, from the front: an
  * answer is never longer than its request, so answer i never reaches request i + 1. A run of
- * answers of one size to one peer is one io_reply() and becomes one UDP_SEGMENT send.
+ * answers of one size is one io_reply(); the runs of one peer become one UDP_SEGMENT send.
  *
  * Threads: an io belongs to one thread from io_open() to io_close(). */
 #ifndef METE_NET_IO_H
@@ -41,7 +41,7 @@ enum io_backend { IO_BACKEND_IO_URING, IO_BACKEND_MMSG };
 struct io_options {
     const int *sockets; /* bound, non-blocking; stay the caller's */
     unsigned socket_count;
-    unsigned buffers; /* of IO_BUFFER_BYTES each; a power of two, at least IO_BATCH */
+    unsigned buffers; /* of IO_BUFFER_BYTES each; a power of two */
 };
 
 struct io_counters {
@@ -77,6 +77,11 @@ static inline int io_receive(struct io *io, uint64_t wait_ns, struct io_message 
 {
     return io->operations->receive(io, wait_ns, ret_messages);
 }
+
+/* As io_receive(), but looks for spin_ns before it sleeps: a wake-up costs more than most answers,
+ * and a core that has nothing else to do can spare it. */
+int io_receive_spinning(struct io *io, uint64_t spin_ns, uint64_t wait_ns,
+                        struct io_message **ret_messages);
 
 /* Queues len bytes at message->data + offset as the answer to the message's peer, from the address
  * that was asked: one datagram if segment >= len, else datagrams of segment bytes (the last may be

@@ -20,6 +20,7 @@
 
 #include "net/control.h"
 #include "net/io.h"
+#include "net/replies.h"
 
 #define URING_MAX_SOCKETS 16u
 #define URING_SQ_ENTRIES 256u
@@ -43,14 +44,6 @@ _Static_assert(URING_STRIDE % 64 == 0 && URING_STRIDE / 64 % 2 == 1, "odd in cac
 #define URING_SENT_AGAIN (1ull << 33) /* a failed joined send that was made up for */
 #define URING_SUBMISSION_SHIFT 34u
 
-struct reply {
-    struct msghdr header;
-    struct iovec bytes;
-    uint32_t socket;
-    uint32_t segment;
-    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
-};
-
 struct uring {
     struct io io;
     struct io_counters counters;
@@ -66,10 +59,8 @@ struct uring {
     unsigned message_count;       /* of the last receive */
     struct io_message messages[IO_BATCH];
     struct msghdr arrivals[IO_BATCH]; /* control of each, for the answer */
-    unsigned reply_count;
-    uint32_t submission; /* of replies, counts up, below 2^30 */
-    bool has_joined;     /* one of them is a UDP_SEGMENT send */
-    struct reply replies[URING_SQ_ENTRIES];
+    uint32_t submission;              /* of replies, counts up, below 2^30 */
+    struct replies replies;
 };
 
 static int setup_ring(struct io_uring *ring)
@@ -258,14 +249,11 @@ static void take_message(struct uring *uring, const struct io_uring_cqe *cqe)
     message->peer_header = &uring->arrivals[at];
 }
 
-/* Could this failure come from joining alone? Some devices cannot take UDP_SEGMENT (EIO,
- * EINVAL), and a segment above the path's MTU cannot be cut there (EMSGSIZE, once EINVAL). */
 static bool is_join_error(const struct uring *uring, const struct io_uring_cqe *cqe)
 {
     return !(cqe->user_data & URING_SENT_AGAIN) &&
            cqe->user_data >> URING_SUBMISSION_SHIFT == uring->submission &&
-           uring->replies[(uint32_t)cqe->user_data].segment &&
-           (cqe->res == -EIO || cqe->res == -EINVAL || cqe->res == -EMSGSIZE);
+           replies_is_join_error(&uring->replies.items[(uint32_t)cqe->user_data], -cqe->res);
 }
 
 static void on_receive_end(struct uring *uring, const struct io_uring_cqe *cqe)
@@ -292,6 +280,15 @@ static void reap(struct uring *uring)
     }
 }
 
+/* Would entering the kernel bring anything? Without TASKRUN_FLAG nobody can tell. */
+static bool has_work(const struct uring *uring)
+{
+    const struct io_uring *ring = &uring->ring;
+    return uring->unarmed || io_uring_sq_ready(ring) ||
+           !(ring->flags & IORING_SETUP_TASKRUN_FLAG) ||
+           IO_URING_READ_ONCE(*ring->sq.kflags) & IORING_SQ_TASKRUN;
+}
+
 static int uring_receive(struct io *io, uint64_t wait_ns, struct io_message **ret_messages)
 {
     struct uring *uring = (struct uring *)io;
@@ -299,6 +296,8 @@ static int uring_receive(struct io *io, uint64_t wait_ns, struct io_message **re
     uring->message_count = 0;
     reap(uring);
     if (uring->message_count == 0) {
+        if (!wait_ns && !has_work(uring))
+            return 0;
         arm_all(uring); /* what ended while reaping: a wait without it would sleep to its end */
         struct __kernel_timespec wait = {.tv_sec = (long long)(wait_ns / 1000000000u),
                                          .tv_nsec = (long long)(wait_ns % 1000000000u)};
@@ -312,27 +311,6 @@ static int uring_receive(struct io *io, uint64_t wait_ns, struct io_message **re
     }
     *ret_messages = uring->messages;
     return (int)uring->message_count;
-}
-
-/* A joined send that the device cannot take is sent again, datagram by datagram. Rare, so by plain
- * system calls. */
-static void send_plainly(struct uring *uring, const struct reply *reply)
-{
-    struct msghdr joined = reply->header;
-    struct msghdr header = joined;
-    struct iovec bytes;
-    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
-    header.msg_iov = &bytes;
-    header.msg_control = control;
-    control_write_reply(&header, &joined, 0);
-    for (size_t at = 0; at < reply->bytes.iov_len; at += reply->segment) {
-        size_t left = reply->bytes.iov_len - at;
-        bytes.iov_base = (uint8_t *)reply->bytes.iov_base + at;
-        bytes.iov_len = left < reply->segment ? left : reply->segment;
-        if (sendmsg(uring->sockets[reply->socket], &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-            uring->counters.send_errors++;
-    }
-    uring->counters.send_plain++;
 }
 
 /* What the kernel did not take (no memory for a request) may not stay in the queue: its bytes
@@ -351,63 +329,67 @@ static void drop_unsubmitted(struct uring *uring)
     }
 }
 
+static void queue_reply(struct uring *uring, unsigned at)
+{
+    const struct reply *reply = &uring->replies.items[at];
+    struct io_uring_sqe *sqe = take_sqe(uring);
+    if (!sqe) {
+        uring->counters.send_errors++;
+        return;
+    }
+    io_uring_prep_sendmsg(sqe, (int)reply->socket, &reply->header, MSG_DONTWAIT | MSG_NOSIGNAL);
+    sqe->flags |= IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
+    io_uring_sqe_set_data64(sqe, URING_SEND | at |
+                                     (uint64_t)uring->submission << URING_SUBMISSION_SHIFT);
+}
+
+/* What the device could not take joined, as long as the answers are still there. */
+static void make_up_for_joined(struct uring *uring)
+{
+    unsigned head;
+    struct io_uring_cqe *cqe;
+    io_uring_for_each_cqe(&uring->ring, head, cqe)
+    {
+        if (cqe->user_data & URING_SEND && is_join_error(uring, cqe)) {
+            const struct reply *reply = &uring->replies.items[(uint32_t)cqe->user_data];
+            uring->counters.send_errors +=
+                replies_send_plainly(reply, uring->sockets[reply->socket]);
+            uring->counters.send_plain++;
+            cqe->user_data |= URING_SENT_AGAIN;
+        }
+    }
+}
+
 static void submit_replies(struct uring *uring)
 {
+    bool has_joined = false;
+    replies_finish(&uring->replies);
+    for (unsigned i = 0; i < uring->replies.count; i++) {
+        queue_reply(uring, i);
+        has_joined |= uring->replies.items[i].is_joined;
+    }
     io_uring_submit(&uring->ring);
     if (io_uring_sq_ready(&uring->ring))
         drop_unsubmitted(uring);
-    if (uring->has_joined) { /* look for failures while the answers are still there */
-        unsigned head;
-        struct io_uring_cqe *cqe;
-        io_uring_for_each_cqe(&uring->ring, head, cqe)
-        {
-            if (cqe->user_data & URING_SEND && is_join_error(uring, cqe)) {
-                send_plainly(uring, &uring->replies[(uint32_t)cqe->user_data]);
-                cqe->user_data |= URING_SENT_AGAIN;
-            }
-        }
-    }
+    if (has_joined)
+        make_up_for_joined(uring);
     uring->submission = (uring->submission + 1) & (UINT32_MAX >> 2);
-    uring->has_joined = false;
-    uring->reply_count = 0;
+    replies_clear(&uring->replies);
 }
 
 static void uring_reply(struct io *io, const struct io_message *message, uint32_t offset,
                         uint32_t len, uint32_t segment)
 {
     struct uring *uring = (struct uring *)io;
-    if (uring->reply_count == URING_SQ_ENTRIES)
+    if (replies_are_full(&uring->replies))
         submit_replies(uring);
-    struct io_uring_sqe *sqe = take_sqe(uring);
-    if (!sqe) {
-        uring->counters.send_errors++;
-        return;
-    }
-    unsigned at = uring->reply_count++;
-    struct msghdr *received = message->peer_header;
-    struct reply *reply = &uring->replies[at];
-    reply->bytes = (struct iovec){message->data + offset, len};
-    reply->segment = segment < len ? segment : 0;
-    uring->has_joined |= reply->segment != 0;
-    reply->socket = message->socket;
-    reply->header = (struct msghdr){
-        .msg_name = received->msg_name,
-        .msg_namelen = received->msg_namelen,
-        .msg_iov = &reply->bytes,
-        .msg_iovlen = 1,
-        .msg_control = reply->control,
-    };
-    control_write_reply(&reply->header, received, reply->segment);
-    io_uring_prep_sendmsg(sqe, (int)message->socket, &reply->header, MSG_DONTWAIT | MSG_NOSIGNAL);
-    sqe->flags |= IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
-    io_uring_sqe_set_data64(sqe, URING_SEND | at |
-                                     (uint64_t)uring->submission << URING_SUBMISSION_SHIFT);
+    replies_add(&uring->replies, message, offset, len, segment);
 }
 
 static void uring_send(struct io *io)
 {
     struct uring *uring = (struct uring *)io;
-    if (uring->reply_count)
+    if (uring->replies.count)
         submit_replies(uring);
     for (unsigned i = 0; i < uring->message_count; i++)
         give_buffer(uring, uring->messages[i].buffer, i);

@@ -12,21 +12,15 @@
 
 #include "net/control.h"
 #include "net/io.h"
+#include "net/replies.h"
 
 #define MMSG_MAX_SOCKETS 16u
-#define MMSG_REPLIES 256u
 
 /* What a received message came with; message->peer_header points here. */
 struct arrival {
     struct msghdr header;
     struct sockaddr_in6 peer;
     _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
-};
-
-struct reply {
-    struct iovec bytes;
-    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
-    uint32_t segment;
 };
 
 struct mmsg {
@@ -41,10 +35,8 @@ struct mmsg {
     struct iovec room[IO_BATCH];
     struct arrival arrivals[IO_BATCH];
     struct io_message messages[IO_BATCH];
-    unsigned reply_count;
-    uint32_t reply_socket;
-    struct mmsghdr reply_headers[MMSG_REPLIES];
-    struct reply replies[MMSG_REPLIES];
+    struct replies replies;
+    struct mmsghdr reply_headers[REPLIES_MAX];
 };
 
 /* Buffers start at different cache sets: a stride of exactly 64 KiB would map all first lines to
@@ -150,76 +142,51 @@ static int mmsg_receive(struct io *io, uint64_t wait_ns, struct io_message **ret
     return count;
 }
 
-/* Sends the segments of a reply one by one, where the device cannot take them joined. */
-static void send_plainly(struct mmsg *mmsg, const struct msghdr *joined, const struct reply *reply)
+/* Sends count answers that leave by one socket. */
+static void send_run(struct mmsg *mmsg, const struct reply *replies, unsigned count)
 {
-    struct msghdr header = *joined;
-    struct iovec bytes;
-    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
-    header.msg_iov = &bytes;
-    header.msg_control = control;
-    struct msghdr source = *joined;
-    control_write_reply(&header, &source, 0);
-    for (size_t at = 0; at < reply->bytes.iov_len; at += reply->segment) {
-        size_t left = reply->bytes.iov_len - at;
-        bytes.iov_base = (uint8_t *)reply->bytes.iov_base + at;
-        bytes.iov_len = left < reply->segment ? left : reply->segment;
-        if (sendmsg(mmsg->sockets[mmsg->reply_socket].fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-            mmsg->counters.send_errors++;
-    }
-    mmsg->counters.send_plain++;
-}
-
-static void flush(struct mmsg *mmsg)
-{
-    int fd = mmsg->sockets[mmsg->reply_socket].fd;
-    for (unsigned at = 0; at < mmsg->reply_count;) {
-        int sent = sendmmsg(fd, mmsg->reply_headers + at, mmsg->reply_count - at,
-                            MSG_DONTWAIT | MSG_NOSIGNAL);
+    int fd = mmsg->sockets[replies->socket].fd;
+    for (unsigned i = 0; i < count; i++)
+        mmsg->reply_headers[i].msg_hdr = replies[i].header;
+    for (unsigned at = 0; at < count;) {
+        int sent = sendmmsg(fd, mmsg->reply_headers + at, count - at, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent > 0) {
             at += (unsigned)sent;
             continue;
         }
         if (errno == EINTR)
             continue;
-        if (mmsg->replies[at].segment &&
-            (errno == EIO || errno == EINVAL || errno == EMSGSIZE)) /* as in io_uring.c */
-            send_plainly(mmsg, &mmsg->reply_headers[at].msg_hdr, &mmsg->replies[at]);
-        else
+        if (replies_is_join_error(&replies[at], errno)) {
+            mmsg->counters.send_errors += replies_send_plainly(&replies[at], fd);
+            mmsg->counters.send_plain++;
+        } else {
             mmsg->counters.send_errors++;
+        }
         at++; /* this one is lost or done; the others need not be */
     }
-    mmsg->reply_count = 0;
+}
+
+static void mmsg_send(struct io *io)
+{
+    struct mmsg *mmsg = (struct mmsg *)io;
+    struct replies *replies = &mmsg->replies;
+    replies_finish(replies);
+    for (unsigned at = 0, end; at < replies->count; at = end) {
+        end = at + 1;
+        while (end < replies->count && replies->items[end].socket == replies->items[at].socket)
+            end++;
+        send_run(mmsg, &replies->items[at], end - at);
+    }
+    replies_clear(replies);
 }
 
 static void mmsg_reply(struct io *io, const struct io_message *message, uint32_t offset,
                        uint32_t len, uint32_t segment)
 {
     struct mmsg *mmsg = (struct mmsg *)io;
-    if (mmsg->reply_count == MMSG_REPLIES ||
-        (mmsg->reply_count && mmsg->reply_socket != message->socket))
-        flush(mmsg);
-    mmsg->reply_socket = message->socket;
-    struct msghdr *received = message->peer_header;
-    struct reply *reply = &mmsg->replies[mmsg->reply_count];
-    struct msghdr *header = &mmsg->reply_headers[mmsg->reply_count++].msg_hdr;
-    reply->bytes = (struct iovec){message->data + offset, len};
-    reply->segment = segment < len ? segment : 0;
-    *header = (struct msghdr){
-        .msg_name = received->msg_name,
-        .msg_namelen = received->msg_namelen,
-        .msg_iov = &reply->bytes,
-        .msg_iovlen = 1,
-        .msg_control = reply->control,
-    };
-    control_write_reply(header, received, reply->segment);
-}
-
-static void mmsg_send(struct io *io)
-{
-    struct mmsg *mmsg = (struct mmsg *)io;
-    if (mmsg->reply_count)
-        flush(mmsg);
+    if (replies_are_full(&mmsg->replies))
+        mmsg_send(io);
+    replies_add(&mmsg->replies, message, offset, len, segment);
 }
 
 static void mmsg_close(struct io *io)

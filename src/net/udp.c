@@ -57,9 +57,25 @@ static enum operation operation_of(const struct mete_header *header)
     return header->flags & METE_FLAG_AT_MOST ? OPERATION_AT_MOST : OPERATION_CHECK;
 }
 
-static void fill_check(struct check *check, const struct tenant *tenant,
+/* An entry's own limit, compiled to where it lives until the answer; NULL if it cannot be. */
+static const struct limit *compile_inline(const struct mete_entry *entry, struct limit *ret_limit)
+{
+    struct limit_spec spec = {
+        .algorithm = ALGORITHM_TOKEN_BUCKET,
+        .count = entry->limit_count,
+        .period_ns = entry->limit_period_ns,
+        .burst = entry->limit_burst,
+    };
+    if (limit_compile(&spec, ret_limit) != LIMIT_OK)
+        return NULL;
+    ret_limit->keeps_tat = 1;
+    return ret_limit;
+}
+
+static void fill_check(struct udp *udp, uint32_t at, const struct tenant *tenant,
                        const struct mete_header *header, const struct mete_entry *entry)
 {
+    struct check *check = &udp->checks[at];
     check->tenant = tenant;
     check->rule_id = entry->rule;
     check->cost = entry->cost;
@@ -72,16 +88,8 @@ static void fill_check(struct check *check, const struct tenant *tenant,
         check->key = key_of_subject(entry->subject, entry->subject_len, tenant->seed);
     else
         check->key = (struct key){.low = entry->key_low, .high = entry->key_high};
-    if (check->has_inline_limit) {
-        struct limit_spec spec = {
-            .algorithm = ALGORITHM_TOKEN_BUCKET,
-            .count = entry->limit_count,
-            .period_ns = entry->limit_period_ns,
-            .burst = entry->limit_burst,
-        };
-        check->inline_error = limit_compile(&spec, &check->inline_limit);
-        check->inline_limit.keeps_tat = 1;
-    }
+    if (check->has_inline_limit)
+        check->limit = compile_inline(entry, &udp->inline_limits[at]);
 }
 
 /* Appends the request's checks; false if a raw subject does not fit its entry. */
@@ -92,7 +100,7 @@ static bool gather(struct udp *udp, struct udp_request *request, const struct te
         struct mete_entry entry;
         if (mete_wire_decode_entry(request->bytes, header, i, &entry))
             return false;
-        fill_check(&udp->checks[udp->check_count + i], tenant, header, &entry);
+        fill_check(udp, udp->check_count + i, tenant, header, &entry);
     }
     if (header->flags & METE_FLAG_ALL_OR_NOTHING)
         udp->checks[udp->check_count].group_count = header->n;

@@ -13,7 +13,9 @@
 #include "mete/wire.h"
 #include "net/io.h"
 
-#define UDP_CHECKS 256u /* gathered before the engine is asked; at least one datagram's */
+/* Gathered before the engine is asked: at least one datagram's, enough to overlap cache misses, and
+ * few enough that checks, answers and the datagrams stay in the first-level cache. */
+#define UDP_CHECKS 128u
 #define UDP_REQUESTS 128u
 _Static_assert(UDP_CHECKS >= METE_WIRE_MAX_CHECKS, "a datagram fits");
 
@@ -38,6 +40,7 @@ struct udp {
     struct udp_request requests[UDP_REQUESTS];
     struct check checks[UDP_CHECKS];
     struct answer answers[UDP_CHECKS];
+    struct limit inline_limits[UDP_CHECKS];
 };
 
 void udp_init(struct udp *udp, const struct config *config, struct engine *engine,

@@ -39,7 +39,8 @@ static struct instant read_clock(struct worker *worker)
 static int turn(struct worker *worker, uint64_t wait_ns)
 {
     struct io_message *messages;
-    int count = io_receive(worker->io, wait_ns, &messages);
+    uint64_t spin_ns = worker->config->spin_us * 1000;
+    int count = io_receive_spinning(worker->io, spin_ns, wait_ns, &messages);
     struct instant now = read_clock(worker);
     if (count > 0) {
         udp_judge(&worker->udp, worker->io, messages, (uint32_t)count, &now);

@@ -14,6 +14,17 @@
 uint64_t clock_boot_ns(void); /* CLOCK_BOOTTIME */
 uint64_t clock_real_ns(void); /* CLOCK_REALTIME */
 
+/* Between two looks at something that another core will change: leaves a core's other half alone.
+ */
+static inline void clock_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__("yield" ::: "memory");
+#endif
+}
+
 struct wall {
     uint64_t offset_ns; /* wall = boot + offset, at since_ns */
     uint64_t since_ns;  /* boot time at which offset_ns held */

@@ -58,7 +58,7 @@ struct claim_scan {
 
 static struct table_entry *home_of(const struct table *table, const struct table_probe *probe)
 {
-    return window_group(table, probe->region, probe->home_group, 0);
+    return home_group(table, probe->home_group);
 }
 
 static bool is_past_home(const struct table *table, const struct table_probe *probe,
@@ -135,7 +135,9 @@ struct place {
     uint64_t debt; /* what is lost by taking it */
 };
 
-/* The first in probe order that costs nothing, else the least indebted if that is wanted. */
+/* The first group in probe order that has a place which costs nothing: an empty one, else one at
+ * rest, whose key may well come again. Without such a group the least indebted, if that is wanted.
+ */
 static struct place find_place(const struct table *table, const struct table_probe *probe,
                                enum table_on_full on_full, const struct instant *now)
 {
@@ -147,18 +149,18 @@ static struct place find_place(const struct table *table, const struct table_pro
         for (uint32_t j = 0; j < TABLE_GROUP_ENTRIES; j++) {
             struct pair pair = pair_load(&group[j]);
             enum entry_kind kind = meta_kind(pair.meta);
-            bool is_free = kind == ENTRY_EMPTY || meta_is_dead(pair.meta, table->life);
-            uint64_t debt = 0;
 
-            if (!is_free && kind != ENTRY_LIVE)
-                continue; /* another's claim, or a lease */
-            if (!is_free)
-                debt = mapping_debt(table, pair, now);
-            if (debt == 0)
+            if (kind == ENTRY_EMPTY || meta_is_dead(pair.meta, table->life))
                 return (struct place){&group[j], pair, 0};
-            if (on_full == TABLE_EVICT && (!best.entry || debt < best.debt))
+            if (kind != ENTRY_LIVE)
+                continue; /* another's claim, or a lease */
+            uint64_t debt = mapping_debt(table, pair, now);
+
+            if ((debt == 0 || on_full == TABLE_EVICT) && debt < best.debt)
                 best = (struct place){&group[j], pair, debt};
         }
+        if (best.entry && best.debt == 0)
+            break;
     }
     return best;
 }

@@ -49,6 +49,11 @@ struct table {
     bool has_huge_pages;
 };
 
+static inline struct table_entry *home_group(const struct table *table, uint32_t home)
+{
+    return table->entries + (uint64_t)home * TABLE_GROUP_ENTRIES;
+}
+
 /* Group `i` of the window that starts at home; a window wraps inside its region. */
 static inline struct table_entry *
 window_group(const struct table *table, struct table_region region, uint32_t home, uint32_t i)

@@ -33,7 +33,7 @@ struct table_probe table_probe(const struct table *table, struct key key, uint32
 
 void table_prefetch(const struct table *table, const struct table_probe *probe)
 {
-    prefetch_group(table->entries + (uint64_t)probe->home_group * TABLE_GROUP_ENTRIES);
+    prefetch_group(home_group(table, probe->home_group));
 }
 
 /* Is this a live entry of the key? Then *ret_ref is a pair that was there at one instant, together
@@ -79,7 +79,7 @@ static inline bool find_in_group(struct table_entry *group, const struct table_p
 enum table_result table_find(struct table *table, const struct table_probe *probe,
                              struct table_ref *ret_ref)
 {
-    struct table_entry *home = window_group(table, probe->region, probe->home_group, 0);
+    struct table_entry *home = home_group(table, probe->home_group);
 
     if (find_in_group(home, probe, ret_ref))
         return TABLE_FOUND;

@@ -76,22 +76,39 @@ static struct slot *model_find(struct world *world, const struct table_probe *pr
     return NULL;
 }
 
+/* The first slot of the group that is empty, else the first at rest, else NULL. */
+static struct slot *model_free(struct world *world, const struct table_probe *probe, uint32_t group)
+{
+    for (int is_at_rest = 0; is_at_rest <= 1; is_at_rest++)
+        for (uint32_t i = 0; i < TABLE_GROUP_ENTRIES; i++) {
+            struct slot *slot = &world->slots[model_slot(probe, group * TABLE_GROUP_ENTRIES + i)];
+
+            if (is_at_rest ? model_debt(world, slot) == 0 : !slot->used)
+                return slot;
+        }
+    return NULL;
+}
+
 /* The slot a new key gets, or NULL. */
 static struct slot *model_claim(struct world *world, const struct table_probe *probe,
                                 enum table_on_full on_full)
 {
     struct slot *victim = NULL;
 
-    for (uint32_t i = 0; i < TABLE_GROUP_ENTRIES * TABLE_WINDOW_GROUPS; i++) {
-        struct slot *slot = &world->slots[model_slot(probe, i)];
+    for (uint32_t group = 0; group < TABLE_WINDOW_GROUPS; group++) {
+        struct slot *slot = model_free(world, probe, group);
 
-        if (!slot->used || model_debt(world, slot) == 0)
+        if (slot)
             return slot;
-        if (!victim || model_debt(world, slot) < model_debt(world, victim))
-            victim = slot;
     }
     if (on_full == TABLE_REFUSE)
         return NULL;
+    for (uint32_t i = 0; i < TABLE_GROUP_ENTRIES * TABLE_WINDOW_GROUPS; i++) {
+        struct slot *slot = &world->slots[model_slot(probe, i)];
+
+        if (!victim || model_debt(world, slot) < model_debt(world, victim))
+            victim = slot;
+    }
     world->evictions++;
     return victim;
 }

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -183,6 +184,15 @@ static bool has_flag(const void *address, const char *flag)
     return found;
 }
 
+/* The sanitizers' mlock() says yes and does nothing. */
+static bool mlock_pretends(void)
+{
+    static char page[8192] __attribute__((aligned(4096)));
+    const bool pretends = mlock(page, 4096) == 0 && !has_flag(page, " lo");
+    munlock(page, 4096);
+    return pretends;
+}
+
 static const char TENANTS[] = "tenants:\n"
                               "  - {name: default, secret_files: [new, old]}\n"
                               "  - {name: acme, secret_files: acme}\n"
@@ -214,7 +224,7 @@ static void test_secrets_of_tenants(void **state)
     assert_null(config_find_tenant_by_name(config, "open")->secrets);
     for (unsigned i = 0; i < 2; i++)
         assert_true(has_flag(&tenant->secrets[i], " dd"));
-    assert_true(has_flag(acme->secrets, " lo") != config->secrets_are_unlocked);
+    assert_true(mlock_pretends() || has_flag(acme->secrets, " lo") != config->secrets_are_unlocked);
     assert_false(has_flag(config, " dd"));
     assert_null(config->reader);
     config_destroy(config);
@@ -327,6 +337,8 @@ static void test_memory_that_cannot_be_locked(void **state)
 {
     (void)state;
     int status;
+    if (mlock_pretends())
+        skip();
     write_secrets();
     write_text("mete.yaml", TENANTS);
     if (geteuid() == 0) {
@@ -352,7 +364,7 @@ static void test_secret_memory(void **state)
     for (unsigned i = 0; i < 10000; i++)
         assert_int_equal(((char *)memory)[i], 0);
     assert_true(has_flag(memory, " dd"));
-    assert_true(has_flag((char *)memory + 9999, " lo") == is_locked);
+    assert_true(mlock_pretends() || has_flag((char *)memory + 9999, " lo") == is_locked);
     memory_secret_release(memory, 10000);
     memory_secret_release(NULL, 10000);
 }

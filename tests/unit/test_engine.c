@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "engine/engine.h"
+#include "table/mapping.h"
 
 #define SEC 1000000000ull
 #define HOUR (3600 * SEC)
@@ -318,6 +319,26 @@ static void regions_that_do_not_fit(void **unused)
     config_destroy(config);
 }
 
+/* Each override has an owner row of its own, with its own numbers and the rule's ids. */
+static void overrides_have_rows(void **unused)
+{
+    (void)unused;
+    struct fixture *f = fixture_make(
+        "tenants: [{name: a, rules: [{name: r, algorithm: sliding_window, limit: 5/60s,\n"
+        "  overrides: [{subject: x, limit: 9/30s}, {prefix: y, limit: 7/1s}]}]}]\n",
+        64);
+    const struct rule *rule = &f->a->rules[0];
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct rule *override = &rule->overrides->items[i].rule;
+        const struct table_owner *owner = &f->table->rows[override->index].owner;
+        assert_int_equal(owner->tenant_id, f->a->id);
+        assert_int_equal(owner->rule_id, rule->id);
+        assert_int_equal(owner->limit.burst, i ? 7 : 9);
+        assert_memory_equal(&owner->limit, &override->limit, sizeof(owner->limit));
+    }
+    fixture_free(f);
+}
+
 /* No room: the status says so, what the operator chose for it is the verdict, nothing is charged.
  */
 static void full_table(void **unused)
@@ -379,6 +400,7 @@ int main(void)
         cmocka_unit_test(tick_keeps_up_with_the_largest_table),
         cmocka_unit_test(regions_bind),
         cmocka_unit_test(regions_that_do_not_fit),
+        cmocka_unit_test(overrides_have_rows),
         cmocka_unit_test(full_table),
         cmocka_unit_test(shadow_on_full_table),
     };
