@@ -20,18 +20,38 @@ static void prepare_inline(struct engine *engine, struct check *check)
         check->probe = table_probe(engine->table, check->key, index);
 }
 
-/* `before` is the check in front, prepared, or NULL: most ask for the same rule. */
-static void prepare(struct engine *engine, struct check *check, const struct check *before)
+/* The rule that was looked up last: most checks ask for the one before them. */
+struct last_rule {
+    const struct tenant *tenant; /* NULL: none yet */
+    const struct rule *rule;
+    uint32_t id;
+};
+
+static const struct rule *find_rule(struct last_rule *last, const struct check *check)
+{
+    if (last->tenant != check->tenant || last->id != check->rule_id)
+        *last = (struct last_rule){
+            .tenant = check->tenant,
+            .rule = config_find_rule(check->tenant, check->rule_id),
+            .id = check->rule_id,
+        };
+    return last->rule;
+}
+
+static void prepare(struct engine *engine, struct check *check, struct last_rule *last)
 {
     check->is_plain = false;
+    check->needs_subject = false;
     if (check->has_inline_limit) {
         prepare_inline(engine, check);
         return;
     }
-    if (before && before->rule_id == check->rule_id && before->tenant == check->tenant)
-        check->rule = before->rule;
-    else
-        check->rule = config_find_rule(check->tenant, check->rule_id);
+    check->rule = find_rule(last, check);
+    if (check->rule && check->rule->overrides) {
+        check->rule =
+            config_find_override(check->rule, check->key, check->subject, check->subject_len);
+        check->needs_subject = !check->rule;
+    }
     if (!check->rule) {
         check->limit = NULL;
         return;
@@ -52,6 +72,8 @@ static bool is_at_most(const struct check *check)
 
 static enum mete_status status_of(const struct check *check)
 {
+    if (check->needs_subject)
+        return METE_STATUS_NEED_SUBJECT;
     if (!check->limit)
         return check->has_inline_limit ? METE_STATUS_BAD_LIMIT : METE_STATUS_UNKNOWN_RULE;
     if (is_at_most(check) && check->limit->algorithm == ALGORITHM_LEAKY_QUEUE)
@@ -251,6 +273,7 @@ static void count_status(struct engine *engine, const struct answer *answer)
     static const enum counter counters[METE_STATUS_COUNT] = {
         [METE_STATUS_UNKNOWN_RULE] = COUNTER_UNKNOWN_RULE,
         [METE_STATUS_BAD_LIMIT] = COUNTER_BAD_LIMIT,
+        [METE_STATUS_NEED_SUBJECT] = COUNTER_NEED_SUBJECT,
         [METE_STATUS_TABLE_FULL] = COUNTER_TABLE_FULL,
         [METE_STATUS_UNSUPPORTED] = COUNTER_UNSUPPORTED,
     };
@@ -327,8 +350,9 @@ void engine_check_batch(struct engine *engine, struct check *checks, uint32_t ch
                         const struct instant *now, struct answer *answers)
 {
     uint64_t now_ticks = gcra_ticks(now->now_ns);
+    struct last_rule last = {.tenant = NULL};
     for (uint32_t i = 0; i < check_count; i++)
-        prepare(engine, &checks[i], i ? &checks[i - 1] : NULL);
+        prepare(engine, &checks[i], &last);
     for (uint32_t i = 0; i < TABLE_PREFETCH_AHEAD; i++)
         prefetch(engine, checks, check_count, i);
     for (uint32_t i = 0; i < check_count;) {

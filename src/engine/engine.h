@@ -23,6 +23,8 @@
 struct check { /* one question */
     const struct tenant *tenant;
     struct key key;
+    const void *subject; /* its bytes, for overrides by prefix; NULL: only the key is known */
+    uint32_t subject_len;
     uint32_t rule_id;
     uint32_t cost;
     uint8_t operation; /* enum operation */
@@ -31,6 +33,7 @@ struct check { /* one question */
     bool has_inline_limit;
     uint8_t group_count; /* first of an all-or-nothing group: its size; 0: by itself. CHECK only. */
     /* pass A writes: */
+    bool needs_subject;        /* answered so */
     bool is_plain;             /* takes units of a bucket, all or none: the short way */
     const struct limit *limit; /* with has_inline_limit given by the caller, NULL: a bad one.
                                   NULL after pass A: answered by status */

@@ -84,6 +84,8 @@ static void fill_check(struct udp *udp, uint32_t at, const struct tenant *tenant
     check->shadow = header->flags & METE_FLAG_SHADOW;
     check->has_inline_limit = header->flags & METE_FLAG_INLINE_LIMIT;
     check->group_count = 0;
+    check->subject = header->flags & METE_FLAG_RAW_SUBJECT ? entry->subject : NULL;
+    check->subject_len = entry->subject_len;
     if (header->flags & METE_FLAG_RAW_SUBJECT)
         check->key = key_of_subject(entry->subject, entry->subject_len, tenant->seed);
     else

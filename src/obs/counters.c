@@ -26,6 +26,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_RESET] = "reset",
     [COUNTER_UNKNOWN_RULE] = "unknown_rule",
     [COUNTER_BAD_LIMIT] = "bad_limit",
+    [COUNTER_NEED_SUBJECT] = "need_subject",
     [COUNTER_TABLE_FULL] = "table_full",
     [COUNTER_SWAP_RETRIES] = "swap_retries",
     [COUNTER_SWEPT] = "swept",

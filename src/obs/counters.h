@@ -36,6 +36,7 @@ enum counter {
     COUNTER_RESET,
     COUNTER_UNKNOWN_RULE,
     COUNTER_BAD_LIMIT,
+    COUNTER_NEED_SUBJECT,
     COUNTER_TABLE_FULL,
     COUNTER_SWAP_RETRIES, /* somebody was faster; decided again */
     COUNTER_SWEPT,        /* entries back at rest that upkeep freed */

@@ -27,6 +27,19 @@ tenants:
       - {name: sliding, algorithm: sliding_window, limit: 5/365d}
       - {name: open, algorithm: unlimited}
       - {name: shut, algorithm: deny}
+      - name: tuned
+        algorithm: token_bucket
+        rate: 1/h
+        burst: 10
+        overrides:
+          - {subject: "user:42", rate: 1/h, burst: 3}
+          - {prefix: "bot:", rate: 1/h, burst: 2}
+          - {prefix: "bot:good:", rate: 1/h, burst: 5}
+      - name: listed
+        algorithm: token_bucket
+        rate: 1/h
+        burst: 10
+        overrides: [{subject: "user:42", rate: 1/h, burst: 4}]
   - name: fallback
     rules:
       - {name: demo, algorithm: token_bucket, rate: 1/h, burst: 3}
@@ -121,6 +134,23 @@ class Each:
             self.assertEqual([v.remaining for v in verdicts], [1, 0, 0, 0])
             self.assertEqual(verdicts[3].retry_after, 0)
         self.assertEqual(self.client.check("small", self.subject).flags, 0)
+
+    def test_overrides(self):
+        """Whole subjects are known by their key; prefixes need the subject, and nothing is charged without it."""
+        left = {b"user:42": 2, b"bot:x": 1, b"bot:good:x": 4, b"user:421": 9}
+        for subject, remaining in left.items():
+            if subject != b"user:42":
+                unknown = self.client.check("tuned", subject)
+                self.assertEqual((unknown.status, unknown.flags), (wire.NEED_SUBJECT, 0))
+            verdict = self.client.check("tuned", subject, flags=RAW_SUBJECT)
+            self.assertEqual((verdict.flags, verdict.remaining), (ALLOW, remaining), subject)
+        self.assertEqual(self.client.check("tuned", b"user:42", 2).remaining, 0)
+        self.assertEqual(self.client.check("tuned", b"user:42", flags=RAW_SUBJECT).flags, 0)
+        self.assertEqual(self.client.check("listed", b"user:42").remaining, 3)
+        self.assertEqual(self.client.check("listed", self.subject).remaining, 9)
+        for subject in left:
+            self.client.reset("tuned", subject, flags=RAW_SUBJECT)
+        self.client.reset("listed", b"user:42")
 
     def group(self, subjects, rule="demo", cost=1, flags=ALL_OR_NOTHING, **options):
         return self.client.limits(CHECK, rule, [self.subject + s for s in subjects], cost, flags=flags, **options)

@@ -339,6 +339,39 @@ static void overrides_have_rows(void **unused)
     fixture_free(f);
 }
 
+/* The rule asked for last is remembered; what overrides it must not be taken for it. */
+static void overrides_in_a_batch(void **unused)
+{
+    (void)unused;
+    struct fixture *f = fixture_make(
+        "tenants: [{name: a, rules: [{name: r, algorithm: token_bucket, rate: 1/h, burst: 10,\n"
+        "  overrides: [{subject: x, rate: 1/h, burst: 3}, {prefix: yy, rate: 1/h, burst: 5}]}]}]\n",
+        64);
+    static const char *const subjects[] = {"x", "z", "x", "yy1", "z", NULL, "yy2"};
+    static const uint32_t remaining[] = {2, 9, 1, 4, 8, 0, 4};
+    struct check checks[7];
+    struct answer answers[7];
+    struct instant now = at(1);
+    for (unsigned i = 0; i < 7; i++) {
+        const char *subject = subjects[i] ? subjects[i] : "w";
+        checks[i] = ask(f->a, "r", 0, 1);
+        checks[i].key = key_of_subject(subject, strlen(subject), f->a->seed);
+        checks[i].subject = subjects[i];
+        checks[i].subject_len = (uint32_t)strlen(subject);
+    }
+    engine_check_batch(&f->engine, checks, 7, &now, answers);
+    for (unsigned i = 0; i < 7; i++) {
+        assert_int_equal(answers[i].status, i == 5 ? METE_STATUS_NEED_SUBJECT : METE_STATUS_OK);
+        assert_int_equal(answers[i].remaining, remaining[i]);
+    }
+    assert_int_equal(cell(f, COUNTER_NEED_SUBJECT), 1);
+    const struct config_override *items = f->a->rules[0].overrides->items;
+    assert_int_equal(counter_read(&f->rule_counters[items[0].rule.index].allowed), 2);
+    assert_int_equal(counter_read(&f->rule_counters[items[1].rule.index].allowed), 2);
+    assert_int_equal(counter_read(&f->rule_counters[f->a->rules[0].index].allowed), 2);
+    fixture_free(f);
+}
+
 /* No room: the status says so, what the operator chose for it is the verdict, nothing is charged.
  */
 static void full_table(void **unused)
@@ -401,6 +434,7 @@ int main(void)
         cmocka_unit_test(regions_bind),
         cmocka_unit_test(regions_that_do_not_fit),
         cmocka_unit_test(overrides_have_rows),
+        cmocka_unit_test(overrides_in_a_batch),
         cmocka_unit_test(full_table),
         cmocka_unit_test(shadow_on_full_table),
     };
