@@ -73,13 +73,13 @@ test: deps-test ## build and run the whole suite; ends with `N passed, N failed`
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@tests/run --build build/check
 
-bench: deps-test all ## the comparison table: mete beside the null echo (about three minutes)
+bench: deps-test all ## the comparison with the null echo and the targets (10 minutes); ARGS="--only batch"
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
-	@python3 bench/compare.py
+	@python3 bench/compare.py $(ARGS)
 
 bench-quick: deps-test all ## the same with short rounds (about a minute)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
-	@python3 bench/compare.py --quick
+	@python3 bench/compare.py --quick $(ARGS)
 
 fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=fuzz $(FUZZ_PROGRAMS)
