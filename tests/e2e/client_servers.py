@@ -2,11 +2,13 @@
 wrong, and the real daemon."""
 import os
 import re
+import select
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 sys.dont_write_bytecode = True
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -88,6 +90,48 @@ class StandIn:
         self.socket.sendto(b"stop", self.socket.getsockname())
         self.thread.join()
         self.socket.close()
+
+
+class Proxy:
+    """Between one client and a server. deal(datagram, is_answer) says in how many seconds each goes on; None: never."""
+
+    def __init__(self, address, deal):
+        host, port = address.rsplit(":", 1)
+        self.front, self.back = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        self.front.bind(("127.0.0.1", 0))
+        self.back.connect((host, int(port)))
+        self.address = "127.0.0.1:%d" % self.front.getsockname()[1]
+        self.deal, self.held, self.peer, self.seen, self.done = deal, [], None, 0, False
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while not self.done:
+            for ready in select.select([self.front, self.back], [], [], 0.02)[0]:
+                data, sender = ready.recvfrom(2048)
+                is_answer = ready is self.back
+                if not is_answer:
+                    self.peer = sender
+                    self.seen += 1
+                wait = self.deal(data, is_answer)
+                if wait is not None:
+                    self.held.append((time.monotonic() + wait, is_answer, data))
+            self.held.sort()
+            while self.held and self.held[0][0] <= time.monotonic():
+                _, is_answer, data = self.held.pop(0)
+                if is_answer:
+                    self.front.sendto(data, self.peer)
+                else:
+                    self.back.send(data)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done = True
+        self.thread.join()
+        self.front.close()
+        self.back.close()
 
 
 class Asker:

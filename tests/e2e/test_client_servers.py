@@ -1,50 +1,16 @@
 """The C client and several real servers: one stopped, one late, one well; and one that is stopped comes back."""
-import select
 import signal
-import socket
 import tempfile
-import threading
 import time
 import unittest
 
-from client_servers import Asker, Daemon, build_client
+from client_servers import Asker, Daemon, Proxy, build_client
 
 DEADLINE_MS = 600  # long enough for a busy machine; what is measured is who answers
 
 
-class LateProxy:
-    """Passes requests on to a server, and its answers back when they are too late to be of use."""
-
-    def __init__(self, address):
-        host, port = address.rsplit(":", 1)
-        self.front, self.back = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-        self.front.bind(("127.0.0.1", 0))
-        self.back.connect((host, int(port)))
-        self.address = "127.0.0.1:%d" % self.front.getsockname()[1]
-        self.late, self.peer, self.seen, self.done = [], None, 0, False
-        self.thread = threading.Thread(target=self._run)
-
-    def _run(self):
-        while not self.done:
-            for ready in select.select([self.front, self.back], [], [], 0.02)[0]:
-                if ready is self.front:
-                    data, self.peer = self.front.recvfrom(2048)
-                    self.back.send(data)
-                    self.seen += 1
-                else:
-                    self.late.append((time.monotonic() + DEADLINE_MS / 500, self.back.recv(2048)))
-            while self.late and self.late[0][0] <= time.monotonic():
-                self.front.sendto(self.late.pop(0)[1], self.peer)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.done = True
-        self.thread.join()
-        self.front.close()
-        self.back.close()
+def too_late(_data, is_answer):
+    return DEADLINE_MS / 500 if is_answer else 0
 
 
 class SeveralServers(unittest.TestCase):
@@ -58,7 +24,7 @@ class SeveralServers(unittest.TestCase):
         cls.folder.cleanup()
 
     def test_stopped_and_late(self):
-        with Daemon() as stopped, Daemon() as slow, Daemon() as well, LateProxy(slow.address) as late:
+        with Daemon() as stopped, Daemon() as slow, Daemon() as well, Proxy(slow.address, too_late) as late:
             servers = ",".join((stopped.address, late.address, well.address))
             stopped.process.send_signal(signal.SIGSTOP)
             try:
