@@ -54,6 +54,7 @@ QUICK = {
 }
 HALF_MODES = ("single", "batch")  # at set instants there is nothing to join
 HALF_SERVERS = ("echo io_uring", "mete io_uring", "echo mmsg", "mete mmsg", "mete io_uring, again")
+HALF_TIMES = 3  # as many rounds, of half the length: one stall of the machine spoils a round
 OTHERS = ("latency", "size", "micro")
 MOST_STEAL = 0.1  # CPU seconds a second, over all cores
 
@@ -230,7 +231,8 @@ def run(options, machine):
     halves, rates = {}, half_rates(samples)
     if "latency" in options.only and rates:
         servers = HALF_SERVERS[:2] if options.quick else HALF_SERVERS
-        halves = rounds(options, machine, [(server, mode) for mode in rates for server in servers], "half load", rates)
+        often = argparse.Namespace(**{**vars(options), "rounds": options.rounds * HALF_TIMES, "seconds": options.seconds / 2})
+        halves = rounds(often, machine, [(server, mode) for mode in rates for server in servers], "half load", rates)
     result = {"samples": samples, "halves": halves}
     for name, how in (("size", lambda: measure_size(machine)), ("micro", lambda: measure_micro(options, machine))):
         if name in options.only:
