@@ -133,10 +133,5 @@ enum counter udp_believe(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_
         return COUNTER_BAD_SUBJECT;
     if (is_stale(udp, request, now))
         return answer_status(request, METE_STATUS_STALE);
-    /* before it is looked for among repeats: a flood would make that set forget the others' */
-    if (quota_is_set(&request->tenant->checks) &&
-        !quota_take(udp->given.quota, request->tenant->inline_index, &request->tenant->checks,
-                    request->header.n, now->now_ns))
-        return answer_status(request, METE_STATUS_LIMITED);
     return COUNTER_RECEIVED;
 }
