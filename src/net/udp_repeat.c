@@ -25,11 +25,13 @@ static uint32_t bits_of(const struct udp_request *request)
 }
 
 /* Tags are one tenant's, so that none can meet another's, whatever it signs; and without a secret,
- * where the tag is client and sequence alone, at least of one type, flags and count. */
+ * where the tag is client and sequence alone, at least of one type, flags and count. The tenant
+ * stands in the low half of what is multiplied: in the high half only half of the set's secret
+ * would reach the product, and who signs for two tenants could find that by trying. */
 static uint64_t tag_of(const struct udp *udp, const struct udp_request *request)
 {
     uint64_t head = mete_wire_get64(request->bytes); /* magic, type, flags, n, tenant */
-    return request->tag + head * (udp->given.repeats->secret[0] | 1);
+    return request->tag + (head << 32 | head >> 32) * (udp->given.repeats->secret[0] | 1);
 }
 
 void udp_prefetch_repeat(const struct udp *udp, const struct udp_request *request)
