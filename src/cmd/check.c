@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/secret_key.h"
 #include "config/config.h"
 #include "mete/client.h"
 #include "mete/wire.h"
@@ -322,7 +323,6 @@ static int ask(const struct question *question, struct mete_client *client,
 static int open_client(const struct question *question, struct mete_client **ret_client)
 {
     struct config_secret secret = {0};
-    char problem[256];
     struct mete_client_options options = {
         .server = question->server,
         .tenant = question->tenant,
@@ -332,8 +332,9 @@ static int open_client(const struct question *question, struct mete_client **ret
         .max_in_flight = 1,
     };
     if (question->secret_file) {
-        if (config_read_secret(question->secret_file, &secret, problem, sizeof(problem)))
-            return cmd_fail("check", "--secret-file: %s %s", question->secret_file, problem);
+        int result = secret_key_load("check", "--secret-file", question->secret_file, &secret);
+        if (result)
+            return result;
         options.secret = secret.bytes;
         options.secret_len = secret.len;
     }
