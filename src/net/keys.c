@@ -56,10 +56,9 @@ void keys_destroy(struct tenant_keys *keys, uint32_t tenant_count)
     memory_secret_release(keys, size_of(tenant_count));
 }
 
-uint64_t keys_mask_seed(const struct config_secret *secret, const uint8_t nonce[KEYS_NONCE_BYTES],
-                        uint64_t seed)
+uint64_t keys_pad(const struct config_secret *secret, const uint8_t nonce[KEYS_NONCE_BYTES])
 {
     uint8_t pad[8];
     derive(secret, "mete pad 1", nonce, KEYS_NONCE_BYTES, pad, sizeof(pad));
-    return seed ^ mete_mac_load64(pad);
+    return mete_mac_load64(pad);
 }
