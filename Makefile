@@ -131,7 +131,7 @@ help: ## this list
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
 PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev
 PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2
-PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format
+PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind
 deps:
 	@tests/lib/install-packages $(PACKAGES)
 deps-test:
