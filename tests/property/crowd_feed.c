@@ -1,11 +1,13 @@
 /* A tenant that asks for ever new subjects, as fast as the server answers: COUNT checks of random
- * keys, 50 to a datagram, over FLOWS sockets, each with WINDOW datagrams under way. Every datagram
- * must be answered, and every check be judged or its datagram be LIMITED.
+ * keys, 50 to a datagram (the last one too), over FLOWS sockets, each with WINDOW datagrams under
+ * way. Every datagram must be answered, and every check be judged or its datagram be LIMITED or,
+ * rarely, STALE: the set of repeats forgets under such a load.
  *
- *   crowd_feed PORT TENANT RULE COUNT SEED    prints: sent S allowed A denied D limited L
+ *   crowd_feed PORT TENANT RULE COUNT SEED    prints: sent S allowed A denied D limited L stale T
  *
  * exit status: 0, 1 an answer was missing or wrong, 2 wrong use. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -20,7 +22,7 @@
 #define FLOWS 4u
 #define WINDOW 16u
 #define CHECKS 50u
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 5000
 
 struct flow {
     int fd;
@@ -29,7 +31,8 @@ struct flow {
 
 struct feed {
     uint32_t tenant, rule;
-    uint64_t state, sent, count, allowed, denied, limited;
+    uint64_t state, sent, count, allowed, denied, limited, stale;
+    uint32_t clock_ms; /* of the last answer */
     struct flow flows[FLOWS];
 };
 
@@ -44,13 +47,13 @@ static uint64_t next_random(struct feed *feed)
 static int send_one(struct feed *feed, struct flow *flow)
 {
     uint8_t bytes[METE_WIRE_MAX_BYTES] = {0};
-    uint64_t left = feed->count - feed->sent;
     struct mete_header header = {
         .type = METE_CHECK,
-        .n = (uint8_t)(left < CHECKS ? left : CHECKS),
+        .n = CHECKS,
         .tenant = feed->tenant,
         .client = flow->client,
         .sequence = flow->sequence++,
+        .clock_ms = feed->clock_ms,
         .secret = METE_WIRE_NO_SECRET,
         .entry_bytes = METE_WIRE_ENTRY_BYTES,
     };
@@ -68,24 +71,38 @@ static int send_one(struct feed *feed, struct flow *flow)
     return send(flow->fd, bytes, len, 0) == (ssize_t)len ? 0 : -1;
 }
 
+static int complain(const char *what, unsigned value)
+{
+    fprintf(stderr, "crowd_feed: %s %u\n", what, value);
+    return -1;
+}
+
 /* Every answer of a flow is to one that was sent; which one does not matter, all are alike. */
 static int take_one(struct feed *feed, struct flow *flow)
 {
     uint8_t bytes[METE_WIRE_MAX_BYTES];
     struct mete_result_header result;
     ssize_t len = recv(flow->fd, bytes, sizeof(bytes), 0);
-    if (len < 0 || mete_wire_decode_result(bytes, (size_t)len, &result) != METE_WIRE_OK ||
+    if (len < 0)
+        return complain("no answer: errno", (unsigned)errno);
+    if (mete_wire_decode_result(bytes, (size_t)len, &result) != METE_WIRE_OK ||
         result.sequence >= flow->sequence)
-        return -1;
+        return complain("no result in an answer of bytes:", (unsigned)len);
     flow->answered++;
+    feed->clock_ms = result.clock_ms;
     if (result.flags & METE_RESULT_STATUS) {
-        feed->limited++;
-        return result.detail == METE_STATUS_LIMITED ? 0 : -1;
+        if (result.detail == METE_STATUS_STALE)
+            feed->stale++;
+        else if (result.detail == METE_STATUS_LIMITED)
+            feed->limited++;
+        else
+            return complain("status", result.detail);
+        return 0;
     }
     for (unsigned i = 0; i < result.n; i++) {
         struct mete_verdict verdict = mete_wire_decode_verdict(bytes, i);
         if (verdict.status != METE_STATUS_OK)
-            return -1;
+            return complain("status of a check:", verdict.status);
         *(verdict.flags & METE_VERDICT_ALLOW ? &feed->allowed : &feed->denied) += 1;
     }
     return 0;
@@ -107,7 +124,7 @@ static int run(struct feed *feed)
         if (is_idle)
             return 0;
         if (poll(ready, FLOWS, PATIENCE_MS) <= 0)
-            return -1;
+            return complain("no answer within ms:", PATIENCE_MS);
         for (unsigned f = 0; f < FLOWS; f++)
             if (ready[f].revents && take_one(feed, &feed->flows[f]))
                 return -1;
@@ -141,11 +158,11 @@ int main(int argc, char **argv)
     for (unsigned f = 0; f < FLOWS; f++)
         close(feed.flows[f].fd);
     if (result) {
-        fprintf(stderr, "crowd_feed: an answer is missing or wrong after %" PRIu64 " checks\n",
-                feed.sent);
+        fprintf(stderr, "crowd_feed: that was after %" PRIu64 " checks\n", feed.sent);
         return 1;
     }
-    printf("sent %" PRIu64 " allowed %" PRIu64 " denied %" PRIu64 " limited %" PRIu64 "\n",
-           feed.sent, feed.allowed, feed.denied, feed.limited);
+    printf("sent %" PRIu64 " allowed %" PRIu64 " denied %" PRIu64 " limited %" PRIu64
+           " stale %" PRIu64 "\n",
+           feed.sent, feed.allowed, feed.denied, feed.limited, feed.stale);
     return 0;
 }
