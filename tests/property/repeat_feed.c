@@ -248,6 +248,11 @@ static void take_answer(const uint8_t *bytes, size_t len)
         feed.stale += result.detail == METE_STATUS_STALE;
         if (result.detail != METE_STATUS_STALE)
             fault("status", number, METE_STATUS_STALE, result.detail);
+        /* stale once, stale for ever: an earlier copy may have been charged, its bucket knows */
+        if (request->number == number && request->is_waiting) {
+            request->is_waiting = false;
+            feed.given_up++;
+        }
         return;
     }
     struct fate *fate = &feed.fates[number];
