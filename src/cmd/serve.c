@@ -1,6 +1,7 @@
 /* `mete serve`: the only file that knows all modules. Reads the configuration, builds what it says,
  * waits for a signal, tears down in reverse. */
 #include "cmd/cmd.h"
+#include "cmd/serve_reload.h"
 #include "cmd/server.h"
 
 #include <errno.h>
@@ -83,7 +84,7 @@ static int make_table(struct server *server)
 {
     struct table_options options = {
         .entries = server->config->table_entries,
-        .owner_rows = server->config->index_count,
+        .owner_rows = server->row_count,
         .time_base_ns = server->started_boot_ns,
         .huge_pages = true,
     };
@@ -101,15 +102,6 @@ static int make_table(struct server *server)
     if (result)
         return cmd_fail("serve", "table.entries: the tenants' regions do not fit: %s",
                         strerror(-result));
-    return 0;
-}
-
-static int make_keys(struct server *server)
-{
-    int result = keys_create(server->config, table_boot_id(server->table), &server->keys);
-    if (result)
-        return cmd_fail("serve", "tenants: no memory for the keys of %u of them: %s",
-                        server->config->tenant_count, strerror(-result));
     return 0;
 }
 
@@ -143,21 +135,33 @@ static int make_repeats(struct server *server)
     return 0;
 }
 
+static void *zeroed(size_t align, size_t size)
+{
+    void *memory = aligned_alloc(align, (size + align - 1) / align * align);
+    if (memory)
+        memset(memory, 0, size);
+    return memory;
+}
+
+/* What workers write goes by worker first, so that none shares a line with another. */
 static int make_counters(struct server *server)
 {
-    size_t rules = (size_t)server->worker_count * server->config->index_count;
+    const size_t align = _Alignof(struct counters);
+    server->row_count = serve_row_count(server->config->index_count);
+    const size_t rows = server->row_count;
+    const size_t cells = server->worker_count * rows;
     server->workers = calloc(server->worker_count, sizeof(*server->workers));
-    server->counters =
-        aligned_alloc(_Alignof(struct counters), server->worker_count * sizeof(*server->counters));
-    server->rule_counters = calloc(rules, sizeof(*server->rule_counters));
-    server->secret_stride = (server->config->tenant_count / 8 + 1) * 8; /* two cache lines each */
-    size_t secrets = (size_t)server->worker_count * server->secret_stride;
-    server->secret_counters =
-        aligned_alloc(_Alignof(struct counters), secrets * sizeof(*server->secret_counters));
-    if (!server->workers || !server->counters || !server->rule_counters || !server->secret_counters)
+    server->counters = zeroed(align, server->worker_count * sizeof(*server->counters));
+    server->rule_counters = zeroed(align, cells * sizeof(*server->rule_counters));
+    server->carried = calloc(rows, sizeof(*server->carried));
+    server->secret_counters = zeroed(align, cells * sizeof(*server->secret_counters));
+    server->secret_carried = calloc(rows, sizeof(*server->secret_carried));
+    server->quota_words = zeroed(align, rows * sizeof(*server->quota_words));
+    server->quota_credits = zeroed(align, cells * sizeof(*server->quota_credits));
+    if (!server->workers || !server->counters || !server->rule_counters || !server->carried ||
+        !server->secret_counters || !server->secret_carried || !server->quota_words ||
+        !server->quota_credits)
         return cmd_fail("serve", "workers: no memory for %u of them", server->worker_count);
-    memset(server->counters, 0, server->worker_count * sizeof(*server->counters));
-    memset(server->secret_counters, 0, secrets * sizeof(*server->secret_counters));
     return 0;
 }
 
@@ -222,6 +226,15 @@ static int open_unix(struct server *server)
     return cmd_fail("serve", "listen.unix: %s: %s", path, why);
 }
 
+static int make_policy(struct server *server)
+{
+    server->policy = serve_make_policy(server, server->config);
+    if (!server->policy || publish_create(server->worker_count, server->policy, &server->publish))
+        return cmd_fail("serve", "tenants: no memory for the keys of %u of them",
+                        server->config->tenant_count);
+    return 0;
+}
+
 static int open_admin(struct server *server)
 {
     const char *path = server->config->listen_admin;
@@ -244,6 +257,18 @@ static int open_admin(struct server *server)
     return cmd_fail("serve", "listen.admin: %s: %s", path, why);
 }
 
+static void give_cells(const struct server *server, struct worker *worker)
+{
+    const size_t first = (size_t)worker->index * server->row_count;
+    worker->rule_counters = &server->rule_counters[first];
+    worker->secret_counters = &server->secret_counters[first];
+    worker->quota = (struct quota){
+        .words = server->quota_words,
+        .credits = &server->quota_credits[first],
+        .worker_count = server->worker_count,
+    };
+}
+
 static int start_workers(struct server *server)
 {
     cpu_set_t cpus;
@@ -258,9 +283,8 @@ static int start_workers(struct server *server)
         worker->index = i;
         worker->count = server->worker_count;
         worker->cpu = cpu;
+        worker->publish = server->publish;
         worker->config = server->config;
-        worker->keys = server->keys;
-        worker->secret_counters = server->secret_counters + (size_t)i * server->secret_stride;
         worker->table = server->table;
         worker->repeats = server->repeat_memory ? &server->repeats : NULL;
         worker->socket_count = server->config->listen_udp_count;
@@ -268,7 +292,7 @@ static int start_workers(struct server *server)
         if (i == 0 && server->unix_socket >= 0)
             worker->sockets[worker->socket_count++] = server->unix_socket;
         worker->counters = &server->counters[i];
-        worker->rule_counters = &server->rule_counters[(size_t)i * server->config->index_count];
+        give_cells(server, worker);
         worker->stop = &server->stop;
         int result = worker_start(worker);
         if (result)
@@ -327,7 +351,7 @@ static int start(struct server *server)
     if (!result)
         result = make_repeats(server);
     if (!result)
-        result = make_keys(server);
+        result = make_policy(server);
     if (!result)
         result = open_admin(server);
     if (!result)
@@ -340,6 +364,7 @@ static void stop(struct server *server)
     atomic_store(&server->stop, true);
     for (unsigned i = 0; i < server->running_count; i++)
         worker_join(&server->workers[i]);
+    watch_close(&server->watch);
     admin_close(server->admin);
     for (unsigned i = 0; i < server->socket_groups; i++)
         for (unsigned w = 0; w < server->worker_count; w++)
@@ -348,14 +373,21 @@ static void stop(struct server *server)
         close(server->unix_socket);
         unlink(server->config->listen_unix);
     }
-    keys_destroy(server->keys, server->config->tenant_count);
     memory_release(server->repeat_memory, server->repeat_size);
     table_destroy(server->table);
+    publish_destroy(server->publish);
+    free(server->quota_credits);
+    free(server->quota_words);
+    free(server->secret_carried);
     free(server->secret_counters);
+    free(server->carried);
     free(server->rule_counters);
     free(server->counters);
     free(server->workers);
-    config_destroy(server->config);
+    if (server->policy)
+        serve_free_policy(server->policy);
+    else
+        config_destroy(server->config);
 }
 
 /* Blocked in every thread that is started later; the main thread reads them from the descriptor. */
@@ -371,18 +403,28 @@ static int block_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-/* A habit of operators must not end the daemon: SIGHUP asks for a reload, which this version does
- * not have. */
-static void serve_until_stopped(struct server *server, int stop_fd)
+/* False: it is time to stop. */
+static bool take_signal(struct server *server, int signal_fd)
 {
-    struct signalfd_siginfo info = {.ssi_signo = SIGHUP};
-    while (info.ssi_signo == SIGHUP) {
-        admin_run(server->admin, stop_fd);
-        if (read(stop_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
-            return;
-        if (info.ssi_signo == SIGHUP)
-            log_line(
-                "SIGHUP: this version does not reload; restart to read the configuration again");
+    struct signalfd_siginfo info;
+    char asker[64];
+    if (read(signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info) || info.ssi_signo != SIGHUP)
+        return false;
+    snprintf(asker, sizeof(asker), "SIGHUP of pid %u uid %u", info.ssi_pid, info.ssi_uid);
+    serve_reload(server, asker, NULL);
+    return true;
+}
+
+static void serve_until_stopped(struct server *server, int signal_fd)
+{
+    for (;;) {
+        const int fds[] = {signal_fd, server->watch.fd};
+        const int timeout_ms = serve_upkeep(server) ? SERVE_UPKEEP_PAUSE_MS : -1;
+        const int ready = admin_run(server->admin, fds, 2, timeout_ms);
+        if (ready == 0 && !take_signal(server, signal_fd))
+            break;
+        if (ready == 1 && watch_has_changed(&server->watch))
+            serve_reload(server, "watch", NULL);
     }
     log_line("stopping");
 }
@@ -395,24 +437,24 @@ int cmd_serve(int argc, char **argv)
     if (result)
         return result == 1 ? 0 : result;
     char error[512];
-    struct server server = {
-        .config = config_load(&options, error, sizeof(error)),
-        .unix_socket = -1,
-    };
+    struct server server = {.options = &options, .watch = {.fd = -1}, .unix_socket = -1};
+    watch_look(&server.watch, options.path);
+    server.config = config_load(&options, error, sizeof(error));
     if (!server.config)
         return cmd_fail("serve", "%s", error);
-    int stop_fd = block_signals();
-    result = stop_fd < 0 ? cmd_fail("serve", "no descriptor for signals: %s", strerror(errno))
-                         : start(&server);
+    serve_watch(&server);
+    int signal_fd = block_signals();
+    result = signal_fd < 0 ? cmd_fail("serve", "no descriptor for signals: %s", strerror(errno))
+                           : start(&server);
     if (!result) {
         if (server.config->secrets_are_unlocked)
             log_line("secrets: their memory cannot be locked and may reach the swap; "
                      "LimitMEMLOCK= or `ulimit -l` allows more");
         say_ready(&server);
-        serve_until_stopped(&server, stop_fd);
+        serve_until_stopped(&server, signal_fd);
     }
     stop(&server);
-    if (stop_fd >= 0)
-        close(stop_fd);
+    if (signal_fd >= 0)
+        close(signal_fd);
     return result;
 }

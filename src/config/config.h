@@ -78,9 +78,10 @@ struct config_api_key {
 };
 
 struct rule {
-    char *name;     /* an override's: "api[user:42]", "api[bot:*]" */
-    uint32_t id;    /* FNV-1a of the name, or its `id:`; never 0 */
-    uint32_t index; /* distinct over all tenants: counters and owner rows go by it */
+    char *name;  /* an override's: "api[user:42]", "api[bot:*]" */
+    uint32_t id; /* FNV-1a of the name, or its `id:`; never 0 */
+    uint32_t
+        index; /* distinct over all tenants; once bound to a table: the number of its owner row */
     struct limit limit;
     struct config_overrides *overrides; /* or NULL */
     bool needs_subject;                 /* some overrides go by prefix, which a key does not show */

@@ -47,7 +47,10 @@ static void count_answer(struct udp *udp, const struct udp_request *request)
     if (request->answer == UDP_ANSWER_CHECKS)
         udp_tally(udp, COUNTER_REPEATS, request->repeat == UDP_REPEAT_KNOWN);
     else if (request->answer == UDP_ANSWER_STATUS)
-        udp_tally(udp, request->status == METE_STATUS_STALE ? COUNTER_STALE : COUNTER_UNSUPPORTED,
+        udp_tally(udp,
+                  request->status == METE_STATUS_STALE     ? COUNTER_STALE
+                  : request->status == METE_STATUS_LIMITED ? COUNTER_LIMITED
+                                                           : COUNTER_UNSUPPORTED,
                   1);
     else
         udp_tally(udp, counters[request->answer], 1);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "engine/quota.h"
 #include "engine/repeat.h"
 #include "mete/wire.h"
 #include "net/io.h"
@@ -31,7 +32,7 @@ _Static_assert(UDP_CHECKS >= METE_WIRE_MAX_CHECKS, "a datagram fits");
 struct udp_policy {
     const struct config *config;
     const struct tenant_keys *keys;          /* of config->tenants, in their order */
-    struct secret_counters *secret_counters; /* as keys; this worker's */
+    struct secret_counters *secret_counters; /* by tenant->inline_index; this worker's */
 };
 
 _Static_assert(COUNTER_SECRETS == CONFIG_MAX_SECRETS, "each secret is counted");
@@ -71,6 +72,7 @@ struct udp_options { /* all stay the caller's */
     struct engine *engine;
     struct counters *counters;
     struct repeat_set *repeats; /* shared by the workers; NULL: repeats are not looked for */
+    struct quota *quota;        /* NULL: no tenant has a limit on its checks */
     uint64_t boot_id;
 };
 
@@ -90,6 +92,14 @@ struct udp {
 };
 
 void udp_init(struct udp *udp, const struct udp_policy *policy, const struct udp_options *options);
+
+/* From now on judge by these. What was before is not looked at again. */
+static inline void udp_use(struct udp *udp, const struct config *config,
+                           const struct tenant_keys *keys)
+{
+    udp->policy.config = config;
+    udp->policy.keys = keys;
+}
 
 /* Judges count messages at one instant and queues their answers with io_reply(). */
 void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages, uint32_t count,

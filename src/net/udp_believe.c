@@ -79,7 +79,7 @@ static enum counter verify(struct udp *udp, bool is_trusted, const struct instan
         header->type == METE_HELLO ? &keys->hello[header->secret] : &keys->boot[header->secret];
     if (!mete_wire_verify_request(request->bytes, request->len, request->key))
         return doubt(udp, now, request);
-    counter_add(&udp->policy.secret_counters[position].used[header->secret], 1);
+    counter_add(&udp->policy.secret_counters[tenant->inline_index].used[header->secret], 1);
     return COUNTER_RECEIVED;
 }
 
@@ -133,5 +133,10 @@ enum counter udp_believe(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_
         return COUNTER_BAD_SUBJECT;
     if (is_stale(udp, request, now))
         return answer_status(request, METE_STATUS_STALE);
+    /* before it is looked for among repeats: a flood would make that set forget the others' */
+    if (quota_is_set(&request->tenant->checks) &&
+        !quota_take(udp->given.quota, request->tenant->inline_index, &request->tenant->checks,
+                    request->header.n, now->now_ns))
+        return answer_status(request, METE_STATUS_LIMITED);
     return COUNTER_RECEIVED;
 }

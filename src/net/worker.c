@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include "net/policy.h"
 #include "obs/log.h"
 
 #define LOOK_INTERVAL_NS                                                                           \
@@ -58,7 +59,8 @@ static void look_for_flood(struct worker *worker, uint64_t boot_ns)
     look.dropped = counter_read(&cell[COUNTER_KERNEL_DROPS]);
     look.received = counter_read(&cell[COUNTER_RECEIVED]);
     bool was_on = worker->filter.is_on;
-    if (worker->config->filter == FILTER_AUTO && filter_judge(&worker->filter, &look) != was_on)
+    if (worker->udp.policy.config->filter == FILTER_AUTO &&
+        filter_judge(&worker->filter, &look) != was_on)
         set_filter(worker, !was_on);
 }
 
@@ -94,13 +96,28 @@ static struct instant read_clock(struct worker *worker)
     };
 }
 
+/* What this batch is judged by. Always set: a new policy may stand where an old one stood. */
+static void take_policy(struct worker *worker)
+{
+    const struct policy *policy = publish_enter(worker->publish, worker->index);
+    engine_use(&worker->engine, policy->config, policy->sweep_group_ns);
+    udp_use(&worker->udp, policy->config, policy->keys);
+}
+
+/* How the next turn waits, by the policy in hand. */
+static void set_waits(struct worker *worker)
+{
+    worker->spin_ns = worker->udp.policy.config->spin_us * 1000;
+    worker->wait_ns = engine_tick_interval_ns(&worker->engine);
+}
+
 /* One turn: what has arrived is judged at one instant and answered. Returns the number of messages,
- * or a negative errno. */
-static int turn(struct worker *worker, uint64_t wait_ns)
+ * or a negative errno. Between two turns, and asleep, the worker holds nothing of a policy. */
+static int turn(struct worker *worker)
 {
     struct io_message *messages;
-    uint64_t spin_ns = worker->config->spin_us * 1000;
-    int count = io_receive_spinning(worker->io, spin_ns, wait_ns, &messages);
+    int count = io_receive_spinning(worker->io, worker->spin_ns, worker->wait_ns, &messages);
+    take_policy(worker);
     struct instant now = read_clock(worker);
     if (count > 0) {
         udp_judge(&worker->udp, worker->io, messages, (uint32_t)count, &now);
@@ -108,15 +125,16 @@ static int turn(struct worker *worker, uint64_t wait_ns)
         counter_add(&worker->counters->cell[COUNTER_BATCHES], 1);
     }
     engine_tick(&worker->engine, &now);
+    set_waits(worker);
+    publish_leave(worker->publish, worker->index);
     return count;
 }
 
 static void worker_run(struct worker *worker)
 {
-    uint64_t wait_ns = engine_tick_interval_ns(&worker->engine);
     bool has_complained = false;
     while (!atomic_load_explicit(worker->stop, memory_order_relaxed)) {
-        int count = turn(worker, wait_ns);
+        int count = turn(worker);
         if (count < 0) {
             if (!has_complained)
                 log_line("worker %u: receive failed with errno %d, going on", worker->index,
@@ -125,8 +143,10 @@ static void worker_run(struct worker *worker)
             nanosleep(&(struct timespec){.tv_nsec = ERROR_PAUSE_NS}, NULL);
         }
     }
-    for (unsigned i = 0; i < STOP_BATCHES && turn(worker, 0) > 0; i++)
-        ;
+    worker->wait_ns = 0;
+    for (unsigned i = 0; i < STOP_BATCHES && turn(worker) > 0; i++)
+        worker->wait_ns = 0;
+    publish_quit(worker->publish, worker->index);
     publish_io_counters(worker);
 }
 
@@ -168,6 +188,7 @@ static void *thread_main(void *argument)
     uint64_t boot_ns = clock_boot_ns();
     wall_init(&worker->wall, boot_ns, clock_real_ns());
     worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
+    set_waits(worker);
     sem_post(&worker->ready);
     worker_run(worker);
     io_close(worker->io);
@@ -181,13 +202,13 @@ int worker_start(struct worker *worker)
     worker->engine.rule_counters = worker->rule_counters;
     struct udp_policy policy = {
         .config = worker->config,
-        .keys = worker->keys,
         .secret_counters = worker->secret_counters,
     };
     struct udp_options udp = {
         .engine = &worker->engine,
         .counters = worker->counters,
         .repeats = worker->repeats,
+        .quota = &worker->quota,
         .boot_id = table_boot_id(worker->table),
     };
     udp_init(&worker->udp, &policy, &udp);

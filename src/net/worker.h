@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "config/publish.h"
 #include "engine/engine.h"
 #include "net/filter.h"
 #include "net/io.h"
@@ -20,9 +21,9 @@ struct worker {
     /* given */
     unsigned index;
     unsigned count;
-    int cpu; /* to run on, -1: any */
-    const struct config *config;
-    const struct tenant_keys *keys; /* of the configuration */
+    int cpu;                     /* to run on, -1: any */
+    struct publish *publish;     /* its reader `index`; what is published judges each batch */
+    const struct config *config; /* to start with */
     struct table *table;
     struct repeat_set *repeats;         /* of all workers, or NULL */
     int sockets[CONFIG_MAX_LISTEN + 1]; /* one per listen address, the first worker's also the
@@ -31,7 +32,8 @@ struct worker {
     unsigned udp_socket_count; /* the first of them */
     struct counters *counters;
     struct rule_counters *rule_counters;
-    struct secret_counters *secret_counters; /* per tenant */
+    struct secret_counters *secret_counters; /* as rule_counters, by the rows of inline limits */
+    struct quota quota;                      /* with credits of its own */
     atomic_bool *stop;
     /* result of the start, valid after worker_start() */
     int error;           /* negative errno: could not start */
@@ -43,6 +45,8 @@ struct worker {
     struct io *io;
     struct wall wall;
     uint64_t next_look_ns;
+    uint64_t spin_ns; /* of the next turn: looks so long before it sleeps */
+    uint64_t wait_ns; /* and then sleeps at most so long */
     struct filter filter;
     uint32_t kernel_drops[CONFIG_MAX_LISTEN]; /* of each socket, at the last look */
     uint64_t repeat_cursor;

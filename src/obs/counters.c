@@ -15,6 +15,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_UNBOUND] = "unbound",
     [COUNTER_UNKNOWN_TENANT] = "unknown_tenant",
     [COUNTER_UNSUPPORTED] = "unsupported",
+    [COUNTER_LIMITED] = "limited",
     [COUNTER_HELLO] = "hello",
     [COUNTER_RESTARTED] = "restarted",
     [COUNTER_STALE] = "stale",

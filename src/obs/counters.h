@@ -25,6 +25,7 @@ enum counter {
     COUNTER_UNBOUND, /* from a UNIX socket without an address to answer to */
     COUNTER_UNKNOWN_TENANT,
     COUNTER_UNSUPPORTED, /* answered so */
+    COUNTER_LIMITED,     /* answered so: their tenant may not ask for more checks now */
     COUNTER_HELLO,
     COUNTER_RESTARTED,    /* bad tags that were answered so */
     COUNTER_STALE,        /* answered so */
@@ -77,6 +78,12 @@ static inline void counter_add(_Atomic uint64_t *cell, uint64_t amount)
 static inline uint64_t counter_read(const _Atomic uint64_t *cell)
 {
     return atomic_load_explicit(cell, memory_order_relaxed);
+}
+
+/* When the thread that writes the cell cannot: it has not heard of what the cell counts yet. */
+static inline void counter_clear(_Atomic uint64_t *cell)
+{
+    atomic_store_explicit(cell, 0, memory_order_relaxed);
 }
 
 /* "received", "bad_length", ... */

@@ -97,7 +97,7 @@ static struct fixture *make_fixture(const char *text)
     f->counters = aligned_alloc(128, sizeof(*f->counters));
     memset(f->counters, 0, sizeof(*f->counters));
     f->rule_counters = calloc(f->config->index_count, sizeof(*f->rule_counters));
-    f->secret_counters = calloc(f->config->tenant_count, sizeof(*f->secret_counters));
+    f->secret_counters = calloc(f->config->index_count, sizeof(*f->secret_counters));
     engine_init(&f->engine, f->config, f->table, 0, 1);
     f->engine.counters = f->counters;
     f->engine.rule_counters = f->rule_counters;
