@@ -19,7 +19,7 @@ static int bind_overrides(struct table *table, const struct rule *rule, struct t
     int result = 0;
     for (uint32_t i = 0; i < count && !result; i++) {
         const struct rule *override = &rule->overrides->items[i].rule;
-        owner.limit = override->limit;
+        owner.limit = limit_without_calendar(override->limit);
         result = table_owner_set(table, override->index, &owner);
     }
     return result;
@@ -30,7 +30,7 @@ static int bind_tenant(struct table *table, const struct tenant *tenant, struct 
     struct table_owner owner = {.tenant_id = tenant->id, .region = region};
     for (uint32_t i = 0; i < tenant->rule_count; i++) {
         owner.rule_id = tenant->rules[i].id;
-        owner.limit = tenant->rules[i].limit;
+        owner.limit = limit_without_calendar(tenant->rules[i].limit);
         int result = table_owner_set(table, tenant->rules[i].index, &owner);
         if (!result)
             result = bind_overrides(table, &tenant->rules[i], owner);
