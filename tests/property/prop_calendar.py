@@ -5,6 +5,7 @@ zoneinfo reads the same tzdata by code of its own. What an edge is, is asked of 
 the zone's clocks show the date that a period begins with, or a later one. METE_SEED picks the instants that are looked up.
 All zones of the system: prop_calendar.py --all."""
 import argparse
+import bisect
 import datetime
 import os
 import pathlib
@@ -98,8 +99,9 @@ def judge(name, chance, first_year=FIRST_YEAR, last_year=LAST_YEAR):
             faults.append(f"{name} {per}: {len(differ)} differ, the first at {EPOCH + datetime.timedelta(seconds=(differ or [0])[0])}")
         if ends[-1] != 2**32 - 1 or ends != sorted(set(ends)):
             faults.append(f"{name} {per}: not rising to the end")
+        ends.append(2**32 - 1)
         wrong = [(at, got) for at, got in zip(asked, found, strict=True)
-                 if got != next((end for end in ends if end > at), 2**32 - 1)]
+                 if got != ends[min(bisect.bisect_right(ends, at), len(ends) - 1)]]
         if wrong:
             faults.append(f"{name} {per}: the period of {wrong[0][0]} does not end at {wrong[0][1]}")
         count += len(edges)
