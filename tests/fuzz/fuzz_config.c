@@ -147,6 +147,16 @@ static void fuzz_rule_text(const char *middle, size_t len)
     for (const char *at = error; *at; at++)
         require((unsigned char)*at >= 0x20 && *at != 0x7f);
     require(result != 0 || limit_compile(&spec, &limit) == LIMIT_OK);
+
+    struct calendar *calendar = NULL;
+    *error = 0;
+    const int compiled = config_compile_rule_text(text, &limit, &calendar, error, sizeof(error));
+    require((compiled != 0) == (*error != 0));
+    require(result != 0 || compiled == 0);
+    require(compiled != 0 || (calendar != NULL) == (limit.algorithm == ALGORITHM_CALENDAR));
+    for (const char *at = error; *at; at++)
+        require((unsigned char)*at >= 0x20 && *at != 0x7f);
+    free(calendar);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
