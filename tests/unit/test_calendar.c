@@ -6,10 +6,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "config/config.h"
 #include "core/calendar.h"
 #include "core/zone.h"
+#include "engine/engine.h"
 #include "sys/clock.h"
-#include "table/table.h"
+#include "table/mapping.h"
 
 #define HOUR_S 3600u
 #define DAY_S 86400u
@@ -262,6 +264,37 @@ static void test_sweep(void **state)
     free(calendar);
 }
 
+/* What the engine binds outlives the configuration: the rule's row and its override's. */
+static void test_rows(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "tenants: [{name: a, rules: [{name: r, algorithm: calendar, limit: 5, per: day, overrides: "
+        "[{subject: b, limit: 7}]}, {name: s, algorithm: calendar, limit: 6, per: day}]}]";
+    char error[256] = "";
+    struct config *config = config_parse("test", text, sizeof(text) - 1, error, sizeof(error));
+    assert_string_equal(error, "");
+    assert_int_equal(config->calendars.count, 1); /* shared */
+    const struct table_options options = {
+        .entries = 16, .owner_rows = config->index_count, .boot_id = 1};
+    struct table *table;
+    assert_int_equal(table_create(&options, &table), 0);
+    assert_int_equal(engine_bind_owners(table, config), 0);
+    unsigned calendar_count = 0;
+    for (uint32_t row = 0; row < config->index_count; row++) {
+        const struct limit *limit = &table->rows[row].owner.limit;
+        if (limit->algorithm != ALGORITHM_CALENDAR)
+            continue;
+        assert_true(limit->interval == config->calendars.items[0]->id);
+        assert_true(limit->burst >= 5 && limit->burst <= 7);
+        assert_null(limit->calendar);
+        calendar_count++;
+    }
+    assert_int_equal(calendar_count, 3);
+    table_destroy(table);
+    config_destroy(config);
+}
+
 static void test_compile(void **state)
 {
     (void)state;
@@ -294,7 +327,7 @@ int main(void)
         cmocka_unit_test(test_edges),       cmocka_unit_test(test_the_ends_of_time),
         cmocka_unit_test(test_a_day),       cmocka_unit_test(test_back_over_an_edge),
         cmocka_unit_test(test_clock_steps), cmocka_unit_test(test_sweep),
-        cmocka_unit_test(test_compile),
+        cmocka_unit_test(test_rows),        cmocka_unit_test(test_compile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
