@@ -99,6 +99,31 @@ class Served(unittest.TestCase):
                 self.assertEqual(mete("check", "tuned", subject, *asked).returncode, 1)
 
 
+class Reload(unittest.TestCase):
+    def test_what_is_kept(self):
+        def text(limit, per, zone):
+            return "tenants:\n  - name: default\n    rules:\n      - " \
+                   f"{{name: plan, algorithm: calendar, limit: {limit}, per: {per}, time_zone: {zone}}}\n"
+        with Daemon(text(5, "year", "Asia/Tokyo")) as daemon, daemon.client() as client:
+            def after(*what):
+                pathlib.Path(daemon.folder, "mete.yaml").write_text(text(*what))
+                done = mete("reload", "--admin", daemon.admin)
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                return client.check("plan", b"s", 1, flags=PEEK).remaining
+            self.assertEqual(client.check("plan", b"s", 4).remaining, 1)
+            self.assertEqual(after(7, "year", "Asia/Tokyo"), 3)
+            self.assertEqual(after(2, "year", "Asia/Tokyo"), 0)
+            self.assertEqual(after(5, "year", "Asia/Tokyo"), 1)
+            self.assertEqual(after(5, "month", "Asia/Tokyo"), 5)
+            self.assertEqual(client.check("plan", b"s", 5).flags, ALLOW)
+            self.assertEqual(after(5, "month", "Europe/Paris"), 5)
+            pathlib.Path(daemon.folder, "mete.yaml").write_text(text(5, "month", "Europe/Pari"))
+            done = mete("reload", "--admin", daemon.admin)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("time_zone: 'Europe/Pari'", done.stdout + done.stderr)
+            self.assertEqual(client.check("plan", b"s", 5).flags, ALLOW)
+
+
 class Files(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="mete-"))

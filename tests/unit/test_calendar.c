@@ -87,6 +87,7 @@ static void test_edges(void **state)
         {UTC, CALENDAR_WEEK, utc(2024, 2, 26, 0, 0), utc(2024, 3, 4, 0, 0)},
         {UTC, CALENDAR_MONTH, utc(2024, 2, 1, 0, 0), utc(2024, 3, 1, 0, 0)},
         {UTC, CALENDAR_MONTH, utc(2023, 2, 1, 0, 0), utc(2023, 3, 1, 0, 0)},
+        {UTC, CALENDAR_MONTH, utc(2000, 2, 1, 0, 0), utc(2000, 3, 1, 0, 0)},
         {UTC, CALENDAR_MONTH, utc(2100, 2, 1, 0, 0), utc(2100, 3, 1, 0, 0)},
         {UTC, CALENDAR_MONTH, utc(2024, 12, 1, 0, 0), utc(2025, 1, 1, 0, 0)},
         {UTC, CALENDAR_YEAR, utc(2024, 1, 1, 0, 0), utc(2025, 1, 1, 0, 0)},
