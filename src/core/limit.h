@@ -6,8 +6,9 @@
  *   state 0    the subject at rest: nothing spent, the full quota there. An entry whose state means
  *              the same as 0 may be forgotten at any time (limit_rest_after() says when).
  *   now_ns     GCRA kinds: nanoseconds of the table's clock. Windows and calendars: wall clock
- * since 1970 (limit_is_wall() tells which). exactness  if a check is denied with retry_after_ns = r
- * (not NEVER), the same check alone passes at now_ns + r and does not at now_ns + r - 1.
+ *              nanoseconds since 1970 (limit_is_wall() tells which).
+ *   exactness  if a check is denied with retry_after_ns = r (not NEVER), the same check alone
+ *              passes at now_ns + r and does not at now_ns + r - 1.
  *
  * All arithmetic saturates. Any thread may call anything here. */
 #ifndef METE_CORE_LIMIT_H
@@ -51,8 +52,7 @@ struct limit {
 };
 _Static_assert(sizeof(struct limit) == 24, "stands in the table's mapping");
 
-/* What a configuration or an inline limit says, before compiling. Which calendar stands beside it.
- */
+/* What a configuration or an inline limit says, before compiling. A calendar stands beside it. */
 struct limit_spec {
     enum algorithm algorithm;
     uint64_t count;     /* units ... (rate of a bucket, limit of a window or calendar) */
