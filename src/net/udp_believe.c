@@ -178,10 +178,8 @@ void udp_believe_all(struct udp *udp, const struct instant *now)
                            ? udp->tags[next++]
                            : mete_wire_make_request_tag(request->bytes, request->len, NULL);
         enum counter fate = believe(udp, tag, now, request);
-        if (fate == COUNTER_RECEIVED) {
-            udp_prefetch_repeat(udp, request);
+        if (fate == COUNTER_RECEIVED)
             continue;
-        }
         udp_tally(udp, fate, 1);
         request->answer = UDP_ANSWER_DROPPED;
     }
