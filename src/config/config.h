@@ -16,10 +16,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "config/calendars.h"
 #include "core/key.h"
 #include "core/limit.h"
 
 enum config_filter { FILTER_AUTO, FILTER_OFF };
+enum config_steering { STEERING_FLOW, STEERING_CPU };
 enum config_reload { RELOAD_SIGNAL, RELOAD_WATCH };
 enum config_backend { BACKEND_AUTO, BACKEND_IO_URING, BACKEND_MMSG };
 enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
@@ -89,6 +91,7 @@ struct rule {
     bool queue;                         /* leaky bucket in queue mode */
     struct limit_spec spec; /* burst filled in for buckets, 0 for all others; behind what a check
                                reads */
+    const struct calendar *calendar; /* of the configuration's; ALGORITHM_CALENDAR only */
 };
 
 /* What one subject, or all that start with a prefix, have instead of a rule's numbers. Its rule has
@@ -143,12 +146,13 @@ struct config {
     enum config_reload reload;
     struct config_network trusted[CONFIG_MAX_NETWORKS];
     unsigned trusted_count;
-    uint64_t repeat_window_ns; /* W: how long the same bytes are known again; 0: never */
-    uint64_t repeat_ahead_ns;  /* how far a client's clock may lead */
-    uint64_t repeat_bytes;     /* memory of the repeat set, per worker */
-    enum config_filter filter; /* drop floods in the kernel */
-    unsigned workers;          /* 0: auto, one per usable core */
-    uint64_t spin_us;          /* how long a worker looks for datagrams before it sleeps */
+    uint64_t repeat_window_ns;     /* W: how long the same bytes are known again; 0: never */
+    uint64_t repeat_ahead_ns;      /* how far a client's clock may lead */
+    uint64_t repeat_bytes;         /* memory of the repeat set, per worker */
+    enum config_filter filter;     /* drop floods in the kernel */
+    enum config_steering steering; /* which worker gets a datagram */
+    unsigned workers;              /* 0: auto, one per usable core */
+    uint64_t spin_us;              /* how long a worker looks for datagrams before it sleeps */
     enum config_backend backend;
     uint64_t table_entries;
     enum config_on_full on_full;
@@ -158,6 +162,7 @@ struct config {
     char **tiers;         /* their names; the rules stand in the tenants */
     uint32_t tier_count;
     struct config_index index;     /* of tenants */
+    struct calendars calendars;    /* what calendar limits count by */
     struct config_secret *secrets; /* of all tenants, in locked memory */
     uint32_t secret_total;
     uint64_t *seeds; /* of all tenants, in locked memory */
@@ -229,6 +234,11 @@ const struct tenant *config_find_tenant_by_name(const struct config *config, con
 /* "token_bucket 10/s burst 20", "sliding_window 5/60s", "deny": a rule in one line, as `mete
  * replay` takes it. Result: 0, or -EINVAL with one line in error. */
 int config_parse_rule_text(const char *text, struct limit_spec *ret_spec, char *error, size_t size);
+
+/* The same, compiled; "calendar 100/month Europe/Berlin" too, whose calendar is for free(), else it
+ * is NULL. Result: 0, or -EINVAL with one line in error. */
+int config_compile_rule_text(const char *text, struct limit *ret_limit,
+                             struct calendar **ret_calendar, char *error, size_t size);
 
 /* Is it this machine's own: 127.0.0.0/8, ::1, a UNIX socket? */
 bool config_is_loopback(const struct sockaddr *address);

@@ -88,8 +88,9 @@ static void print_top(const struct config *config, FILE *out)
         fprintf(out, "workers: %u\n", config->workers);
     else
         fputs("workers: auto\n", out);
-    fprintf(out, "backend: %s\nfilter: %s\n", backends[config->backend],
-            config->filter == FILTER_OFF ? "off" : "auto");
+    fprintf(out, "backend: %s\nfilter: %s\nsteering: %s\n", backends[config->backend],
+            config->filter == FILTER_OFF ? "off" : "auto",
+            config->steering == STEERING_CPU ? "cpu" : "flow");
     fprintf(out, "table:\n  entries: %" PRIu64 "\n  on_full: %s\n", config->table_entries,
             on_full[config->on_full]);
 }
@@ -106,7 +107,9 @@ static void print_numbers(const struct rule *rule, FILE *out)
 {
     char rate[64];
     value_format_rate(rule->spec.count, rule->spec.period_ns, rate, sizeof(rate));
-    if (is_bucket(rule))
+    if (rule->calendar)
+        fprintf(out, ", limit: %" PRIu64, rule->spec.count);
+    else if (is_bucket(rule))
         fprintf(out, ", rate: %s, burst: %" PRIu64, rate, rule->spec.burst);
     else if (limit_is_wall(&rule->limit))
         fprintf(out, ", limit: %s", rate);
@@ -143,6 +146,9 @@ static void print_rule(const struct rule *rule, FILE *out)
         fprintf(out, ", id: %" PRIu32, rule->id);
     fprintf(out, ", algorithm: %s", algorithm_name(rule->spec.algorithm));
     print_numbers(rule, out);
+    if (rule->calendar)
+        fprintf(out, ", per: %s, time_zone: %s", calendar_per_name(rule->calendar->per),
+                rule->calendar->zone);
     if (rule->queue)
         fputs(", mode: queue", out);
     if (rule->shadow)

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "core/calendar.h"
 #include "core/constant.h"
 #include "core/fixed_window.h"
 #include "core/gcra.h"
@@ -149,6 +150,8 @@ double limit_true_rate(const struct limit *limit)
 
     if (is_bucket(limit->algorithm))
         return second * LIMIT_TICKS_PER_NS / interval;
+    if (limit->algorithm == ALGORITHM_CALENDAR)
+        return limit->calendar ? (double)limit->burst / limit->calendar->period_s : 0;
     if (limit_is_wall(limit))
         return limit->burst * second / interval;
     return limit->algorithm == ALGORITHM_UNLIMITED ? __builtin_inf() : 0;
@@ -168,13 +171,14 @@ struct step limit_apply(const struct limit *limit, uint64_t state, enum operatio
         return fixed_window_apply(limit, state, operation, cost, now_ns);
     case ALGORITHM_SLIDING_WINDOW:
         return sliding_window_apply(limit, state, operation, cost, now_ns);
+    case ALGORITHM_CALENDAR:
+        return calendar_apply(limit, state, operation, cost, now_ns);
     case ALGORITHM_UNLIMITED:
         return constant_allow(state, operation, cost);
     case ALGORITHM_TOKEN_BUCKET: /* above */
     case ALGORITHM_LEAKY_METER:
     case ALGORITHM_NONE: /* not compiled: nothing may pass by accident */
     case ALGORITHM_CONCURRENCY:
-    case ALGORITHM_CALENDAR:
     case ALGORITHM_DENY:
         break;
     }
@@ -189,6 +193,8 @@ uint64_t limit_rest_after(const struct limit *limit, uint64_t state, uint64_t no
         return fixed_window_rest_after(limit, state, now_ns);
     if (limit->algorithm == ALGORITHM_SLIDING_WINDOW)
         return sliding_window_rest_after(limit, state, now_ns);
+    if (limit->algorithm == ALGORITHM_CALENDAR)
+        return calendar_rest_after(state, now_ns);
     return 0;
 }
 
