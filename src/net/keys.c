@@ -29,6 +29,8 @@ static struct mete_mac_key derive_mac_key(const struct config_secret *secret, ui
     return made;
 }
 
+#define FRAMES 8192u /* more than deriving takes of the stack */
+
 static size_t size_of(uint32_t tenant_count)
 {
     return ((size_t)tenant_count + 1) * sizeof(struct tenant_keys); /* never 0 */
@@ -47,6 +49,7 @@ int keys_create(const struct config *config, uint64_t boot_id, struct tenant_key
             keys[t].boot[s] = derive_mac_key(&config->tenants[t].secrets[s], boot_id);
             keys[t].hello[s] = derive_mac_key(&config->tenants[t].secrets[s], 0);
         }
+    sodium_stackzero(FRAMES);
     *ret_keys = keys;
     return 0;
 }

@@ -22,7 +22,7 @@
 #define FLOWS 4u
 #define WINDOW 16u
 #define CHECKS 50u
-#define PATIENCE_MS 5000
+#define PATIENCE_MS 30000
 
 struct flow {
     int fd;
