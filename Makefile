@@ -48,6 +48,7 @@ OBJ_LIB    = $(SRC_LIB:%.c=$(OBJ)/%.o) $(CLIENT_SRC:%.c=$(OBJ)/%.o)
 TEST_PROGRAMS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c tests/property/*.c tests/race/*.c))
 BENCH_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(wildcard bench/*.c))
 
+RACE_PROGRAMS  := $(patsubst %.c,build/tsan/%,$(wildcard tests/race/race_*.c))
 FUZZ_PROGRAMS  := $(patsubst %.c,build/fuzz/%,$(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 SECONDS_EACH   ?= 60
 PARALLEL        = -j$(shell nproc)
@@ -85,8 +86,8 @@ fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60
 	@tests/fuzz/run $(SECONDS_EACH) $(FUZZ_PROGRAMS)
 
 race: deps-ci ## the race tests under the thread sanitizer
-	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=tsan build/tsan/tests/race/race_table
-	@build/tsan/tests/race/race_table $(ARGS)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=tsan $(RACE_PROGRAMS)
+	@for program in $(RACE_PROGRAMS); do $$program $(ARGS) || exit 1; done
 
 tidy: ## includes, sizes of functions and files, banned calls
 	@python3 tests/tidy/test_tidy.py

@@ -116,7 +116,13 @@ static int setup(struct path *path, uint64_t keys)
     engine_init(&path->engine, path->config, path->table, 0, 1);
     path->engine.counters = &path->counters;
     path->engine.rule_counters = path->rule_counters;
-    udp_init(&path->udp, path->config, &path->engine, &path->counters, options.boot_id);
+    struct udp_policy policy = {.config = path->config};
+    struct udp_options udp = {
+        .engine = &path->engine,
+        .counters = &path->counters,
+        .boot_id = options.boot_id,
+    };
+    udp_init(&path->udp, &policy, &udp);
     for (unsigned i = 0; i < MESSAGES; i++) {
         path->messages[i].data = path->bytes[i];
         path->messages[i].peer = (const struct sockaddr *)&loopback;

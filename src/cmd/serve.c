@@ -1,6 +1,7 @@
 /* `mete serve`: the only file that knows all modules. Reads the configuration, builds what it says,
  * waits for a signal, tears down in reverse. */
 #include "cmd/cmd.h"
+#include "cmd/serve_reload.h"
 #include "cmd/server.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@
 
 #include "net/socket.h"
 #include "obs/log.h"
+#include "sys/memory.h"
 
 #define MAX_SETS 64u
 #define BUSY_TRIES 20u
@@ -82,7 +84,7 @@ static int make_table(struct server *server)
 {
     struct table_options options = {
         .entries = server->config->table_entries,
-        .owner_rows = server->config->index_count,
+        .owner_rows = server->row_count,
         .time_base_ns = server->started_boot_ns,
         .huge_pages = true,
     };
@@ -103,21 +105,68 @@ static int make_table(struct server *server)
     return 0;
 }
 
+/* What was already answered. Reserved whole, beside the table. */
+static int make_repeats(struct server *server)
+{
+    const struct config *config = server->config;
+    if (config->repeat_window_ns == 0)
+        return 0;
+    server->repeat_size = config->repeat_bytes * server->worker_count;
+    int result = memory_reserve(server->repeat_size, true, &server->repeat_memory);
+    if (result) {
+        server->repeat_memory = NULL;
+        return cmd_fail("serve", "repeats: %u workers need %.1f MiB of memory: %s",
+                        server->worker_count, (double)server->repeat_size / 1048576,
+                        strerror(-result));
+    }
+    struct repeat_options options = {
+        .memory = server->repeat_memory,
+        .size = server->repeat_size,
+        .window_ms = (uint32_t)(config->repeat_window_ns / 1000000),
+        .ahead_ms = (uint32_t)(config->repeat_ahead_ns / 1000000),
+    };
+    if (getrandom(options.secret, sizeof(options.secret), 0) < 0)
+        return cmd_fail("serve", "no random numbers: %s", strerror(errno));
+    result = repeat_init(&server->repeats, &options);
+    if (result)
+        return cmd_fail("serve", "repeats: window and ahead together are above %u ms",
+                        REPEAT_MAX_SPAN_MS);
+    return 0;
+}
+
+static void *zeroed(size_t align, size_t size)
+{
+    void *memory = aligned_alloc(align, (size + align - 1) / align * align);
+    if (memory)
+        memset(memory, 0, size);
+    return memory;
+}
+
+/* What workers write goes by worker first, so that none shares a line with another. */
 static int make_counters(struct server *server)
 {
-    size_t rules = (size_t)server->worker_count * server->config->index_count;
+    const size_t align = _Alignof(struct counters);
+    server->row_count = serve_row_count(server->config->index_count);
+    const size_t rows = server->row_count;
+    const size_t cells = server->worker_count * rows;
     server->workers = calloc(server->worker_count, sizeof(*server->workers));
-    server->counters =
-        aligned_alloc(_Alignof(struct counters), server->worker_count * sizeof(*server->counters));
-    server->rule_counters = calloc(rules, sizeof(*server->rule_counters));
-    if (!server->workers || !server->counters || !server->rule_counters)
+    server->counters = zeroed(align, server->worker_count * sizeof(*server->counters));
+    server->rule_counters = zeroed(align, cells * sizeof(*server->rule_counters));
+    server->carried = calloc(rows, sizeof(*server->carried));
+    server->secret_counters = zeroed(align, cells * sizeof(*server->secret_counters));
+    server->secret_carried = calloc(rows, sizeof(*server->secret_carried));
+    server->quota_words = zeroed(align, rows * sizeof(*server->quota_words));
+    server->quota_credits = zeroed(align, cells * sizeof(*server->quota_credits));
+    if (!server->workers || !server->counters || !server->rule_counters || !server->carried ||
+        !server->secret_counters || !server->secret_carried || !server->quota_words ||
+        !server->quota_credits)
         return cmd_fail("serve", "workers: no memory for %u of them", server->worker_count);
-    memset(server->counters, 0, server->worker_count * sizeof(*server->counters));
     return 0;
 }
 
 /* The kernel lets go of the sockets of a killed daemon's rings only some time after it died: who is
- * restarted at once would find its own port busy, so a busy port is tried for a second. */
+ * restarted at once would find its own port busy, so a busy port is tried for a second, and a
+ * busy UNIX socket, too. */
 static int open_group(struct config_address *listen, const struct socket_options *options,
                       int *ret_sockets, unsigned count)
 {
@@ -156,6 +205,35 @@ static int open_sockets(struct server *server)
     return 0;
 }
 
+/* One socket cannot be shared out by the kernel as those of a port can, so one worker has it. */
+static int open_unix(struct server *server)
+{
+    const char *path = server->config->listen_unix;
+    if (!path)
+        return 0;
+    int result = -EADDRINUSE;
+    for (unsigned i = 0; i < BUSY_TRIES && result == -EADDRINUSE; i++) {
+        if (i)
+            nanosleep(&(struct timespec){.tv_nsec = BUSY_PAUSE_NS}, NULL);
+        result = socket_open_unix(path, &server->unix_socket);
+    }
+    if (!result)
+        return 0;
+    const char *why = result == -EADDRINUSE ? "another daemon serves there; choose another path"
+                      : result == -EEXIST   ? "is there and no socket; choose another path"
+                                            : strerror(-result);
+    return cmd_fail("serve", "listen.unix: %s: %s", path, why);
+}
+
+static int make_policy(struct server *server)
+{
+    server->policy = serve_make_policy(server, server->config);
+    if (!server->policy || publish_create(server->worker_count, server->policy, &server->publish))
+        return cmd_fail("serve", "tenants: no memory for the keys of %u of them",
+                        server->config->tenant_count);
+    return 0;
+}
+
 static int open_admin(struct server *server)
 {
     const char *path = server->config->listen_admin;
@@ -178,6 +256,18 @@ static int open_admin(struct server *server)
     return cmd_fail("serve", "listen.admin: %s: %s", path, why);
 }
 
+static void give_cells(const struct server *server, struct worker *worker)
+{
+    const size_t first = (size_t)worker->index * server->row_count;
+    worker->rule_counters = &server->rule_counters[first];
+    worker->secret_counters = &server->secret_counters[first];
+    worker->quota = (struct quota){
+        .words = server->quota_words,
+        .credits = &server->quota_credits[first],
+        .worker_count = server->worker_count,
+    };
+}
+
 static int start_workers(struct server *server)
 {
     cpu_set_t cpus;
@@ -192,11 +282,16 @@ static int start_workers(struct server *server)
         worker->index = i;
         worker->count = server->worker_count;
         worker->cpu = cpu;
+        worker->publish = server->publish;
         worker->config = server->config;
         worker->table = server->table;
+        worker->repeats = server->repeat_memory ? &server->repeats : NULL;
         worker->socket_count = server->config->listen_udp_count;
+        worker->udp_socket_count = server->config->listen_udp_count;
+        if (i == 0 && server->unix_socket >= 0)
+            worker->sockets[worker->socket_count++] = server->unix_socket;
         worker->counters = &server->counters[i];
-        worker->rule_counters = &server->rule_counters[(size_t)i * server->config->index_count];
+        give_cells(server, worker);
         worker->stop = &server->stop;
         int result = worker_start(worker);
         if (result)
@@ -230,9 +325,10 @@ static void say_ready(const struct server *server)
     else if (fallbacks)
         log_line("backend: io_uring is not to be had for %u of %u workers (%s), they use mmsg",
                  fallbacks, server->worker_count, strerror(-error));
-    log_line("%s udp %s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
-             addresses, server->worker_count, worker->backend,
-             (unsigned long long)table_entry_count(server->table),
+    const char *local = server->config->listen_unix;
+    log_line("%s udp %s%s%s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
+             addresses, local ? " unix " : "", local ? local : "", server->worker_count,
+             worker->backend, (unsigned long long)table_entry_count(server->table),
              (double)table_size_bytes(server->table) / 1048576,
              table_has_huge_pages(server->table) ? " in huge pages" : "");
 }
@@ -248,7 +344,13 @@ static int start(struct server *server)
     if (!result)
         result = open_sockets(server); /* before the table: a busy port is told at once */
     if (!result)
+        result = open_unix(server);
+    if (!result)
         result = make_table(server);
+    if (!result)
+        result = make_repeats(server);
+    if (!result)
+        result = make_policy(server);
     if (!result)
         result = open_admin(server);
     if (!result)
@@ -261,15 +363,30 @@ static void stop(struct server *server)
     atomic_store(&server->stop, true);
     for (unsigned i = 0; i < server->running_count; i++)
         worker_join(&server->workers[i]);
+    watch_close(&server->watch);
     admin_close(server->admin);
     for (unsigned i = 0; i < server->socket_groups; i++)
         for (unsigned w = 0; w < server->worker_count; w++)
             socket_close_group(&server->workers[w].sockets[i], 1);
+    if (server->unix_socket >= 0) {
+        close(server->unix_socket);
+        unlink(server->config->listen_unix);
+    }
+    memory_release(server->repeat_memory, server->repeat_size);
     table_destroy(server->table);
+    publish_destroy(server->publish);
+    free(server->quota_credits);
+    free(server->quota_words);
+    free(server->secret_carried);
+    free(server->secret_counters);
+    free(server->carried);
     free(server->rule_counters);
     free(server->counters);
     free(server->workers);
-    config_destroy(server->config);
+    if (server->policy)
+        serve_free_policy(server->policy);
+    else
+        config_destroy(server->config);
 }
 
 /* Blocked in every thread that is started later; the main thread reads them from the descriptor. */
@@ -285,18 +402,28 @@ static int block_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-/* A habit of operators must not end the daemon: SIGHUP asks for a reload, which this version does
- * not have. */
-static void serve_until_stopped(struct server *server, int stop_fd)
+/* False: it is time to stop. */
+static bool take_signal(struct server *server, int signal_fd)
 {
-    struct signalfd_siginfo info = {.ssi_signo = SIGHUP};
-    while (info.ssi_signo == SIGHUP) {
-        admin_run(server->admin, stop_fd);
-        if (read(stop_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
-            return;
-        if (info.ssi_signo == SIGHUP)
-            log_line(
-                "SIGHUP: this version does not reload; restart to read the configuration again");
+    struct signalfd_siginfo info;
+    char asker[64];
+    if (read(signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info) || info.ssi_signo != SIGHUP)
+        return false;
+    snprintf(asker, sizeof(asker), "SIGHUP of pid %u uid %u", info.ssi_pid, info.ssi_uid);
+    serve_reload(server, asker, NULL);
+    return true;
+}
+
+static void serve_until_stopped(struct server *server, int signal_fd)
+{
+    for (;;) {
+        const int fds[] = {signal_fd, server->watch.fd};
+        const int timeout_ms = serve_upkeep(server) ? SERVE_UPKEEP_PAUSE_MS : -1;
+        const int ready = admin_run(server->admin, fds, 2, timeout_ms);
+        if (ready == 0 && !take_signal(server, signal_fd))
+            break;
+        if (ready == 1 && watch_has_changed(&server->watch))
+            serve_reload(server, "watch", NULL);
     }
     log_line("stopping");
 }
@@ -309,21 +436,24 @@ int cmd_serve(int argc, char **argv)
     if (result)
         return result == 1 ? 0 : result;
     char error[512];
-    struct server server = {.config = config_load(&options, error, sizeof(error))};
+    struct server server = {.options = &options, .watch = {.fd = -1}, .unix_socket = -1};
+    watch_look(&server.watch, options.path);
+    server.config = config_load(&options, error, sizeof(error));
     if (!server.config)
         return cmd_fail("serve", "%s", error);
-    int stop_fd = block_signals();
-    result = stop_fd < 0 ? cmd_fail("serve", "no descriptor for signals: %s", strerror(errno))
-                         : start(&server);
+    serve_watch(&server);
+    int signal_fd = block_signals();
+    result = signal_fd < 0 ? cmd_fail("serve", "no descriptor for signals: %s", strerror(errno))
+                           : start(&server);
     if (!result) {
         if (server.config->secrets_are_unlocked)
             log_line("secrets: their memory cannot be locked and may reach the swap; "
                      "LimitMEMLOCK= or `ulimit -l` allows more");
         say_ready(&server);
-        serve_until_stopped(&server, stop_fd);
+        serve_until_stopped(&server, signal_fd);
     }
     stop(&server);
-    if (stop_fd >= 0)
-        close(stop_fd);
+    if (signal_fd >= 0)
+        close(signal_fd);
     return result;
 }

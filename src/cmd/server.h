@@ -1,5 +1,6 @@
-/* What a running daemon is made of. Owned by cmd/serve.c, torn down in reverse; cmd/serve_stats.c
- * reads it. */
+/* What a running daemon is made of. Owned by cmd/serve.c, torn down in reverse; cmd/serve_reload.c
+ * changes its configuration, cmd/serve_stats.c reads it. Main thread only, but for what publish.h
+ * and the counters say. */
 #ifndef METE_CMD_SERVER_H
 #define METE_CMD_SERVER_H
 
@@ -7,27 +8,45 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "cmd/serve_usage.h"
+#include "cmd/watch.h"
 #include "config/config.h"
+#include "config/publish.h"
 #include "doors/admin.h"
 #include "net/worker.h"
 #include "obs/counters.h"
 #include "table/table.h"
 
 struct server {
-    struct config *config;
+    struct config *config;                /* the running one; after the start the policy's */
+    const struct config_options *options; /* where it came from, for the next */
+    struct policy *policy;                /* what is published */
+    struct publish *publish;
     struct table *table;
     uint64_t started_boot_ns;
     unsigned worker_count;  /* configured */
     unsigned running_count; /* started */
     unsigned socket_groups; /* listen addresses whose sockets are open */
+    int unix_socket;        /* -1: none; the first worker's */
     struct worker *workers;
-    struct counters *counters;           /* per worker */
-    struct rule_counters *rule_counters; /* index_count per worker, worker by worker */
+    struct counters *counters;               /* per worker */
+    uint32_t row_count;                      /* owner rows of the table */
+    struct rule_counters *rule_counters;     /* row_count per worker, worker by worker */
+    struct rule_sum *carried;                /* per row: usage under a row the rule had before */
+    struct secret_counters *secret_counters; /* row_count per worker, worker by worker */
+    struct secret_sum *secret_carried;       /* per row; wraps, so that it may be negative */
+    struct quota_word *quota_words;          /* per row */
+    struct quota_credit *quota_credits;      /* row_count per worker, worker by worker */
+    struct repeat_set repeats;               /* of all workers, if repeat_memory is there */
+    void *repeat_memory;
+    size_t repeat_size;
     atomic_bool stop;
     struct admin *admin;
+    struct watch watch;
 };
 
-/* admin_answer_fn for the server's socket: "stats" and "stats json". */
-void serve_answer_admin(void *server, const char *command, FILE *out);
+/* admin_answer_fn for the server's socket: "stats", "stats json" and "reload". */
+void serve_answer_admin(void *server, const struct admin_peer *peer, const char *command,
+                        FILE *out);
 
 #endif

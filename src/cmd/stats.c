@@ -12,7 +12,9 @@ static const char help[] =
     "usage: mete stats [--admin PATH] [--json]\n\n"
     "Prints what the daemon counted since its start: datagrams by fate, checks by decision, per "
     "worker\n"
-    "and summed; the table; each rule.\n\n"
+    "and summed; the table; usage of each tenant's rules, their overrides under them. A reload "
+    "keeps\n"
+    "it.\n\n"
     "  --admin PATH  the daemon's listen.admin (default /run/mete/admin.sock)\n"
     "  --json        one JSON object\n\n"
     "exit status: 0 done, 2 wrong use, 3 no daemon answered there\n";

@@ -19,6 +19,7 @@
 #include "core/key.h"
 #include "core/limit.h"
 
+enum config_filter { FILTER_AUTO, FILTER_OFF };
 enum config_reload { RELOAD_SIGNAL, RELOAD_WATCH };
 enum config_backend { BACKEND_AUTO, BACKEND_IO_URING, BACKEND_MMSG };
 enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
@@ -77,9 +78,10 @@ struct config_api_key {
 };
 
 struct rule {
-    char *name;     /* an override's: "api[user:42]", "api[bot:*]" */
-    uint32_t id;    /* FNV-1a of the name, or its `id:`; never 0 */
-    uint32_t index; /* distinct over all tenants: counters and owner rows go by it */
+    char *name;  /* an override's: "api[user:42]", "api[bot:*]" */
+    uint32_t id; /* FNV-1a of the name, or its `id:`; never 0 */
+    uint32_t
+        index; /* distinct over all tenants; once bound to a table: the number of its owner row */
     struct limit limit;
     struct config_overrides *overrides; /* or NULL */
     bool needs_subject;                 /* some overrides go by prefix, which a key does not show */
@@ -144,6 +146,7 @@ struct config {
     uint64_t repeat_window_ns; /* W: how long the same bytes are known again; 0: never */
     uint64_t repeat_ahead_ns;  /* how far a client's clock may lead */
     uint64_t repeat_bytes;     /* memory of the repeat set, per worker */
+    enum config_filter filter; /* drop floods in the kernel */
     unsigned workers;          /* 0: auto, one per usable core */
     uint64_t spin_us;          /* how long a worker looks for datagrams before it sleeps */
     enum config_backend backend;

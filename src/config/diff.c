@@ -115,7 +115,7 @@ static void diff_durations(struct diff *diff, const struct config *from, const s
         char texts[2][32];
         value_format_duration(fields[i].from, texts[0], sizeof(texts[0]));
         value_format_duration(fields[i].to, texts[1], sizeof(texts[1]));
-        diff_text(diff, fields[i].field, true, texts[0], texts[1]);
+        diff_text(diff, fields[i].field, false, texts[0], texts[1]);
     }
 }
 
@@ -130,6 +130,9 @@ static void format_workers(unsigned workers, char *text, size_t size)
 static void diff_numbers(struct diff *diff, const struct config *from, const struct config *to)
 {
     char texts[2][32];
+    snprintf(texts[0], sizeof(texts[0]), "%" PRIu64, (uint64_t)from->spin_us);
+    snprintf(texts[1], sizeof(texts[1]), "%" PRIu64, (uint64_t)to->spin_us);
+    diff_text(diff, "spin_us", true, texts[0], texts[1]);
     format_workers(from->workers, texts[0], sizeof(texts[0]));
     format_workers(to->workers, texts[1], sizeof(texts[1]));
     diff_text(diff, "workers", false, texts[0], texts[1]);
@@ -147,6 +150,7 @@ static void diff_numbers(struct diff *diff, const struct config *from, const str
 static void diff_fields(struct diff *diff, const struct config *from, const struct config *to)
 {
     static const char *const reloads[] = {"signal", "watch"};
+    static const char *const filters[] = {"auto", "off"};
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
     static const char *const on_full[] = {"evict", "allow", "deny"};
 
@@ -158,6 +162,7 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_addresses(diff, from, to);
     diff_text(diff, "listen.unix", false, from->listen_unix, to->listen_unix);
     diff_text(diff, "listen.admin", false, from->listen_admin, to->listen_admin);
+    diff_text(diff, "filter", false, filters[from->filter], filters[to->filter]);
     diff_text(diff, "backend", false, backends[from->backend], backends[to->backend]);
     diff_text(diff, "table.on_full", false, on_full[from->on_full], on_full[to->on_full]);
     diff_numbers(diff, from, to);

@@ -151,6 +151,14 @@ static void accept_one(struct admin *admin)
     oldest->number = ++admin->accepted;
 }
 
+static struct admin_peer peer_of(int fd)
+{
+    struct ucred credentials = {.uid = (uid_t)-1};
+    socklen_t len = sizeof(credentials);
+    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &len); /* else: as initialised */
+    return (struct admin_peer){.pid = credentials.pid, .uid = credentials.uid};
+}
+
 static void answer_command(struct admin *admin, struct connection *connection)
 {
     FILE *out = open_memstream(&connection->answer, &connection->answer_len);
@@ -158,7 +166,8 @@ static void answer_command(struct admin *admin, struct connection *connection)
         drop(connection);
         return;
     }
-    admin->answer(admin->context, connection->command, out);
+    struct admin_peer peer = peer_of(connection->fd);
+    admin->answer(admin->context, &peer, connection->command, out);
     if (fclose(out) != 0)
         drop(connection);
 }
@@ -195,44 +204,54 @@ static void write_some(struct connection *connection)
         drop(connection);
 }
 
-static nfds_t fill_poll(const struct admin *admin, int stop_fd, struct pollfd *fds)
+/* The fds, then the listener and the connections. */
+static nfds_t fill_poll(const struct admin *admin, struct pollfd *polled, unsigned fd_count)
 {
-    fds[0] = (struct pollfd){.fd = stop_fd, .events = POLLIN};
     if (!admin)
-        return 1;
-    fds[1] = (struct pollfd){.fd = admin->listener, .events = POLLIN};
+        return fd_count;
+    polled[fd_count] = (struct pollfd){.fd = admin->listener, .events = POLLIN};
     for (unsigned i = 0; i < ADMIN_CONNECTIONS; i++) {
         const struct connection *connection = &admin->connections[i];
-        fds[2 + i] =
+        polled[fd_count + 1 + i] =
             (struct pollfd){.fd = connection->fd, .events = connection->answer ? POLLOUT : POLLIN};
     }
-    return 2 + ADMIN_CONNECTIONS;
+    return fd_count + 1 + ADMIN_CONNECTIONS;
 }
 
-void admin_run(struct admin *admin, int stop_fd)
+static void serve_connections(struct admin *admin, const struct pollfd *polled)
 {
-    struct pollfd fds[2 + ADMIN_CONNECTIONS];
-    for (;;) {
-        nfds_t count = fill_poll(admin, stop_fd, fds);
-        if (poll(fds, count, -1) < 0) {
-            if (errno != EINTR) /* EINTR: a debugger; else more than RLIMIT_NOFILE allows */
-                admin = NULL;   /* the signals come first */
+    for (unsigned i = 0; i < ADMIN_CONNECTIONS; i++) {
+        struct connection *connection = &admin->connections[i];
+        if (!polled[1 + i].revents)
             continue;
-        }
-        if (fds[0].revents)
-            return;
-        for (unsigned i = 0; count > 1 && i < ADMIN_CONNECTIONS; i++) {
-            struct connection *connection = &admin->connections[i];
-            if (!fds[2 + i].revents)
-                continue;
-            if (connection->answer)
-                write_some(connection);
-            else
-                read_some(admin, connection);
-        }
-        if (count > 1 && fds[1].revents)
-            accept_one(admin);
+        if (connection->answer)
+            write_some(connection);
+        else
+            read_some(admin, connection);
     }
+    if (polled[0].revents)
+        accept_one(admin);
+}
+
+int admin_run(struct admin *admin, const int *fds, unsigned fd_count, int timeout_ms)
+{
+    struct pollfd polled[ADMIN_MAX_FDS + 1 + ADMIN_CONNECTIONS];
+    for (unsigned i = 0; i < fd_count; i++)
+        polled[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+    nfds_t count = fill_poll(admin, polled, fd_count);
+    int ready = poll(polled, count, timeout_ms);
+    if (ready < 0 && errno != EINTR) { /* EINTR: a debugger; else more than RLIMIT_NOFILE allows */
+        admin = NULL;                  /* the fds come first */
+        ready = poll(polled, fd_count, timeout_ms);
+    }
+    if (ready <= 0)
+        return -1;
+    for (unsigned i = 0; i < fd_count; i++)
+        if (polled[i].revents)
+            return (int)i;
+    if (admin)
+        serve_connections(admin, polled + fd_count);
+    return -1;
 }
 
 int admin_ask(const char *path, const char *command, FILE *out)

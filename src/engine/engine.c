@@ -1,6 +1,6 @@
 #include "engine/engine.h"
 
-#include <errno.h>
+#include "table/owners.h"
 
 /* An inline limit's numbers come with every check; what its owner row must know is only when the
  * entry may be forgotten, and for GCRA that needs nothing but the tat. */
@@ -12,54 +12,77 @@ static const struct limit inline_owner_limit = {
     .keeps_tat = 1,
 };
 
+/* The number of an override in its rule: FNV-1a of what it applies to. Of 64 bits, so that no two
+ * of a rule meet in it. */
+static uint64_t override_number(const struct config_override *override)
+{
+    uint64_t hash = (14695981039346656037ull ^ override->is_prefix) * 1099511628211ull;
+    for (uint32_t i = 0; i < override->len; i++)
+        hash = (hash ^ (uint8_t) override->subject[i]) * 1099511628211ull;
+    return hash ? hash : 1;
+}
+
 /* An override's entries are its own: they have its numbers, not the rule's. */
-static int bind_overrides(struct table *table, const struct rule *rule, struct table_owner owner)
+static int bind_overrides(struct owners_change *change, struct rule *rule, struct table_owner owner)
 {
     const uint32_t count = rule->overrides ? rule->overrides->count : 0;
     int result = 0;
     for (uint32_t i = 0; i < count && !result; i++) {
-        const struct rule *override = &rule->overrides->items[i].rule;
-        owner.limit = override->limit;
-        result = table_owner_set(table, override->index, &owner);
+        struct config_override *override = &rule->overrides->items[i];
+        owner.override = override_number(override);
+        owner.limit = override->rule.limit;
+        result = owners_take(change, &owner, &override->rule.index);
     }
     return result;
 }
 
-static int bind_tenant(struct table *table, const struct tenant *tenant, struct table_region region)
+static int bind_tenant(struct owners_change *change, struct tenant *tenant,
+                       struct table_region region)
 {
     struct table_owner owner = {.tenant_id = tenant->id, .region = region};
     for (uint32_t i = 0; i < tenant->rule_count; i++) {
-        owner.rule_id = tenant->rules[i].id;
-        owner.limit = tenant->rules[i].limit;
-        int result = table_owner_set(table, tenant->rules[i].index, &owner);
+        struct rule *rule = &tenant->rules[i];
+        owner.rule_id = rule->id;
+        owner.limit = rule->limit;
+        int result = owners_take(change, &owner, &rule->index);
         if (!result)
-            result = bind_overrides(table, &tenant->rules[i], owner);
+            result = bind_overrides(change, rule, owner);
         if (result)
             return result;
     }
     owner.rule_id = 0;
     owner.limit = inline_owner_limit;
-    return table_owner_set(table, tenant->inline_index, &owner);
+    return owners_take(change, &owner, &tenant->inline_index);
 }
 
-int engine_bind_owners(struct table *table, const struct config *config)
+int engine_rebind_owners(struct table *table, struct config *config)
+{
+    struct owners_change *change;
+    int result = owners_begin(table, &change);
+    if (result)
+        return result;
+    for (uint32_t i = 0; i < config->tenant_count && !result; i++) {
+        struct tenant *tenant = &config->tenants[i];
+        result = bind_tenant(change, tenant, owners_region(table, tenant->id));
+    }
+    if (result)
+        owners_abort(change);
+    else
+        owners_commit(change);
+    return result;
+}
+
+int engine_bind_owners(struct table *table, struct config *config)
 {
     /* Regions first: the shared rest is what they leave. */
-    for (int is_shared = 0; is_shared <= 1; is_shared++) {
-        for (uint32_t i = 0; i < config->tenant_count; i++) {
-            const struct tenant *tenant = &config->tenants[i];
-            if ((tenant->entries == 0) != is_shared)
-                continue;
-            struct table_region region = table_region_shared(table);
-            int result =
-                tenant->entries ? table_region_reserve(table, tenant->entries, &region) : 0;
-            if (!result)
-                result = bind_tenant(table, tenant, region);
-            if (result)
-                return result;
-        }
+    for (uint32_t i = 0; i < config->tenant_count; i++) {
+        const struct tenant *tenant = &config->tenants[i];
+        int result =
+            tenant->entries ? owners_reserve_region(table, tenant->id, tenant->entries) : 0;
+        if (result)
+            return result;
     }
-    return 0;
+    return engine_rebind_owners(table, config);
 }
 
 static uint64_t shortest_wrap_ns(const struct config *config)
@@ -78,19 +101,25 @@ static uint64_t shortest_wrap_ns(const struct config *config)
     return shortest;
 }
 
-void engine_init(struct engine *engine, const struct config *config, struct table *table,
-                 unsigned worker, unsigned worker_count)
+uint64_t engine_sweep_group_ns(const struct config *config, const struct table *table,
+                               unsigned worker_count)
 {
     uint64_t groups = table_entry_count(table) / TABLE_GROUP_ENTRIES;
     uint64_t pass_ns = shortest_wrap_ns(config) / 2;
     if (pass_ns > ENGINE_SWEEP_PASS_NS)
         pass_ns = ENGINE_SWEEP_PASS_NS;
-    engine->config = config;
+    return pass_ns * worker_count / groups + 1;
+}
+
+void engine_init(struct engine *engine, const struct config *config, struct table *table,
+                 unsigned worker, unsigned worker_count)
+{
+    uint64_t groups = table_entry_count(table) / TABLE_GROUP_ENTRIES;
     engine->table = table;
     engine->on_full = config->on_full == ON_FULL_EVICT ? TABLE_EVICT : TABLE_REFUSE;
     engine->sweep_cursor = (uint32_t)(groups * worker / worker_count);
-    engine->sweep_group_ns = pass_ns * worker_count / groups + 1;
     engine->swept_until_ns = 0;
+    engine_use(engine, config, engine_sweep_group_ns(config, table, worker_count));
 }
 
 uint64_t engine_tick_interval_ns(const struct engine *engine)

@@ -55,7 +55,7 @@ struct engine {
     const struct config *config;
     struct table *table;
     struct counters *counters;           /* this thread's */
-    struct rule_counters *rule_counters; /* this thread's, by rule->index */
+    struct rule_counters *rule_counters; /* this thread's, by owner row */
     enum table_on_full on_full;
     uint32_t sweep_cursor;
     uint64_t sweep_group_ns; /* one group of the table is due every so often */
@@ -67,14 +67,32 @@ struct engine {
 #define ENGINE_TICK_GROUPS 256u /* most groups of one tick; tables above some 10^8 take more */
 
 /* Tells the table who its owners are: one row per rule and one per tenant for inline limits,
- * tenants with `entries` in regions of their own. Once, before the first check. Results: 0, -ENOSPC
- * (the regions do not fit), -EINVAL (the table has too few owner rows). */
-int engine_bind_owners(struct table *table, const struct config *config);
+ * tenants with `entries` in regions of their own. The rules' index and the tenants' inline_index
+ * become the numbers of their rows. Once, before the first check. Results: 0, -ENOSPC (the regions
+ * do not fit, or the table has too few owner rows), -ENOMEM. */
+int engine_bind_owners(struct table *table, struct config *config);
+
+/* The same for a later configuration, while others check: who was there before keeps row and
+ * region, who is new shares what the regions left (table/owners.h says what follows). Nothing is
+ * changed on failure. Results: 0, -ENOSPC (too few owner rows), -ENOMEM. */
+int engine_rebind_owners(struct table *table, struct config *config);
+
+/* How often one group of the table is due for a sweep by one of worker_count workers. */
+uint64_t engine_sweep_group_ns(const struct config *config, const struct table *table,
+                               unsigned worker_count);
 
 /* Worker `worker` of worker_count: they share the upkeep of the table. counters and rule_counters
  * (one per index of the configuration) stay the caller's. */
 void engine_init(struct engine *engine, const struct config *config, struct table *table,
                  unsigned worker, unsigned worker_count);
+
+/* From now on judge by this configuration. The old one is not looked at again. */
+static inline void engine_use(struct engine *engine, const struct config *config,
+                              uint64_t sweep_group_ns)
+{
+    engine->config = config;
+    engine->sweep_group_ns = sweep_group_ns;
+}
 
 /* How long a worker without traffic may sleep before the next engine_tick(). */
 uint64_t engine_tick_interval_ns(const struct engine *engine);

@@ -4,6 +4,15 @@
 
 #include "sys/clock.h"
 
+const struct sockaddr io_nobody = {.sa_family = AF_UNSPEC};
+
+bool io_is_unix(int socket)
+{
+    int domain;
+    socklen_t len = sizeof(domain);
+    return getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX;
+}
+
 int io_open(enum io_backend backend, const struct io_options *options, struct io **ret_io)
 {
     switch (backend) {

@@ -29,7 +29,8 @@ struct io_message {
     uint32_t len;
     uint32_t segment; /* size of each datagram but perhaps the last; len if there is only one */
     bool truncated;   /* longer than the buffer: the rest is lost, do not judge it */
-    const struct sockaddr *peer; /* who asked; valid until io_send() */
+    const struct sockaddr *peer; /* who asked, of family AF_UNSPEC if nobody can be answered (an
+                                    unbound UNIX socket); valid until io_send() */
     /* the backend's own */
     uint32_t socket;
     uint32_t buffer;
@@ -39,7 +40,7 @@ struct io_message {
 enum io_backend { IO_BACKEND_IO_URING, IO_BACKEND_MMSG };
 
 struct io_options {
-    const int *sockets; /* bound, non-blocking; stay the caller's */
+    const int *sockets; /* bound, non-blocking; UDP or UNIX datagrams; stay the caller's */
     unsigned socket_count;
     unsigned buffers; /* of IO_BUFFER_BYTES each; a power of two */
 };
@@ -60,6 +61,13 @@ struct io_operations {
     void (*close)(struct io *io);
     struct io_counters (*counters)(const struct io *io);
 };
+
+/* What a backend gives as the peer that has no address. */
+extern const struct sockaddr io_nobody;
+
+/* Whether a socket is of the family AF_UNIX. Such ones get no control messages: there is nothing in
+ * them for us, and descriptors that a peer passes would be ours to close. */
+bool io_is_unix(int socket);
 
 struct io { /* first member of each backend's own */
     const struct io_operations *operations;

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/un.h>
 
 #include "net/control.h"
 #include "net/io.h"
@@ -35,6 +36,7 @@
 #define URING_PREFIX_BYTES (16u + URING_NAME_BYTES + URING_CONTROL_BYTES)
 #define URING_STRIDE (URING_PREFIX_BYTES + IO_BUFFER_BYTES + 192u)
 _Static_assert(sizeof(struct io_uring_recvmsg_out) == 16, "part of the prefix");
+_Static_assert(URING_NAME_BYTES + URING_CONTROL_BYTES > sizeof(struct sockaddr_un), "it fits too");
 _Static_assert(CONTROL_BYTES <= URING_CONTROL_BYTES, "both control messages fit");
 _Static_assert(URING_STRIDE % 64 == 0 && URING_STRIDE / 64 % 2 == 1, "odd in cache lines");
 
@@ -55,6 +57,8 @@ struct uring {
     unsigned socket_count;
     int sockets[URING_MAX_SOCKETS];
     struct msghdr receive_header; /* what the multishot leaves room for */
+    struct msghdr unix_header;    /* the same room, all of it for the name */
+    uint64_t unix_sockets;        /* bit per socket */
     uint64_t unarmed;             /* bit per socket whose multishot ended */
     unsigned message_count;       /* of the last receive */
     struct io_message messages[IO_BATCH];
@@ -133,7 +137,9 @@ static void arm(struct uring *uring, unsigned socket)
     struct io_uring_sqe *sqe = take_sqe(uring);
     if (!sqe)
         return; /* stays unarmed; the next receive tries again */
-    io_uring_prep_recvmsg_multishot(sqe, (int)socket, &uring->receive_header, 0);
+    struct msghdr *header =
+        uring->unix_sockets >> socket & 1 ? &uring->unix_header : &uring->receive_header;
+    io_uring_prep_recvmsg_multishot(sqe, (int)socket, header, 0);
     sqe->flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_BUFFER_GROUP;
     io_uring_sqe_set_data64(sqe, socket);
@@ -201,6 +207,9 @@ static int uring_open(const struct io_options *options, struct io **ret_io)
     uring->unarmed = (1ull << options->socket_count) - 1;
     uring->receive_header.msg_namelen = URING_NAME_BYTES;
     uring->receive_header.msg_controllen = URING_CONTROL_BYTES;
+    uring->unix_header.msg_namelen = URING_NAME_BYTES + URING_CONTROL_BYTES;
+    for (unsigned i = 0; i < options->socket_count; i++)
+        uring->unix_sockets |= (uint64_t)io_is_unix(options->sockets[i]) << i;
     int result = setup_ring(&uring->ring);
     if (result) {
         free(uring);
@@ -229,12 +238,15 @@ static void take_message(struct uring *uring, const struct io_uring_cqe *cqe)
     struct io_message *message = &uring->messages[at];
     struct io_uring_recvmsg_out *out =
         io_uring_recvmsg_validate(bytes, cqe->res, &uring->receive_header);
-    *message = (struct io_message){.data = bytes, .buffer = buffer, .truncated = true};
+    *message =
+        (struct io_message){.data = bytes, .buffer = buffer, .truncated = true, .peer = &io_nobody};
     if (!out)
         return;
+    bool is_unix = uring->unix_sockets >> cqe->user_data & 1;
+    uint32_t name_room = URING_NAME_BYTES + (is_unix ? URING_CONTROL_BYTES : 0);
     uring->arrivals[at] = (struct msghdr){
         .msg_name = bytes + 16,
-        .msg_namelen = out->namelen < URING_NAME_BYTES ? out->namelen : URING_NAME_BYTES,
+        .msg_namelen = out->namelen < name_room ? out->namelen : name_room,
         .msg_control = bytes + 16 + URING_NAME_BYTES,
         .msg_controllen = out->controllen,
     };
@@ -244,7 +256,7 @@ static void take_message(struct uring *uring, const struct io_uring_cqe *cqe)
     message->len = len;
     message->segment = segment && segment < len ? segment : len;
     message->truncated = out->flags & MSG_TRUNC;
-    message->peer = (const struct sockaddr *)(bytes + 16);
+    message->peer = out->namelen ? (const struct sockaddr *)(bytes + 16) : &io_nobody;
     message->socket = (uint32_t)cqe->user_data;
     message->peer_header = &uring->arrivals[at];
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/un.h>
 #include <time.h>
 
 #include "net/control.h"
@@ -19,7 +20,10 @@
 /* What a received message came with; message->peer_header points here. */
 struct arrival {
     struct msghdr header;
-    struct sockaddr_in6 peer;
+    union {
+        struct sockaddr_in6 inet;
+        struct sockaddr_un local;
+    } peer;
     _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
 };
 
@@ -29,6 +33,7 @@ struct mmsg {
     unsigned socket_count;
     unsigned next_socket; /* where the next receive looks first: no socket starves */
     struct pollfd sockets[MMSG_MAX_SOCKETS];
+    bool is_unix[MMSG_MAX_SOCKETS];
     uint8_t *buffers;
     size_t buffers_size;
     struct mmsghdr headers[IO_BATCH];
@@ -60,8 +65,10 @@ static int mmsg_open(const struct io_options *options, struct io **ret_io)
         return -ENOMEM;
     }
     mmsg->socket_count = options->socket_count;
-    for (unsigned i = 0; i < options->socket_count; i++)
+    for (unsigned i = 0; i < options->socket_count; i++) {
         mmsg->sockets[i] = (struct pollfd){.fd = options->sockets[i], .events = POLLIN};
+        mmsg->is_unix[i] = io_is_unix(options->sockets[i]);
+    }
     for (unsigned i = 0; i < IO_BATCH; i++) {
         mmsg->room[i] = (struct iovec){mmsg->buffers + (size_t)i * MMSG_STRIDE, IO_BUFFER_BYTES};
         mmsg->arrivals[i].header.msg_iov = &mmsg->room[i];
@@ -80,13 +87,14 @@ static bool is_passing(int error)
 
 static int receive_from(struct mmsg *mmsg, uint32_t socket)
 {
+    bool is_unix = mmsg->is_unix[socket];
     for (unsigned i = 0; i < IO_BATCH; i++) {
         struct msghdr *header = &mmsg->headers[i].msg_hdr;
         *header = mmsg->arrivals[i].header;
         header->msg_name = &mmsg->arrivals[i].peer;
         header->msg_namelen = sizeof(mmsg->arrivals[i].peer);
-        header->msg_control = mmsg->arrivals[i].control;
-        header->msg_controllen = sizeof(mmsg->arrivals[i].control);
+        header->msg_control = is_unix ? NULL : mmsg->arrivals[i].control;
+        header->msg_controllen = is_unix ? 0 : sizeof(mmsg->arrivals[i].control);
     }
     int count = recvmmsg(mmsg->sockets[socket].fd, mmsg->headers, IO_BATCH, MSG_DONTWAIT, NULL);
     if (count < 0) {
@@ -104,7 +112,7 @@ static int receive_from(struct mmsg *mmsg, uint32_t socket)
             .len = len,
             .segment = segment && segment < len ? segment : len,
             .truncated = header->msg_flags & MSG_TRUNC,
-            .peer = header->msg_name,
+            .peer = header->msg_namelen ? header->msg_name : &io_nobody,
             .socket = socket,
             .buffer = i,
             .peer_header = header,

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* A wildcard socket must tell which of the host's addresses was asked, to answer from it. */
@@ -83,6 +85,45 @@ void socket_close_group(int *sockets, unsigned count)
         close(sockets[i]);
         sockets[i] = -1;
     }
+}
+
+/* Only a refused connection says that nobody holds the socket. */
+static bool is_served(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool is_dead = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+                   (errno == ECONNREFUSED || errno == ENOENT);
+    if (fd >= 0)
+        close(fd);
+    return !is_dead;
+}
+
+int socket_open_unix(const char *path, int *ret_socket)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat status;
+    if (strlen(path) >= sizeof(address.sun_path))
+        return -ENAMETOOLONG;
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    if (lstat(path, &status) == 0) {
+        if (!S_ISSOCK(status.st_mode))
+            return -EEXIST;
+        if (is_served(&address))
+            return -EADDRINUSE;
+        unlink(path);
+    }
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    mode_t mask = umask(0117);
+    int result = bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+    umask(mask);
+    if (result) {
+        close(fd);
+        return result;
+    }
+    *ret_socket = fd;
+    return 0;
 }
 
 void socket_format_address(const struct sockaddr *address, char *out, size_t size)

@@ -1,4 +1,4 @@
-/* UDP sockets as the workers need them. */
+/* UDP and UNIX datagram sockets as the workers need them. */
 #ifndef METE_NET_SOCKET_H
 #define METE_NET_SOCKET_H
 
@@ -18,6 +18,11 @@ struct socket_options {
 int socket_open_group(struct sockaddr_storage *address, socklen_t len,
                       const struct socket_options *options, int *ret_sockets, unsigned count);
 void socket_close_group(int *sockets, unsigned count);
+
+/* One bound, non-blocking UNIX datagram socket, for its owner and group (mode 0660). What a killed
+ * daemon left at the path is removed; what another serves is not. Results: 0; -EADDRINUSE (served),
+ * -EEXIST (there, and no socket), -ENAMETOOLONG, or the negative errno of the call that failed. */
+int socket_open_unix(const char *path, int *ret_socket);
 
 /* "127.0.0.1:6383", "[::1]:6383" into out (64 bytes are enough). */
 void socket_format_address(const struct sockaddr *address, char *out, size_t size);

@@ -1,6 +1,6 @@
 /* The UDP front-end: a decoder and an encoder around engine_check_batch(). It decides which
- * datagrams are believed (proto-spec/protocol.md 5), gathers their checks, and writes the answers
- * over them.
+ * datagrams are believed (udp_believe.c), tells repeats (udp_repeat.c), gathers their checks
+ * (udp_gather.c) and writes the answers over them (udp_encode.c); udp.c is the order of it all.
  *
  * Threads: a struct udp belongs to its worker. */
 #ifndef METE_NET_UDP_H
@@ -10,49 +10,136 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "engine/quota.h"
+#include "engine/repeat.h"
 #include "mete/wire.h"
 #include "net/io.h"
+#include "net/keys.h"
 
 /* Gathered before the engine is asked: at least one datagram's, enough to overlap cache misses, and
  * few enough that checks, answers and the datagrams stay in the first-level cache. */
 #define UDP_CHECKS 128u
 #define UDP_REQUESTS 128u
+#define UDP_WORDS (UDP_CHECKS / 2 + UDP_REQUESTS) /* 32 bits per check, in whole words */
 _Static_assert(UDP_CHECKS >= METE_WIRE_MAX_CHECKS, "a datagram fits");
 
-struct udp_request { /* one believed datagram, waiting for its answers */
+/* RESTARTED, the one answer to what is not believed: a hundred at once, then one in 1/900 s, and
+ * so never more than a thousand in any second. */
+#define UDP_RESTARTED_BURST 100u
+#define UDP_RESTARTED_EVERY_NS (1000000000u / 900u + 1)
+
+/* What a batch is judged by; published together, never held beyond a batch. */
+struct udp_policy {
+    const struct config *config;
+    const struct tenant_keys *keys;          /* of config->tenants, in their order */
+    struct secret_counters *secret_counters; /* by tenant->inline_index; this worker's */
+};
+
+_Static_assert(COUNTER_SECRETS == CONFIG_MAX_SECRETS, "each secret is counted");
+
+enum udp_repeat {
+    UDP_REPEAT_UNKNOWN, /* it charges nothing, or nobody looks for repeats */
+    UDP_REPEAT_CLAIMED, /* the first: to be finished */
+    UDP_REPEAT_KNOWN,   /* here before: asked again as a peek */
+};
+
+enum udp_answer {
+    UDP_ANSWER_CHECKS, /* the engine's answers */
+    UDP_ANSWER_HELLO,
+    UDP_ANSWER_STATUS,
+    UDP_ANSWER_RESTARTED,
+    UDP_ANSWER_NONE, /* the same bytes are being answered this moment */
+};
+
+struct udp_request { /* one datagram to be answered */
     struct mete_header header;
+    const struct tenant *tenant;
+    const struct mete_mac_key *key; /* NULL: without a secret */
     uint64_t tag;
     uint8_t *bytes; /* where it stands in its message, its answer will not pass its end */
     uint32_t len;
     uint32_t message; /* index of its message */
     uint16_t first_check;
-    uint8_t check_count; /* 0: answered by `status` (or HELLO) */
-    uint8_t status;
+    uint8_t check_count; /* 0 unless UDP_ANSWER_CHECKS */
+    uint8_t answer;      /* enum udp_answer */
+    uint8_t status;      /* of UDP_ANSWER_STATUS */
+    uint8_t repeat;      /* enum udp_repeat */
+    uint16_t first_word; /* UDP_REPEAT_KNOWN: what was decided, in udp->words */
+    struct repeat_claim claim;
+};
+
+struct udp_options { /* all stay the caller's */
+    struct engine *engine;
+    struct counters *counters;
+    struct repeat_set *repeats; /* shared by the workers; NULL: repeats are not looked for */
+    struct quota *quota;        /* NULL: no tenant has a limit on its checks */
+    uint64_t boot_id;
 };
 
 struct udp {
-    const struct config *config;
-    struct engine *engine;
-    struct counters *counters;
-    uint64_t boot_id;
+    struct udp_policy policy;
+    struct udp_options given;
+    uint64_t restarted_at_ns; /* the instant that the RESTARTED already sent stand for */
     uint32_t request_count;
+    uint32_t wanted_count; /* checks that the requests in the list ask for */
     uint32_t check_count;
+    uint32_t word_count; /* of words in use */
+    uint64_t words[UDP_WORDS];
     struct udp_request requests[UDP_REQUESTS];
     struct check checks[UDP_CHECKS];
     struct answer answers[UDP_CHECKS];
     struct limit inline_limits[UDP_CHECKS];
 };
 
-void udp_init(struct udp *udp, const struct config *config, struct engine *engine,
-              struct counters *counters, uint64_t boot_id);
+void udp_init(struct udp *udp, const struct udp_policy *policy, const struct udp_options *options);
+
+/* From now on judge by these. What was before is not looked at again. */
+static inline void udp_use(struct udp *udp, const struct config *config,
+                           const struct tenant_keys *keys)
+{
+    udp->policy.config = config;
+    udp->policy.keys = keys;
+}
 
 /* Judges count messages at one instant and queues their answers with io_reply(). */
 void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages, uint32_t count,
                const struct instant *now);
 
+/* Is the datagram believed? Fills request, but for its place among messages and checks. Result:
+ * COUNTER_RECEIVED, it is to be answered as request->answer says; else why it is dropped. */
+enum counter udp_believe(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_trusted,
+                         const struct instant *now, struct udp_request *request);
+
+/* Asks for the line in which udp_claim() will look. */
+void udp_prefetch_repeat(const struct udp *udp, const struct udp_request *request);
+
+/* Claims the request before it is charged; what is not to be charged gets another answer. */
+void udp_claim(struct udp *udp, const struct instant *now, struct udp_request *request);
+
+/* Appends the request's checks to udp->checks. */
+void udp_gather(struct udp *udp, struct udp_request *request);
+
+/* Makes the gathered checks of a repeat ones that charge nothing. */
+void udp_ask_again(const struct udp *udp, const struct udp_request *request, struct check *checks);
+
+/* When the engine has answered: remembers the decisions, or restores what was remembered. */
+void udp_settle_repeat(struct udp *udp, const struct udp_request *request);
+
 /* Writes the answer to one request over its bytes; returns its length, never more than
- * request->len. For tests; udp_judge() calls it. */
+ * request->len. */
 size_t udp_encode(const struct udp *udp, const struct udp_request *request,
                   const struct answer *answers, const struct instant *now, uint8_t *out);
+
+/* The server's clock as the wire has it: ms, wraps, never 0. */
+static inline uint32_t udp_clock_ms(const struct instant *now)
+{
+    uint32_t clock_ms = (uint32_t)(now->now_ns / 1000000);
+    return clock_ms ? clock_ms : 1;
+}
+
+static inline void udp_tally(struct udp *udp, enum counter counter, uint64_t amount)
+{
+    counter_add(&udp->given.counters->cell[counter], amount);
+}
 
 #endif

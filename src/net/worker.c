@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <time.h>
 
+#include "net/policy.h"
 #include "obs/log.h"
 
 #define LOOK_INTERVAL_NS                                                                           \
@@ -19,6 +20,65 @@ static void publish_io_counters(struct worker *worker)
     atomic_store_explicit(&cell[COUNTER_RECEIVE_ERRORS], io.receive_errors, memory_order_relaxed);
 }
 
+/* What the filter of a flood can drop, as far as it came through. */
+static uint64_t sum_bad(const struct counters *counters)
+{
+    uint64_t sum = counter_read(&counters->cell[COUNTER_BAD_TAG]);
+    for (unsigned c = COUNTER_BAD_LENGTH; c <= COUNTER_BAD_SIZES; c++)
+        sum += counter_read(&counters->cell[c]);
+    return sum;
+}
+
+static void set_filter(struct worker *worker, bool is_on)
+{
+    int error = 0;
+    for (unsigned i = 0; i < worker->udp_socket_count; i++) {
+        int result = is_on ? filter_attach(worker->sockets[i], worker->filter.boot)
+                           : filter_detach(worker->sockets[i]);
+        error = error ? error : result;
+    }
+    if (error)
+        log_line("worker %u: filter: the kernel refuses it, errno %d", worker->index, -error);
+    else if (is_on)
+        log_line("worker %u: flood: the kernel now drops what is malformed or of another life",
+                 worker->index);
+    else
+        log_line("worker %u: flood is over: every datagram is looked at again", worker->index);
+}
+
+static void look_for_flood(struct worker *worker, uint64_t boot_ns)
+{
+    _Atomic uint64_t *cell = worker->counters->cell;
+    struct filter_look look = {.now_ns = boot_ns, .bad = sum_bad(worker->counters)};
+    for (unsigned i = 0; i < worker->udp_socket_count; i++) {
+        uint32_t drops = filter_count_drops(worker->sockets[i]); /* wraps */
+        look.dropped += drops - worker->kernel_drops[i];
+        worker->kernel_drops[i] = drops;
+    }
+    counter_add(&cell[COUNTER_KERNEL_DROPS], look.dropped);
+    look.dropped = counter_read(&cell[COUNTER_KERNEL_DROPS]);
+    look.received = counter_read(&cell[COUNTER_RECEIVED]);
+    bool was_on = worker->filter.is_on;
+    if (worker->udp.policy.config->filter == FILTER_AUTO &&
+        filter_judge(&worker->filter, &look) != was_on)
+        set_filter(worker, !was_on);
+}
+
+/* Upkeep of the repeat set, by the first worker: the whole of it in half of the time that it has.
+ * After a long sleep no more than a share of it at once. */
+static void sweep_repeats(struct worker *worker, uint32_t now_ms)
+{
+    struct repeat_set *repeats = worker->repeats;
+    if (!repeats || worker->index)
+        return;
+    uint64_t due = repeats->bucket_count * (uint32_t)(now_ms - worker->repeat_swept_ms) /
+                   (REPEAT_SWEEP_PASS_MS / 2);
+    if (!due)
+        return;
+    worker->repeat_swept_ms = now_ms;
+    repeat_sweep(repeats, &worker->repeat_cursor, (uint32_t)(due < 4096 ? due : 4096), now_ms);
+}
+
 /* The one clock read of a batch; now and then also a look at the host's. */
 static struct instant read_clock(struct worker *worker)
 {
@@ -26,6 +86,8 @@ static struct instant read_clock(struct worker *worker)
     if (boot_ns >= worker->next_look_ns) {
         wall_update(&worker->wall, boot_ns, clock_real_ns());
         publish_io_counters(worker);
+        look_for_flood(worker, boot_ns);
+        sweep_repeats(worker, (uint32_t)((boot_ns - table_time_base_ns(worker->table)) / 1000000));
         worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
     }
     return (struct instant){
@@ -34,13 +96,28 @@ static struct instant read_clock(struct worker *worker)
     };
 }
 
+/* What this batch is judged by. Always set: a new policy may stand where an old one stood. */
+static void take_policy(struct worker *worker)
+{
+    const struct policy *policy = publish_enter(worker->publish, worker->index);
+    engine_use(&worker->engine, policy->config, policy->sweep_group_ns);
+    udp_use(&worker->udp, policy->config, policy->keys);
+}
+
+/* How the next turn waits, by the policy in hand. */
+static void set_waits(struct worker *worker)
+{
+    worker->spin_ns = worker->udp.policy.config->spin_us * 1000;
+    worker->wait_ns = engine_tick_interval_ns(&worker->engine);
+}
+
 /* One turn: what has arrived is judged at one instant and answered. Returns the number of messages,
- * or a negative errno. */
-static int turn(struct worker *worker, uint64_t wait_ns)
+ * or a negative errno. Between two turns, and asleep, the worker holds nothing of a policy. */
+static int turn(struct worker *worker)
 {
     struct io_message *messages;
-    uint64_t spin_ns = worker->config->spin_us * 1000;
-    int count = io_receive_spinning(worker->io, spin_ns, wait_ns, &messages);
+    int count = io_receive_spinning(worker->io, worker->spin_ns, worker->wait_ns, &messages);
+    take_policy(worker);
     struct instant now = read_clock(worker);
     if (count > 0) {
         udp_judge(&worker->udp, worker->io, messages, (uint32_t)count, &now);
@@ -48,15 +125,16 @@ static int turn(struct worker *worker, uint64_t wait_ns)
         counter_add(&worker->counters->cell[COUNTER_BATCHES], 1);
     }
     engine_tick(&worker->engine, &now);
+    set_waits(worker);
+    publish_leave(worker->publish, worker->index);
     return count;
 }
 
 static void worker_run(struct worker *worker)
 {
-    uint64_t wait_ns = engine_tick_interval_ns(&worker->engine);
     bool has_complained = false;
     while (!atomic_load_explicit(worker->stop, memory_order_relaxed)) {
-        int count = turn(worker, wait_ns);
+        int count = turn(worker);
         if (count < 0) {
             if (!has_complained)
                 log_line("worker %u: receive failed with errno %d, going on", worker->index,
@@ -65,8 +143,10 @@ static void worker_run(struct worker *worker)
             nanosleep(&(struct timespec){.tv_nsec = ERROR_PAUSE_NS}, NULL);
         }
     }
-    for (unsigned i = 0; i < STOP_BATCHES && turn(worker, 0) > 0; i++)
-        ;
+    worker->wait_ns = 0;
+    for (unsigned i = 0; i < STOP_BATCHES && turn(worker) > 0; i++)
+        worker->wait_ns = 0;
+    publish_quit(worker->publish, worker->index);
     publish_io_counters(worker);
 }
 
@@ -108,6 +188,7 @@ static void *thread_main(void *argument)
     uint64_t boot_ns = clock_boot_ns();
     wall_init(&worker->wall, boot_ns, clock_real_ns());
     worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
+    set_waits(worker);
     sem_post(&worker->ready);
     worker_run(worker);
     io_close(worker->io);
@@ -119,8 +200,19 @@ int worker_start(struct worker *worker)
     engine_init(&worker->engine, worker->config, worker->table, worker->index, worker->count);
     worker->engine.counters = worker->counters;
     worker->engine.rule_counters = worker->rule_counters;
-    udp_init(&worker->udp, worker->config, &worker->engine, worker->counters,
-             table_boot_id(worker->table));
+    struct udp_policy policy = {
+        .config = worker->config,
+        .secret_counters = worker->secret_counters,
+    };
+    struct udp_options udp = {
+        .engine = &worker->engine,
+        .counters = worker->counters,
+        .repeats = worker->repeats,
+        .quota = &worker->quota,
+        .boot_id = table_boot_id(worker->table),
+    };
+    udp_init(&worker->udp, &policy, &udp);
+    filter_init(&worker->filter, (uint16_t)udp.boot_id);
     sem_init(&worker->ready, 0, 0);
     int result = -pthread_create(&worker->thread, NULL, thread_main, worker);
     if (!result) {

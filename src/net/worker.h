@@ -8,7 +8,9 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "config/publish.h"
 #include "engine/engine.h"
+#include "net/filter.h"
 #include "net/io.h"
 #include "net/udp.h"
 #include "sys/clock.h"
@@ -19,13 +21,19 @@ struct worker {
     /* given */
     unsigned index;
     unsigned count;
-    int cpu; /* to run on, -1: any */
-    const struct config *config;
+    int cpu;                     /* to run on, -1: any */
+    struct publish *publish;     /* its reader `index`; what is published judges each batch */
+    const struct config *config; /* to start with */
     struct table *table;
-    int sockets[CONFIG_MAX_LISTEN]; /* one per listen address; closed by who opened them */
+    struct repeat_set *repeats;         /* of all workers, or NULL */
+    int sockets[CONFIG_MAX_LISTEN + 1]; /* one per listen address, the first worker's also the
+                                           UNIX one; closed by who opened them */
     unsigned socket_count;
+    unsigned udp_socket_count; /* the first of them */
     struct counters *counters;
     struct rule_counters *rule_counters;
+    struct secret_counters *secret_counters; /* as rule_counters, by the rows of inline limits */
+    struct quota quota;                      /* with credits of its own */
     atomic_bool *stop;
     /* result of the start, valid after worker_start() */
     int error;           /* negative errno: could not start */
@@ -37,6 +45,12 @@ struct worker {
     struct io *io;
     struct wall wall;
     uint64_t next_look_ns;
+    uint64_t spin_ns; /* of the next turn: looks so long before it sleeps */
+    uint64_t wait_ns; /* and then sleeps at most so long */
+    struct filter filter;
+    uint32_t kernel_drops[CONFIG_MAX_LISTEN]; /* of each socket, at the last look */
+    uint64_t repeat_cursor;
+    uint32_t repeat_swept_ms; /* up to where worker 0 has done its upkeep of the repeat set */
     struct engine engine;
     struct udp udp;
 };

@@ -22,9 +22,16 @@ enum counter {
     COUNTER_BAD_SUBJECT,
     COUNTER_BAD_TAG,
     COUNTER_UNTRUSTED,
+    COUNTER_UNBOUND, /* from a UNIX socket without an address to answer to */
     COUNTER_UNKNOWN_TENANT,
     COUNTER_UNSUPPORTED, /* answered so */
+    COUNTER_LIMITED,     /* answered so: their tenant may not ask for more checks now */
     COUNTER_HELLO,
+    COUNTER_RESTARTED,    /* bad tags that were answered so */
+    COUNTER_STALE,        /* answered so */
+    COUNTER_REPEATS,      /* answered as the first time, not charged */
+    COUNTER_DROPPED_OPEN, /* repeats of what was being judged that moment */
+    COUNTER_KERNEL_DROPS, /* by a full buffer or by the filter; looked at now and then */
     COUNTER_SEND_ERRORS,
     COUNTER_RECEIVE_ERRORS,
     COUNTER_CHECKS, /* entries judged, all types */
@@ -55,6 +62,12 @@ struct rule_counters {
     _Atomic uint64_t units;
 };
 
+/* Datagrams of a tenant that one of its secrets signed: tells when an old one is unused. */
+#define COUNTER_SECRETS 2u
+struct secret_counters {
+    _Atomic uint64_t used[COUNTER_SECRETS];
+};
+
 /* Adds to a cell that only this thread writes. */
 static inline void counter_add(_Atomic uint64_t *cell, uint64_t amount)
 {
@@ -65,6 +78,12 @@ static inline void counter_add(_Atomic uint64_t *cell, uint64_t amount)
 static inline uint64_t counter_read(const _Atomic uint64_t *cell)
 {
     return atomic_load_explicit(cell, memory_order_relaxed);
+}
+
+/* When the thread that writes the cell cannot: it has not heard of what the cell counts yet. */
+static inline void counter_clear(_Atomic uint64_t *cell)
+{
+    atomic_store_explicit(cell, 0, memory_order_relaxed);
 }
 
 /* "received", "bad_length", ... */

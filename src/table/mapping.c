@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "sys/memory.h"
+#include "table/owners.h"
 #include "table/pair.h"
 
 #define ALIGNMENT 4096u
@@ -68,8 +69,11 @@ int table_create(const struct table_options *options, struct table **ret_table)
 
     if (!table)
         return -ENOMEM;
-    int error = memory_reserve(header.size_bytes, options->huge_pages, &memory);
+    struct owners *owners;
+    int error = owners_create(header.owner_rows, &owners);
 
+    if (!error && (error = memory_reserve(header.size_bytes, options->huge_pages, &memory)))
+        owners_destroy(owners);
     if (error) {
         free(table);
         return error;
@@ -85,6 +89,7 @@ int table_create(const struct table_options *options, struct table **ret_table)
         .header = placed,
         .regions = header_at(placed, header.regions_offset),
         .has_huge_pages = options->huge_pages && memory_has_huge_pages(placed),
+        .owners = owners,
     };
     table->regions[0] = (struct table_region){
         .first_group = 0, .group_count = (uint32_t)(header.entry_count / TABLE_GROUP_ENTRIES)};
@@ -100,6 +105,7 @@ void table_destroy(struct table *table)
     if (!table)
         return;
     memory_release(table->header, table->header->size_bytes);
+    owners_destroy(table->owners);
     free(table);
 }
 
@@ -166,6 +172,11 @@ int table_owner_set(struct table *table, uint32_t row, const struct table_owner 
         return -EINVAL;
     table->rows[row].owner = *owner;
     return 0;
+}
+
+uint32_t table_owner_rows(const struct table *table)
+{
+    return table->header->owner_rows;
 }
 
 uint64_t table_eviction_count(const struct table *table)

@@ -38,6 +38,8 @@ struct table_row {
 } __attribute__((aligned(64)));
 _Static_assert(sizeof(struct table_row) == 64, "one line per row");
 
+struct owners; /* owners.c */
+
 /* The process's view of a mapping. Constant while workers run. */
 struct table {
     struct table_entry *entries;
@@ -47,6 +49,7 @@ struct table {
     struct table_header *header;
     struct table_region *regions; /* [0] is the shared rest, then by falling first_group */
     bool has_huge_pages;
+    struct owners *owners;
 };
 
 static inline struct table_entry *home_group(const struct table *table, uint32_t home)
@@ -85,13 +88,27 @@ static inline uint32_t mapping_home(const struct table *table, struct key key, u
     return region.first_group + (uint32_t)((unsigned __int128)hash * region.group_count >> 64);
 }
 
+/* A limit in a row may get new numbers while others read it (owners.c). Relaxed, and word by word:
+ * the algorithm and a window's length never change under a row in use, and of the rest any mixture
+ * says the same of when an entry may be forgotten. */
+static inline struct limit mapping_limit(const struct limit *row)
+{
+    return (struct limit){
+        .interval = __atomic_load_n(&row->interval, __ATOMIC_RELAXED),
+        .tolerance = __atomic_load_n(&row->tolerance, __ATOMIC_RELAXED),
+        .burst = __atomic_load_n(&row->burst, __ATOMIC_RELAXED),
+        .algorithm = row->algorithm,
+        .keeps_tat = row->keeps_tat,
+    };
+}
+
 /* Debt of a state: how long until it is forgotten; 0 = at rest. */
 static inline uint64_t mapping_debt(const struct table *table, struct pair pair,
                                     const struct instant *now)
 {
-    const struct limit *limit = &table->rows[meta_owner(pair.meta)].owner.limit;
+    const struct limit limit = mapping_limit(&table->rows[meta_owner(pair.meta)].owner.limit);
 
-    return limit_rest_after(limit, pair.state, limit_is_wall(limit) ? now->wall_ns : now->now_ns);
+    return limit_rest_after(&limit, pair.state, limit_is_wall(&limit) ? now->wall_ns : now->now_ns);
 }
 
 #endif

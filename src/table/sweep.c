@@ -169,3 +169,13 @@ void table_take_census(struct table *table, struct table_census *ret_census)
     }
     *ret_census = census;
 }
+
+void table_count_owners(struct table *table, uint64_t *ret_live)
+{
+    for (uint64_t i = 0; i < table->header->entry_count; i++) {
+        uint64_t meta = pair_meta(&table->entries[i]);
+
+        if (meta_is_found(meta))
+            ret_live[meta_owner(meta)]++;
+    }
+}

@@ -10,8 +10,9 @@
  *
  * How two threads never both decide on a new key is written at the top of table/claim.c.
  *
- * Threads: table_create/destroy/owner_set/region_* by the owner, before and after the workers. All
- * else by any thread at any time, without locks and without waiting for a particular thread. */
+ * Threads: table_create/destroy/owner_set/region_* by the owner, before and after the workers;
+ * table/owners.h by the owner, workers running. All else by any thread at any time, without locks
+ * and without waiting for a particular thread. */
 #ifndef METE_TABLE_TABLE_H
 #define METE_TABLE_TABLE_H
 
@@ -59,20 +60,23 @@ struct table_region {
 
 /* Cuts a region of at least `entries` (and one window) off the end of the shared rest; rows that
  * share it are mended. Results: 0, -ENOSPC (the rest would fall below one window, or there are more
- * regions than owner rows). Only before the first check. */
+ * regions than owner rows). Only before the first check; a region stays for the table's life. */
 int table_region_reserve(struct table *table, uint64_t entries, struct table_region *ret_region);
 struct table_region table_region_shared(const struct table *table);
 
-/* What the table remembers of an owner, a (tenant, rule) pair. */
+/* What the table remembers of an owner, a (tenant, rule, override) triple. */
 struct table_owner {
     uint32_t tenant_id;
-    uint32_t rule_id;
+    uint32_t rule_id;  /* 0: the tenant's inline limits */
+    uint64_t override; /* 0: the rule itself */
     struct limit limit;
     struct table_region region;
 };
 
-/* Results: 0, -EINVAL (row out of range). */
+/* For who numbers the rows itself, before the first check. Results: 0, -EINVAL (row or region out
+ * of range). Who changes owners while others check uses table/owners.h. */
 int table_owner_set(struct table *table, uint32_t row, const struct table_owner *owner);
+uint32_t table_owner_rows(const struct table *table);
 
 /* Where a key would stand. Computing it and asking for its cache lines is a call of its own, so
  * that a batch overlaps its misses: table_probe() for all, then the rest for each. */
@@ -140,6 +144,10 @@ struct table_census {
     uint64_t overflow_marks;
 };
 void table_take_census(struct table *table, struct table_census *ret_census);
+
+/* Live entries of each owner, added to ret_live[row] (table_owner_rows() of them), as approximate.
+ */
+void table_count_owners(struct table *table, uint64_t *ret_live);
 
 /* Evictions of entries that still owed something, since the start. */
 uint64_t table_eviction_count(const struct table *table);

@@ -25,6 +25,9 @@ class Micro(unittest.TestCase):
     def test_table(self):
         self.assertRegex(self.run_tiny("micro_table"), r"[\d.]+ M checks/s +[\d.]+ ns per check")
 
+    def test_repeat(self):
+        self.assertEqual(len(re.findall(r"[\d.]+ ns per datagram", self.run_tiny("micro_repeat"))), 2)
+
     def test_path(self):
         said = self.run_tiny("micro_path")
         self.assertEqual(len(re.findall(r"[\d.]+ ns per check", said)), 2, said)
@@ -47,8 +50,8 @@ class Micro(unittest.TestCase):
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (status, "", 1), done.stderr)
 
     def test_wrong_use_is_told(self):
-        for name in ("micro_table", "micro_path"):
-            done = subprocess.run([BUILD / "bench" / name, "--keys", "0"], capture_output=True, text=True, timeout=60)
+        for name, option in (("micro_table", "--keys"), ("micro_path", "--keys"), ("micro_repeat", "--mib")):
+            done = subprocess.run([BUILD / "bench" / name, option, "0"], capture_output=True, text=True, timeout=60)
             self.assertEqual((done.returncode, done.stdout), (2, ""))
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
 

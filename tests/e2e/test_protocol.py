@@ -101,10 +101,11 @@ class Protocol(unittest.TestCase):
 
     def test_raw_subject_and_key_name_one_bucket(self):
         day = (10, 10, 86400 * 10**9)  # ten a day: nothing comes back while the test runs
-        for subject in (b"", b"a", b"198.51.100.7", bytes(range(90))):
+        for client_id, subject in enumerate((b"", b"a", b"198.51.100.7", bytes(range(90)))):
             left = []
             for number, flags in enumerate((0, w.RAW_SUBJECT, 0)):
-                data = w.check("demo", subject, 4, seed=SEED, sequence=number, flags=flags, inline=day)
+                data = w.check("demo", subject, 4, seed=SEED, sequence=number, client_id=client_id,
+                               flags=flags, inline=day)
                 left.append(w.decode_result(self.ask(data), request_tag=w.tag_of(data)).entries[0].remaining)
             self.assertEqual(left, [6, 2, 2], subject)
 

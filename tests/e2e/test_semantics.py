@@ -304,7 +304,7 @@ class Each:
             result = self.client.hello(tenant=tenant, nonce=b"0123456789abcdef")
             self.assertEqual(result.masked_seed, wire.tenant_seed(tenant))
             self.assertEqual(result.boot_id & 0xFFFF, result.boot_bits)
-            self.assertEqual((result.repeat_window_ms, result.clock_lead_ms), (0, 0))
+            self.assertEqual((result.repeat_window_ms, result.clock_lead_ms), (200, 20))
             self.assertEqual(result.served_types, 1 << CHECK | 1 << REFUND | 1 << RESET | 1 << wire.HELLO)
             self.assertGreaterEqual(result.wall_clock_ms, before_ms - 1)
             self.assertLessEqual(result.wall_clock_ms, time.time_ns() // 10**6 + 1000)
@@ -321,7 +321,7 @@ class Each:
                     batch.append(wire.hello(sequence=i))
                     continue
                 entry = dict(entry_words=3 if words != 15 else 15, header_words=words)
-                request = make(wire.ACQUIRE if kind == 3 else CHECK, "demo", subject, sequence=i,
+                request = make(wire.ACQUIRE if kind == 3 else CHECK, "demo", subject, sequence=i, client_id=count,
                                flags=MIN_RESULT if kind == 1 else 0, **(entry if kind != 3 else {}))
                 batch.append(wire.resign(b"\0" + request[1:]) if kind == 2 else request)
             size = len(batch[0])

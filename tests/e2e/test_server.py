@@ -23,10 +23,10 @@ tenants:
 
 
 class Many(unittest.TestCase):
-    def work(self, daemon, flow, rule, allowed):
+    def work(self, daemon, rule, allowed):
         with daemon.client() as client:
             for _ in range(5):  # pipelined, so that workers really run at once
-                requests = [client.request(wire.CHECK, rule, b"hot", client_id=flow) for _ in range(50)]
+                requests = [client.request(wire.CHECK, rule, b"hot") for _ in range(50)]
                 for request in requests:
                     client.send(request)
                 for request in requests:
@@ -39,8 +39,8 @@ class Many(unittest.TestCase):
                         Daemon(CONFIG, backend=backend, workers=workers) as daemon:
                     for rule in ("bucket", "fixed", "sliding"):
                         allowed = []
-                        threads = [threading.Thread(target=self.work, args=(daemon, flow, rule, allowed))
-                                   for flow in range(4)]
+                        threads = [threading.Thread(target=self.work, args=(daemon, rule, allowed))
+                                   for _ in range(4)]
                         for thread in threads:
                             thread.start()
                         for thread in threads:

@@ -71,11 +71,11 @@ class Stats(unittest.TestCase):
                     self.assertEqual(len(stats["workers"]), workers)
                     for name, value in total.items():
                         self.assertEqual(value, sum(worker[name] for worker in stats["workers"]), name)
-                    rules = {(r["tenant"], r["rule"]): (r["allowed"], r["denied"], r["would_deny"], r["units"])
+                    rules = {(r["tenant"], r["rule"]): (r["allowed"], r["denied"], r["would_deny"], r["units"], r["live"])
                              for r in stats["rules"]}
                     self.assertEqual(rules, {
-                        ("default", "demo"): (48, 16, 0, 144), ("default", "watched"): (48, 0, 16, 32),
-                        ("default", "(inline)"): (16, 0, 0, 32), ("other", "demo"): (16, 0, 0, 16)})
+                        ("default", "demo"): (48, 16, 0, 144, 0), ("default", "watched"): (48, 0, 16, 32, 16),
+                        ("default", "(inline)"): (16, 0, 0, 32, 16), ("other", "demo"): (16, 0, 0, 16, 16)})
                     self.assertEqual(stats["backend"], backend)
                     self.assertEqual(stats["table"]["entries"], daemon.entries)
                     self.assertEqual(stats["table"]["live"], 48)

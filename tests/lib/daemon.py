@@ -31,7 +31,7 @@ BACKENDS = ("io_uring", "mmsg")
 CLIENT_IDS = itertools.count(1000)
 PATIENCE_S = 30  # a limit against hanging, not a measure
 
-READY = re.compile(r"^mete: (?P<version>\S+) udp (?P<udp>\S+) workers (?P<workers>\d+) backend (?P<backend>\w+) "
+READY = re.compile(r"^mete: (?P<version>\S+) udp (?P<udp>\S+)( unix (?P<unix>\S+))? workers (?P<workers>\d+) backend (?P<backend>\w+) "
                    r"table (?P<entries>\d+) entries (?P<mib>[\d.]+) MiB( in huge pages)?$")
 
 
@@ -117,10 +117,12 @@ class Client:
 
 class Daemon:
     def __init__(self, config=None, sets=(), *, backend="auto", workers=1, listen="127.0.0.1:0", entries=65536,
-                 preexec=None, environment=None, command=()):
+                 preexec=None, environment=None, command=(), path=None):
         self.folder = tempfile.mkdtemp(prefix="mete-")
         self.admin = os.path.join(self.folder, "admin.sock")
         arguments = [*command, METE, "serve"]
+        if path is not None:
+            arguments += ["--config", str(path)]
         if config is not None:
             path = os.path.join(self.folder, "mete.yaml")
             pathlib.Path(path).write_text(config)

@@ -25,9 +25,11 @@ struct fixture {
     pthread_t thread;
 };
 
-static void answer(void *context, const char *command, FILE *out)
+static void answer(void *context, const struct admin_peer *peer, const char *command, FILE *out)
 {
     (void)context;
+    assert_int_equal(peer->pid, getpid());
+    assert_int_equal(peer->uid, getuid());
     if (strcmp(command, "large") == 0)
         for (int i = 0; i < 300000; i++)
             fprintf(out, "%09d\n", i);
@@ -38,7 +40,9 @@ static void answer(void *context, const char *command, FILE *out)
 static void *serve(void *argument)
 {
     struct fixture *f = argument;
-    admin_run(f->admin, f->stop_fd);
+    const int fds[] = {-1, f->stop_fd};
+    while (admin_run(f->admin, fds, 2, -1) != 1)
+        ;
     return NULL;
 }
 

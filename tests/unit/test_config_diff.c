@@ -115,7 +115,7 @@ static const struct {
     {"repeats: {window: 1s}\nreload: watch\ntrusted_networks: [10.0.0.0/8, 192.0.2.0/24]\n" A,
      "repeats: {ahead: 50ms, memory: 1MiB}\ntrusted_networks: [\"fd00::/8\", 10.0.0.0/8]\n" A,
      {"trusted_networks: 192.0.2.0/24 removed", "trusted_networks: fd00::/8 added",
-      "repeats.window: 1s -> 200ms", "repeats.ahead: 20ms -> 50ms", "reload: watch -> signal",
+      "reload: watch -> signal", "!repeats.window: 1s -> 200ms", "!repeats.ahead: 20ms -> 50ms",
       "!repeats.memory: 8MiB -> 1MiB"}},
     {"listen: {udp: 127.0.0.1:1, unix: /u}\nworkers: 2\nbackend: mmsg\n" A,
      "listen: {udp: [127.0.0.1:1, 127.0.0.1:2], admin: none}\nnamespace: n\n" A,

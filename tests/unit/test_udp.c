@@ -1,93 +1,15 @@
 /* The UDP front-end over an io that only remembers: how answers of different sizes in one message
  * become runs, what a batch of more than UDP_REQUESTS does, and that no answer is longer than its
  * request, whatever type, flags and number of entries. */
-#include <arpa/inet.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-
-#include "net/udp.h"
-
-#define MAX_SENT 1024u
-
-struct sent {
-    const struct io_message *message;
-    uint32_t offset, len, segment;
-};
-
-struct fake_io {
-    struct io io;
-    struct sent sent[MAX_SENT];
-    unsigned count;
-};
-
-static void remember(struct io *io, const struct io_message *message, uint32_t offset, uint32_t len,
-                     uint32_t segment)
-{
-    struct fake_io *fake = (struct fake_io *)io;
-    assert_true(fake->count < MAX_SENT);
-    assert_true(len > 0 && offset + len <= message->len);
-    assert_true((len + segment - 1) / segment <= IO_MAX_SEGMENTS);
-    fake->sent[fake->count++] = (struct sent){message, offset, len, segment};
-}
-
-static const struct io_operations fake_operations = {.name = "fake", .reply = remember};
-static const struct instant now = {.now_ns = 5000000, .wall_ns = 1767225600000000000};
+#include "unit/udp_fixture.h"
 
 static const char yaml[] =
     "tenants: [{name: a, rules: [{name: r, algorithm: token_bucket, rate: 1/h, burst: 1000}]}]\n";
 
-struct fixture {
-    struct config *config;
-    struct table *table;
-    struct engine engine;
-    struct counters *counters;
-    struct rule_counters *rule_counters;
-    struct udp udp;
-    struct fake_io fake;
-    struct sockaddr_in peer;
-};
-
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    char error[256];
-    f->config = config_parse("test", yaml, sizeof(yaml) - 1, error, sizeof(error));
-    assert_non_null(f->config);
-    struct table_options options = {
-        .entries = 4096, .owner_rows = f->config->index_count, .boot_id = 0xABCD};
-    assert_int_equal(table_create(&options, &f->table), 0);
-    assert_int_equal(engine_bind_owners(f->table, f->config), 0);
-    f->counters = aligned_alloc(128, sizeof(*f->counters));
-    memset(f->counters, 0, sizeof(*f->counters));
-    f->rule_counters = calloc(f->config->index_count, sizeof(*f->rule_counters));
-    engine_init(&f->engine, f->config, f->table, 0, 1);
-    f->engine.counters = f->counters;
-    f->engine.rule_counters = f->rule_counters;
-    udp_init(&f->udp, f->config, &f->engine, f->counters, 0xABCD);
-    f->fake.io.operations = &fake_operations;
-    f->peer = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7F000001)};
-    *state = f;
+    *state = make_fixture(yaml);
     return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    table_destroy(f->table);
-    config_destroy(f->config);
-    free(f->counters);
-    free(f->rule_counters);
-    free(f);
-    return 0;
-}
-
-static uint64_t cell(const struct fixture *f, enum counter counter)
-{
-    return counter_read(&f->counters->cell[counter]);
 }
 
 /* Signs whatever header and sizes say, with n entries of entry_bytes behind a header of
@@ -104,16 +26,6 @@ static size_t put(uint8_t *out, struct mete_header header, size_t header_bytes)
         mete_wire_put32(out + header_bytes + i * header.entry_bytes, mete_name_id("r", 1));
     mete_wire_sign_request(out, len, NULL);
     return len;
-}
-
-static struct io_message message_of(struct fixture *f, uint8_t *data, size_t len, size_t segment)
-{
-    return (struct io_message){
-        .data = data,
-        .len = (uint32_t)len,
-        .segment = (uint32_t)segment,
-        .peer = (const struct sockaddr *)&f->peer,
-    };
 }
 
 /* Requests of 64 bytes whose answers have 40, 24, 64 (HELLO) bytes, or none. */

@@ -1,0 +1,31 @@
+/* Usage: what each tenant's rules allowed, denied and hold. Main thread. */
+#ifndef METE_CMD_SERVE_USAGE_H
+#define METE_CMD_SERVE_USAGE_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "config/config.h"
+
+struct rule_sum { /* of all workers */
+    uint64_t allowed, denied, would_deny, units;
+};
+
+struct secret_sum { /* of all workers: datagrams that each of a tenant's secrets signed */
+    uint64_t used[CONFIG_MAX_SECRETS];
+};
+
+struct server;
+struct tenant;
+
+/* What the workers counted under a row, without what is carried. */
+struct rule_sum usage_sum_row(const struct server *server, uint32_t row);
+struct secret_sum usage_sum_secrets(const struct server *server, uint32_t row);
+void usage_add(struct rule_sum *total, struct rule_sum more);
+
+/* As text for people; as members "rules", "tenants" and "secrets" of a JSON object. live: entries
+ * per row. A rule's numbers are those of the subjects that none of its overrides applies to. */
+void usage_print_text(const struct server *server, const uint64_t *live, FILE *out);
+void usage_print_json(const struct server *server, const uint64_t *live, FILE *out);
+
+#endif

@@ -1,0 +1,185 @@
+/* Datagrams that were here before: claimed before they are charged, and answered as the first time.
+ *
+ * What is remembered of a datagram is one bit per check, did it pass, or with AT_MOST the units
+ * that it was granted (1 for a cost of 0, all of them for what a full table let pass). A repeat is
+ * asked as a peek; its statuses come out the same by themselves, and what was remembered is put
+ * over the decisions, so that only the numbers are of now. */
+#include "net/udp.h"
+
+#define GRANTED_BITS 32u
+
+static bool is_charging(const struct udp_request *request)
+{
+    return request->answer == UDP_ANSWER_CHECKS &&
+           !(request->header.type == METE_CHECK && request->header.flags & METE_FLAG_PEEK);
+}
+
+static bool is_at_most(const struct udp_request *request)
+{
+    return request->header.type == METE_CHECK && request->header.flags & METE_FLAG_AT_MOST;
+}
+
+static uint32_t bits_of(const struct udp_request *request)
+{
+    return request->header.n * (is_at_most(request) ? GRANTED_BITS : 1);
+}
+
+/* Tags are one tenant's, so that none can meet another's, whatever it signs; and without a secret,
+ * where the tag is client and sequence alone, at least of one type, flags and count. */
+static uint64_t tag_of(const struct udp *udp, const struct udp_request *request)
+{
+    uint64_t head = mete_wire_get64(request->bytes); /* magic, type, flags, n, tenant */
+    return request->tag + head * (udp->given.repeats->secret[0] | 1);
+}
+
+void udp_prefetch_repeat(const struct udp *udp, const struct udp_request *request)
+{
+    if (udp->given.repeats && is_charging(request))
+        repeat_prefetch(udp->given.repeats, tag_of(udp, request));
+}
+
+void udp_claim(struct udp *udp, const struct instant *now, struct udp_request *request)
+{
+    request->repeat = UDP_REPEAT_UNKNOWN;
+    if (!udp->given.repeats || !is_charging(request))
+        return;
+    request->claim = (struct repeat_claim){
+        .tag = tag_of(udp, request),
+        .sent_ms = request->header.clock_ms,
+        .now_ms = udp_clock_ms(now),
+        .bit_count = bits_of(request),
+    };
+    request->first_word = (uint16_t)udp->word_count;
+    switch (repeat_claim(udp->given.repeats, &request->claim, &udp->words[udp->word_count])) {
+    case REPEAT_NEW:
+        request->repeat = UDP_REPEAT_CLAIMED;
+        break;
+    case REPEAT_KNOWN:
+        request->repeat = UDP_REPEAT_KNOWN;
+        udp->word_count += (request->claim.bit_count + 63) / 64;
+        break;
+    case REPEAT_OPEN: /* another worker, or an earlier one of this batch, is about to answer it */
+        request->answer = UDP_ANSWER_NONE;
+        break;
+    case REPEAT_STALE:
+        request->answer = UDP_ANSWER_STATUS;
+        request->status = METE_STATUS_STALE;
+        break;
+    }
+}
+
+static uint32_t get_bits(const uint64_t *words, unsigned index, bool is_wide)
+{
+    if (is_wide)
+        return (uint32_t)(words[index / 2] >> index % 2 * GRANTED_BITS);
+    return words[index / 64] >> index % 64 & 1;
+}
+
+static void put_bits(uint64_t *words, unsigned index, bool is_wide, uint32_t value)
+{
+    if (is_wide)
+        words[index / 2] |= (uint64_t)value << index % 2 * GRANTED_BITS;
+    else
+        words[index / 64] |= (uint64_t)value << index % 64;
+}
+
+/* What passed keeps no cost: its peek is never denied, and a queue's delay is what lies ahead. What
+ * was denied is asked as it is, for its wait. */
+void udp_ask_again(const struct udp *udp, const struct udp_request *request, struct check *checks)
+{
+    const uint64_t *words = &udp->words[request->first_word];
+    for (unsigned i = 0; i < request->check_count; i++) {
+        checks[i].group_count = 0;
+        checks[i].operation = OPERATION_PEEK;
+        if (get_bits(words, i, is_at_most(request)))
+            checks[i].cost = 0;
+    }
+}
+
+static bool is_shadow(const struct check *check)
+{
+    return check->shadow || (check->rule && check->rule->shadow);
+}
+
+/* The bytes still stand: answers are written when all are settled. */
+static uint32_t cost_of(const struct udp_request *request, unsigned index)
+{
+    const struct mete_header *header = &request->header;
+    return mete_wire_get32(request->bytes + header->header_bytes + index * header->entry_bytes + 4);
+}
+
+/* The delay of a queue without what this very check added to it the first time. */
+static uint64_t delay_before(const struct check *check, uint32_t cost, uint64_t delay_ns)
+{
+    uint64_t own_ns = cost * check->limit->interval / LIMIT_TICKS_PER_NS;
+    return delay_ns > own_ns ? delay_ns - own_ns : 0;
+}
+
+/* passed: the bit that was remembered, or the units. */
+static void restore(const struct udp_request *request, const struct check *check, uint32_t cost,
+                    uint32_t passed, struct answer *answer)
+{
+    if (!passed) {
+        bool passes_now = answer->flags & METE_VERDICT_ALLOW;
+        answer->flags = is_shadow(check) ? METE_VERDICT_ALLOW | METE_VERDICT_WOULD_DENY : 0;
+        if (passes_now)
+            answer->retry_after_ns = 0;
+        return;
+    }
+    bool is_delayed = answer->flags & METE_VERDICT_DELAY && request->header.type == METE_CHECK;
+    answer->retry_after_ns = is_delayed ? delay_before(check, cost, answer->retry_after_ns) : 0;
+    answer->flags = METE_VERDICT_ALLOW;
+    if (is_at_most(request)) {
+        answer->flags |= METE_VERDICT_GRANTED;
+        answer->granted = cost ? passed : 0;
+    } else if (answer->retry_after_ns) {
+        answer->flags |= METE_VERDICT_DELAY;
+    }
+}
+
+/* Puts what was decided the first time over what the peeks say. */
+static void restore_all(const struct udp *udp, const struct udp_request *request,
+                        struct answer *answers)
+{
+    const uint64_t *words = &udp->words[request->first_word];
+    const struct check *checks = &udp->checks[request->first_check];
+    unsigned count = request->check_count;
+    unsigned denier = count;
+    for (unsigned i = 0; i < count; i++) {
+        if (answers[i].status == METE_STATUS_OK)
+            restore(request, &checks[i], cost_of(request, i),
+                    get_bits(words, i, is_at_most(request)), &answers[i]);
+        if (denier == count && !(answers[i].flags & METE_VERDICT_ALLOW))
+            denier = i;
+        answers[i].flags |= METE_VERDICT_REPEAT;
+    }
+    if (request->header.flags & METE_FLAG_ALL_OR_NOTHING && denier < count)
+        for (unsigned i = 0; i < count; i++)
+            if (i != denier)
+                answers[i].flags |= METE_VERDICT_NOT_CHARGED;
+}
+
+/* Leaves the decisions for whoever comes with the same bytes. */
+static void finish(struct udp *udp, const struct udp_request *request, const struct answer *answers)
+{
+    uint64_t words[REPEAT_WORDS];
+    bool at_most = is_at_most(request);
+    memset(words, 0, (request->claim.bit_count + 63) / 64 * sizeof(words[0]));
+    for (unsigned i = 0; i < request->check_count; i++) {
+        uint8_t flags = answers[i].flags;
+        uint32_t cost = cost_of(request, i);
+        bool passed = flags & METE_VERDICT_ALLOW && !(flags & METE_VERDICT_WOULD_DENY);
+        uint32_t granted = flags & METE_VERDICT_GRANTED && cost ? answers[i].granted : cost + !cost;
+        put_bits(words, i, at_most, at_most && passed ? granted : passed);
+    }
+    repeat_finish(udp->given.repeats, &request->claim, words);
+}
+
+void udp_settle_repeat(struct udp *udp, const struct udp_request *request)
+{
+    struct answer *answers = &udp->answers[request->first_check];
+    if (request->repeat == UDP_REPEAT_CLAIMED)
+        finish(udp, request, answers);
+    else if (request->repeat == UDP_REPEAT_KNOWN)
+        restore_all(udp, request, answers);
+}
