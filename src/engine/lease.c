@@ -225,8 +225,9 @@ static void release(struct engine *engine, const struct check *check,
 
 /* OK with ALLOW: it is held. OK without: there is none; the numbers say whether one could be had.
  */
-static void look(struct engine *engine, const struct check *check, const struct table_probe *probe,
-                 const struct instant *now, struct answer *answer)
+static void look_up(struct engine *engine, const struct check *check,
+                    const struct table_probe *probe, const struct instant *now,
+                    struct answer *answer)
 {
     struct table_lease lease;
     struct table_ref ref;
@@ -258,7 +259,7 @@ void lease_decide(struct engine *engine, const struct check *check, const struct
         release(engine, check, &probe, now, answer);
         break;
     default:
-        look(engine, check, &probe, now, answer);
+        look_up(engine, check, &probe, now, answer);
         break;
     }
 }
