@@ -56,7 +56,7 @@ PREFIX         ?= /usr/local
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick fuzz race tidy format install install-files uninstall clean help deps deps-test deps-ci \
+.PHONY: all demo run test bench bench-quick fuzz race lossy tidy format install install-files uninstall clean help deps deps-test deps-ci \
         programs compile
 
 all: deps ## build build/mete and the client library
@@ -73,13 +73,13 @@ test: deps-test ## build and run the whole suite; ends with `N passed, N failed`
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@tests/run --build build/check
 
-bench: deps-test all ## the comparison table: mete beside the null echo (about three minutes)
+bench: deps-test all ## the comparison with the null echo and the targets (10 minutes); ARGS="--only batch"
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
-	@python3 bench/compare.py
+	@python3 bench/compare.py $(ARGS)
 
 bench-quick: deps-test all ## the same with short rounds (about a minute)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
-	@python3 bench/compare.py --quick
+	@python3 bench/compare.py --quick $(ARGS)
 
 fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=fuzz $(FUZZ_PROGRAMS)
@@ -88,6 +88,10 @@ fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60
 race: deps-ci ## the race tests under the thread sanitizer
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=tsan $(RACE_PROGRAMS)
 	@for program in $(RACE_PROGRAMS); do $$program $(ARGS) || exit 1; done
+
+lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each is charged once (six minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
+	@METE_BUILD=build/check METE_COUNT=$(or $(COUNT),10000000) python3 tests/e2e/test_repeats.py
 
 tidy: ## includes, sizes of functions and files, banned calls
 	@python3 tests/tidy/test_tidy.py

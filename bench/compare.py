@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""mete beside the null echo, from one run: what `make bench` does. bench/README.md says how to read the table.
+"""mete beside the null echo, from one run: what `make bench` does. bench/README.md says how to read the tables.
 
-    compare.py [--quick] [--rounds N] [--seconds S] [--build DIR] [--only MODE,...] [--out FILE]
+    compare.py [--quick] [--only MODE,...] [--rounds N] [--seconds S] [--build DIR] [--out FILE]
 
 Every combination of server and mode is measured once a round, all of them interleaved, so that a machine that drifts
-drifts for all. The server runs on core 0, the load on core 1. Medians are over the rounds. Python's standard library.
-"""
+drifts for all; every other round goes backwards. The server runs on one core, the load on another. Figures are medians
+over the rounds, ratios are medians of the rounds' ratios. Python's standard library only."""
 import argparse
 import json
 import os
@@ -16,243 +16,271 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
+from compare_servers import Failed, Machine, Server
+from compare_table import answer_table, latency_table, mode_table, note_lines
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-MODES = {  # name: (what it is, arguments of the load, arguments of the servers)
-    "single": ("single checks, 8 flows x 32", [], []),
-    "batch": ("batches of 50, 1 M keys", ["--batch", "50"], []),
-    "join": ("single checks joined", ["--join"], ["--join"]),
+JOIN, BATCH, MILLIONS = ["--join"], ["--batch", "50"], ["--keys", "10000000"]
+MODES = {  # name: (what it is, arguments of the load)
+    "single": ("single checks, 8 flows x 32, 1 M keys", []),
+    "joined": ("single checks, several datagrams per system call at both ends (UDP_SEGMENT, UDP_GRO)", JOIN),
+    "batch": ("50 checks per datagram", BATCH),
+    "batch-joined": ("50 checks per datagram, several datagrams per system call at both ends", BATCH + JOIN),
+    "batch-10m": ("as batch-joined, 10 M keys", BATCH + JOIN + MILLIONS),
 }
-SERVERS = {  # name: (kind, backend); the order of the table
-    "echo plain": ("echo", None),
-    "echo mmsg": ("echo", "mmsg"),
-    "echo io_uring": ("echo", "io_uring"),
-    "mete mmsg": ("mete", "mmsg"),
-    "mete io_uring": ("mete", "io_uring"),
+ECHOES = {"echo plain": "plain", "echo mmsg": "mmsg", "echo io_uring": "io_uring"}
+METES = {  # name: (backend, workers, what else)
+    "mete mmsg": ("mmsg", 1, ""),
+    "mete io_uring": ("io_uring", 1, ""),
+    "mete io_uring, again": ("io_uring", 1, ""),  # the A/A pair
+    "mete io_uring, tags": ("io_uring", 1, "tags"),
+    "mete io_uring, no repeats": ("io_uring", 1, "bare"),
+    "mete io_uring, 2 workers": ("io_uring", 2, ""),
 }
-ADDRESS = re.compile(r"udp (\S+?:\d+)")
-START_SECONDS = 20
-TICK = os.sysconf("SC_CLK_TCK")
+EVERY = [*ECHOES, *METES]
+PLAN = {  # mode: servers
+    "single": EVERY,
+    "joined": [name for name in EVERY if name not in ("echo plain", "mete io_uring, no repeats")],
+    "batch": ["echo plain", "echo mmsg", "echo io_uring", "mete mmsg", "mete io_uring"],
+    "batch-joined": [name for name in EVERY if name != "echo plain"],
+    "batch-10m": ["mete mmsg", "mete io_uring"],
+}
+QUICK = {
+    "single": ["echo plain", "echo io_uring", "mete mmsg", "mete io_uring", "mete io_uring, again"],
+    "joined": ["echo mmsg", "mete mmsg", "mete io_uring"],
+    "batch-joined": ["echo mmsg", "mete mmsg", "mete io_uring", "mete io_uring, tags"],
+}
+HALF_MODES = ("single", "batch")  # at set instants there is nothing to join
+HALF_SERVERS = ("echo io_uring", "mete io_uring", "echo mmsg", "mete mmsg", "mete io_uring, again")
+HALF_TIMES = 3  # as many rounds, of half the length: one stall of the machine spoils a round
+OTHERS = ("latency", "size", "micro")
+MOST_STEAL = 0.1  # CPU seconds a second, over all cores
 
 
-class Failed(Exception):
-    pass
+def show(text, always=False):
+    """A line that replaces the one before; where that is not possible, only now and then one."""
+    if sys.stderr.isatty():
+        print(f"\r{text:<78}\r" if not text else f"\r{text:<78}", end="", file=sys.stderr, flush=True)
+    elif text and always:
+        print(text, file=sys.stderr, flush=True)
 
 
-class Server:
-    """One server process, pinned to its core; gone at the end of the with block."""
-
-    def __init__(self, command, core):
-        self.said = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen([*pin(core), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=self.said)
-        self.address = None
-
-    def __enter__(self):
-        try:
-            deadline = time.monotonic() + START_SECONDS
-            while self.address is None:
-                text = self._text()
-                match = ADDRESS.search(text)
-                if match:
-                    self.address = match[1]
-                elif self.process.poll() is not None or time.monotonic() > deadline:
-                    raise Failed(f"the server did not start: {text.strip() or 'it said nothing'}")
-                else:
-                    time.sleep(0.01)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
-    def _text(self):
-        self.said.flush()
-        self.said.seek(0)
-        return self.said.read()
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.said.close()
-
-    def cpu_seconds(self):
-        """utime + stime of all its threads."""
-        text = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
-        fields = text.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
+def command_of(machine, server, mode, spin=False):
+    """(its command, its cores, what the load must be told)"""
+    join = "--join" in MODES[mode][1]
+    if server in ECHOES:
+        return machine.echo(ECHOES[server], join=join, spin=spin and machine.spin), machine.server_core, ["--echo"]
+    backend, workers, extra = METES[server]
+    sets = [*(machine.spin if spin else []), *(machine.no_repeats if extra == "bare" else [])]
+    command = machine.serve(backend, workers=workers, entries=16777216 if mode == "batch-10m" else 4194304,
+                            config=machine.tagged if extra == "tags" else None, sets=sets)
+    return (command, machine.both_cores if workers > 1 else machine.server_core,
+            machine.tag_arguments() if extra == "tags" else [])
 
 
-def pin(core):
-    return [] if core is None else ["taskset", "-c", str(core)]
-
-
-def cores():
-    """(server's, load's, what to say about it)"""
-    usable = sorted(os.sched_getaffinity(0))
-    if len(usable) >= 2:
-        return usable[0], usable[1], f"server on core {usable[0]}, load on core {usable[1]}"
-    return None, None, "ONE CORE ONLY: server and load share it, the figures say little"
-
-
-def measure(options, server, mode, server_core, load_core):
-    kind, backend = SERVERS[server]
-    _, load_arguments, server_arguments = MODES[mode]
-    if kind == "echo":
-        how = ["--plain"] if backend is None else ["--backend", backend]
-        command = [options.build / "bench" / "echo", *how, *server_arguments]
-    else:
-        command = [options.build / "mete", "serve", "--set", "listen.udp=127.0.0.1:0", "--set", "listen.admin=none",
-                   "--set", "workers=1", "--set", f"backend={backend}", "--set", "table.entries=4194304"]
-    load = [options.build / "mete", "bench", "--json", "--keys", "1000000", *load_arguments]
-    if kind == "echo":
-        load.append("--echo")
-    with Server(command, server_core) as process:
-        load += ["--server", process.address]
-        subprocess.run([*pin(load_core), *load, "--seconds", "0.3"], check=True, capture_output=True)  # warm
+def measure(options, machine, server, mode, rate=None):
+    """One row: a fresh server, warmed up, then a run. With a rate an open loop, with spinning if there is such a thing."""
+    command, cores, told = command_of(machine, server, mode, spin=rate is not None)
+    arguments = [*MODES[mode][1], *told]
+    if "--keys" not in arguments:
+        arguments += ["--keys", "1000000"]
+    warm = options.warm * (10 if mode == "batch-10m" else 1)
+    with Server(command, cores) as process:
+        machine.load(process.address, arguments, warm)
         before = process.cpu_seconds()
-        done = subprocess.run([*pin(load_core), *load, "--seconds", str(options.seconds)], capture_output=True,
-                              text=True)
+        done = machine.load(process.address, arguments + (["--rate", f"{rate}/s"] if rate else []), options.seconds)
         cpu = process.cpu_seconds() - before
-    if done.returncode != 0:
+    if done.returncode not in ((0, 4) if rate else (0,)):
         raise Failed(f"{server}, {mode}: the load ended with {done.returncode}: {done.stderr.strip()}")
     report = json.loads(done.stdout)
     checks = max(report["checks"], 1)
     return {
         "checks_per_second": report["checks_per_second"],
         "server_ns_per_check": cpu * 1e9 / checks,
-        "client_ns_per_check": report["client_cpu_seconds"] * 1e9 / checks,
+        "checks_per_server_cpu_second": checks / max(cpu, 1e-9),
+        "load_ns_per_check": report["client_cpu_seconds"] * 1e9 / checks,
         "p50_us": report["latency_us"]["p50"],
         "p99_us": report["latency_us"]["p99"],
+        "slip_p99_us": report["slip_us"]["p99"] if rate else 0,
         "lost": report["lost"],
         "errors": sum(report["errors"].values()) + report["malformed"],
+        "categories": {name: count for name, count in [*report["errors"].items(), ("malformed", report["malformed"])] if count},
+        "steal_seconds": report["machine"]["steal_seconds"],
+        "invalid": report["invalid"] or robbed(report),
+        "rate": rate or 0,
     }
 
 
-def plan(options):
-    return [(server, mode) for mode in options.only for server in SERVERS
-            if not (mode == "join" and SERVERS[server] == ("echo", None))]
+def robbed(report):
+    """A round in which the host gave much of the machine to others says nothing about rates; None: it did not."""
+    steal, lasted = report["machine"]["steal_seconds"], report["elapsed_seconds"]
+    return f"the host took {steal:.2f} s of {lasted:.2f}" if steal > MOST_STEAL * lasted else None
 
 
-def run(options, server_core, load_core):
-    samples = {pair: [] for pair in plan(options)}
-    total, at = options.rounds * len(samples), 0
-    for _ in range(options.rounds):
-        for pair in samples:
+def rounds(options, machine, pairs, what, rates=None):
+    """samples[server, mode] = one row for each round."""
+    samples, total, at = {pair: [] for pair in pairs}, options.rounds * len(pairs), 0
+    failed = set()
+    for number in range(options.rounds):
+        for pair in pairs if number % 2 == 0 else pairs[::-1]:
             at += 1
-            show(f"{at}/{total}  {pair[0]}, {pair[1]}")
+            show(f"{what} {at}/{total}  {pair[1]}: {pair[0]}", always=at % len(pairs) == 1)
+            if pair in failed:
+                continue
             try:
-                samples[pair].append(measure(options, *pair, server_core, load_core))
+                samples[pair].append({"round": number, **measure(options, machine, *pair, rates[pair[1]] if rates else None)})
             except Failed as error:
+                failed.add(pair)
                 show("")
                 print(f"left out: {error}", file=sys.stderr)
     show("")
-    return {pair: rows for pair, rows in samples.items() if rows}
+    return {pair: rows for pair, rows in samples.items() if rows and pair not in failed}
 
 
-def show(text):
-    if sys.stderr.isatty():
-        print(f"\r{text:<70}\r" if not text else f"\r{text:<70}", end="", file=sys.stderr, flush=True)
+def plan(options, machine):
+    chosen = QUICK if options.quick else PLAN
+    return [(server, mode) for mode in MODES if mode in options.only for server in chosen.get(mode, ())
+            if not (server in METES and METES[server][2] == "tags" and not machine.has_tags)
+            and not (server in METES and METES[server][2] == "bare" and not machine.no_repeats)]
 
 
-def medians(rows):
-    return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+def half_rates(samples):
+    """Half of what mete reached, by its better backend; the echo gets the same."""
+    rates = {}
+    for mode in HALF_MODES:
+        reached = [statistics.median(row["checks_per_second"] for row in samples[server, mode])
+                   for server in ("mete mmsg", "mete io_uring") if (server, mode) in samples]
+        if reached:
+            rates[mode] = int(max(reached) / 2)
+    return rates
 
 
-def spread(rows):
-    """Half the range of the throughput over its median: how far one round may be off."""
-    rates = [row["checks_per_second"] for row in rows]
-    return (max(rates) - min(rates)) / 2 / max(statistics.median(rates), 1)
+def measure_size(machine):
+    """Table bytes per live key at 75 % load, by the server's own account: keys are added until so many are there, because
+    some of them displace others on the way."""
+    entries, wanted, table = 1 << 20, (1 << 20) * 3 // 4, {"live": 0}
+    admin = pathlib.Path(machine.folder.name) / "admin.sock"
+    with Server(machine.serve("mmsg", entries=entries, admin=admin), machine.server_core) as server:
+        for _ in range(20):
+            done = subprocess.run([machine.mete, "bench", "--server", server.address, "--unique", "--rule", "slow", "--batch",
+                                   "50", "--requests", str(wanted - table["live"])], capture_output=True, text=True)
+            stats = subprocess.run([machine.mete, "stats", "--json", "--admin", admin], capture_output=True, text=True)
+            if done.returncode or stats.returncode:
+                raise Failed(f"table size: {done.stderr.strip()} {stats.stderr.strip()}")
+            table = json.loads(stats.stdout)["table"]
+            if table["live"] >= wanted:
+                break
+    return {**table, "bytes_per_live_key": table["bytes"] / max(table["live"], 1)}
 
 
-def summarize(options, samples):
-    """One entry per mode: its rows, and for each row the ratios to the best echo of the run."""
-    summary = {}
-    for mode in options.only:
-        rows = {server: {**medians(samples[server, mode]), "spread": spread(samples[server, mode])}
-                for server in SERVERS if (server, mode) in samples}
-        echoes = [row for server, row in rows.items() if server.startswith("echo")]
-        for row in rows.values():
-            if echoes:
-                row["rate_ratio"] = row["checks_per_second"] / max(e["checks_per_second"] for e in echoes)
-                row["cpu_ratio"] = row["server_ns_per_check"] / max(min(e["server_ns_per_check"] for e in echoes), 1)
-        summary[mode] = rows
-    return summary
-
-
-def table(summary):
-    lines = ["| mode | server | checks/s | +- | of best echo | server CPU per check | of best echo | p50 | p99 | lost |",
-             "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
-    for mode, rows in summary.items():
-        for server, row in rows.items():
-            lines.append(f"| {mode} | {server} | {row['checks_per_second']:,.0f} | {row['spread']:.0%} | "
-                         f"{row.get('rate_ratio', 0):.2f} | {row['server_ns_per_check']:,.0f} ns | "
-                         f"{row.get('cpu_ratio', 0):.2f} | {row['p50_us']:,.0f} us | {row['p99_us']:,.0f} us | "
-                         f"{row['lost']:.0f} |")
-    return "\n".join(lines)
+def measure_micro(options, machine):
+    """M checks/s of the table alone, by millions of keys."""
+    figures = {}
+    for name, arguments in (("1 M keys", ["--keys", "1000000"]), ("10 M keys, huge pages", ["--keys", "10000000", "--huge"])):
+        if options.quick and name != "1 M keys":
+            continue
+        show(f"micro_table, {name}", always=True)
+        rates = []
+        for _ in range(1 if options.quick else 3):
+            done = subprocess.run([*(["taskset", "-c", machine.load_core] if machine.pinned else []),
+                                   machine.build / "bench" / "micro_table", *arguments, "--seconds", "1"],
+                                  capture_output=True, text=True)
+            match = re.search(r"([\d.]+) M checks/s", done.stdout)
+            if done.returncode or not match:
+                raise Failed(f"micro_table: {done.stderr.strip() or done.stdout.strip()}")
+            rates.append(float(match[1]))
+        figures[name] = {"million_checks_per_second": statistics.median(rates), "runs": rates,
+                         "huge_pages": "huge pages yes" in done.stdout}
+    show("")
+    return figures
 
 
 def parse(arguments):
+    names = [*MODES, *OTHERS]
     parser = argparse.ArgumentParser(description="mete beside the null echo, from one run")
-    parser.add_argument("--quick", action="store_true", help="about a minute: 3 rounds of 1 s")
-    parser.add_argument("--rounds", type=int, default=None, help="default 5")
-    parser.add_argument("--seconds", type=float, default=None, help="of each measurement, default 2")
+    parser.add_argument("--quick", action="store_true", help="within a minute: few modes, short rounds")
+    parser.add_argument("--rounds", type=int, default=None, help="default 7, quick 2")
+    parser.add_argument("--seconds", type=float, default=None, help="of each measurement, default 1, quick 0.5")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=list(MODES), help=",".join(MODES))
+    parser.add_argument("--only", type=lambda text: text.split(","), default=names,
+                        help=f"modes by the beginning of their names: {', '.join(names)}")
     parser.add_argument("--out", type=pathlib.Path, default=None, help="default BUILD/bench.json")
     options = parser.parse_args(arguments)
-    options.rounds = options.rounds or (3 if options.quick else 5)
-    options.seconds = options.seconds or (1 if options.quick else 2)
+    options.rounds = options.rounds or (2 if options.quick else 7)
+    options.seconds = options.seconds or (0.5 if options.quick else 1)
+    options.warm = min(0.2, options.seconds / 2)
     options.out = options.out or options.build / "bench.json"
-    for mode in options.only:
-        if mode not in MODES:
-            parser.error(f"--only: no mode '{mode}'; there are {', '.join(MODES)}")
-    for program in (options.build / "mete", options.build / "bench" / "echo"):
-        if not program.exists():
-            parser.error(f"{program} is not built: make programs")
+    for word in options.only:
+        if not any(name.startswith(word) for name in names):
+            parser.error(f"--only: no mode '{word}'; there are {', '.join(names)}")
+    options.only = [name for name in names if any(name.startswith(word) for word in options.only)]
+    for program in ("mete", "bench/echo", *(["bench/micro_table"] if "micro" in options.only else [])):
+        if not (options.build / program).exists():
+            parser.error(f"{options.build / program} is not built: make bench builds it")
     return options
+
+
+def run(options, machine):
+    """Everything that was asked for, as one value that goes into the JSON."""
+    pairs = plan(options, machine)
+    if "latency" in options.only and not any(mode in options.only for mode in HALF_MODES):
+        pairs += [(server, "single") for server in ("mete mmsg", "mete io_uring")]  # for their capacity
+    samples = rounds(options, machine, pairs, "capacity")
+    halves, rates = {}, half_rates(samples)
+    if "latency" in options.only and rates:
+        servers = HALF_SERVERS[:2] if options.quick else HALF_SERVERS
+        often = argparse.Namespace(**{**vars(options), "rounds": options.rounds * HALF_TIMES, "seconds": options.seconds / 2})
+        halves = rounds(often, machine, [(server, mode) for mode in rates for server in servers], "half load", rates)
+    result = {"samples": samples, "halves": halves}
+    for name, how in (("size", lambda: measure_size(machine)), ("micro", lambda: measure_micro(options, machine))):
+        if name in options.only:
+            try:
+                result[name] = how()
+            except Failed as error:
+                print(f"left out: {error}", file=sys.stderr)
+    return result
+
+
+def write(options, machine, result, rows, head):
+    flat = {name: [{"server": server, "mode": mode, **row} for (server, mode), rows_of in result[name].items()
+                   for row in rows_of] for name in ("samples", "halves")}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps({**head, "notes": machine.notes, "targets": rows, **flat, "size": result.get("size"),
+                                       "micro": result.get("micro")}, indent=1) + "\n")
+    print(f"\nwritten: {options.out}")
 
 
 def main(arguments):
     options = parse(arguments)
-    server_core, load_core, conditions = cores()
-    load_before = os.getloadavg()[0]
-    print(f"{conditions}; {options.rounds} rounds of {options.seconds:g} s, closed loop; "
-          f"Linux {platform.release()}; load average at the start {load_before:.1f}")
+    started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    head = {"kernel": platform.release(), "rounds": options.rounds, "seconds": options.seconds,
+            "load_average_before": os.getloadavg()[0]}
+    machine = Machine(options.build)
     try:
-        samples = run(options, server_core, load_core)
+        head["conditions"] = machine.conditions
+        print(f"{machine.conditions}; {options.rounds} rounds of {options.seconds:g} s; Linux {head['kernel']}; "
+              f"load average at the start {head['load_average_before']:.1f}", flush=True)
+        result = run(options, machine)
     except KeyboardInterrupt:
         show("")
         print("stopped; nothing was left running", file=sys.stderr)
         return 130
-    except subprocess.CalledProcessError as error:
-        print(f"the load failed: {error.stderr.decode().strip()}", file=sys.stderr)
+    finally:
+        machine.close()
+    if not (result["samples"] or result.get("size") or result.get("micro")):
         return 1
-    if not samples:
-        return 1
-    summary = summarize(options, samples)
-    text = table(summary)
-    for mode in summary:
-        print(f"{mode}: {MODES[mode][0]}")
-    print(text)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({
-        "conditions": conditions, "kernel": platform.release(), "rounds": options.rounds,
-        "seconds": options.seconds, "load_average_before": load_before,
-        "medians": summary,
-        "samples": [{"server": server, "mode": mode, **row} for (server, mode), rows in samples.items() for row in rows],
-    }, indent=1) + "\n")
-    print(f"written: {options.out}")
+    lines, rows = answer_table(result)
+    print("\n".join(lines))
+    if result["samples"]:
+        print("\n" + "\n".join(mode_table(result["samples"], MODES)))
+    if result["halves"]:
+        print("\n" + "\n".join(latency_table(result["halves"], bool(machine.spin))))
+    print("\n" + "\n".join(note_lines(machine, result)))
+    head["took_seconds"] = round(time.monotonic() - started)
+    write(options, machine, result, rows, head)
     return 0
 
 

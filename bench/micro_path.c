@@ -1,5 +1,6 @@
 /* What the limiter adds to a datagram, without the kernel: decode, judge, encode and sign over
- * messages in memory, for single checks and batches of 50, over as many keys as asked for.
+ * messages in memory, for single checks and batches, over as many keys as asked for; without a
+ * secret, under one, and with repeats told as well: the tag, the clock and the repeat set.
  *
  *   micro_path [--tiny] [KEYS]     default 1,000,000 keys */
 #include <inttypes.h>
@@ -23,13 +24,24 @@ static void count_reply(struct io *io, const struct io_message *message, uint32_
     answered_bytes += len;
 }
 
+enum level { LEVEL_PLAIN, LEVEL_SIGNED, LEVEL_REPEATS, LEVEL_COUNT };
+
+#define ROUNDS 5u /* of each level, in turns; the median counts */
+#define REPEAT_BYTES (8u << 20)
+#define BOOT_ID 1u
+
+static const struct config_secret secret = {.bytes = "of the bench", .len = 32};
+
 struct path {
     struct config *config;
     struct table *table;
     struct counters counters;
     struct rule_counters *rule_counters;
     struct engine engine;
-    struct udp udp;
+    struct udp udp[LEVEL_COUNT];
+    struct tenant_keys *keys_of_tenants;
+    struct secret_counters secret_counters;
+    struct repeat_set repeats;
     struct io io;
     uint64_t keys;
     uint64_t next_key;
@@ -43,14 +55,18 @@ static uint64_t scramble(uint64_t x)
     return (x ^ x >> 27) * 0x81DADEF4BC2DD44Dull;
 }
 
-static void write_request(struct path *path, unsigned at, unsigned n)
+static void write_request(struct path *path, enum level level, unsigned at, unsigned n,
+                          uint32_t clock_ms)
 {
+    bool is_signed = level != LEVEL_PLAIN;
     struct mete_header header = {
         .type = METE_CHECK,
         .n = (uint8_t)n,
         .tenant = path->config->tenants[0].id,
         .sequence = (uint32_t)path->next_key, /* differs from request to request */
-        .secret = METE_WIRE_NO_SECRET,
+        .secret = is_signed ? 0 : METE_WIRE_NO_SECRET,
+        .boot = BOOT_ID,
+        .clock_ms = clock_ms,
         .entry_bytes = METE_WIRE_ENTRY_BYTES,
     };
     mete_wire_encode_header(path->bytes[at], &header);
@@ -65,25 +81,58 @@ static void write_request(struct path *path, unsigned at, unsigned n)
         mete_wire_encode_entry(path->bytes[at], &header, i, &entry);
     }
     size_t len = mete_wire_request_bytes(n, METE_WIRE_ENTRY_BYTES);
-    mete_wire_sign_request(path->bytes[at], len, NULL);
+    mete_wire_sign_request(path->bytes[at], len,
+                           is_signed ? &path->keys_of_tenants[0].boot[0] : NULL);
     path->messages[at].len = path->messages[at].segment = (uint32_t)len;
 }
 
 /* Nanoseconds per check; writing the requests is not counted. */
-static double measure(struct path *path, unsigned n, uint64_t checks)
+static double measure(struct path *path, enum level level, unsigned n, uint64_t checks)
 {
     uint64_t spent_ns = 0;
     uint64_t done = 0;
     while (done < checks) {
+        struct instant now = {.now_ns = clock_boot_ns() - table_time_base_ns(path->table)};
         for (unsigned i = 0; i < MESSAGES; i++)
-            write_request(path, i, n);
+            write_request(path, level, i, n, udp_clock_ms(&now));
         uint64_t start_ns = clock_boot_ns();
-        struct instant now = {.now_ns = start_ns - table_time_base_ns(path->table)};
-        udp_judge(&path->udp, &path->io, path->messages, MESSAGES, &now);
+        udp_judge(&path->udp[level], &path->io, path->messages, MESSAGES, &now);
         spent_ns += clock_boot_ns() - start_ns;
         done += (uint64_t)MESSAGES * n;
     }
     return (double)spent_ns / (double)done;
+}
+
+static int setup_levels(struct path *path)
+{
+    path->config->tenants[0].secrets = &secret;
+    path->config->tenants[0].secret_count = 1;
+    struct repeat_options repeats = {
+        .memory = aligned_alloc(REPEAT_BUCKET_BYTES, REPEAT_BYTES),
+        .size = REPEAT_BYTES,
+        .window_ms = 200,
+        .ahead_ms = 20,
+        .secret = {0x452821E638D01377ull, 0xBE5466CF34E90C6Cull},
+    };
+    if (!repeats.memory || keys_create(path->config, BOOT_ID, &path->keys_of_tenants)) {
+        fprintf(stderr, "micro_path: no memory\n");
+        return 2;
+    }
+    memset(repeats.memory, 0, REPEAT_BYTES);
+    repeat_init(&path->repeats, &repeats);
+    struct udp_policy policy = {.config = path->config,
+                                .keys = path->keys_of_tenants,
+                                .secret_counters = &path->secret_counters};
+    for (unsigned level = 0; level < LEVEL_COUNT; level++) {
+        struct udp_options udp = {
+            .engine = &path->engine,
+            .counters = &path->counters,
+            .repeats = level == LEVEL_REPEATS ? &path->repeats : NULL,
+            .boot_id = BOOT_ID,
+        };
+        udp_init(&path->udp[level], &policy, &udp);
+    }
+    return 0;
 }
 
 static int setup(struct path *path, uint64_t keys)
@@ -103,7 +152,7 @@ static int setup(struct path *path, uint64_t keys)
         .entries = keys * 4 / 3 + 16,
         .owner_rows = path->config->index_count,
         .index_secret = {0x243F6A8885A308D3ull, 0x13198A2E03707344ull},
-        .boot_id = 1,
+        .boot_id = BOOT_ID,
         .time_base_ns = clock_boot_ns(),
         .huge_pages = true,
     };
@@ -116,18 +165,33 @@ static int setup(struct path *path, uint64_t keys)
     engine_init(&path->engine, path->config, path->table, 0, 1);
     path->engine.counters = &path->counters;
     path->engine.rule_counters = path->rule_counters;
-    struct udp_policy policy = {.config = path->config};
-    struct udp_options udp = {
-        .engine = &path->engine,
-        .counters = &path->counters,
-        .boot_id = options.boot_id,
-    };
-    udp_init(&path->udp, &policy, &udp);
+    if (setup_levels(path))
+        return 2;
     for (unsigned i = 0; i < MESSAGES; i++) {
         path->messages[i].data = path->bytes[i];
         path->messages[i].peer = (const struct sockaddr *)&loopback;
     }
     return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static void report(struct path *path, const char *name, unsigned n, uint64_t checks)
+{
+    double ns[LEVEL_COUNT][ROUNDS];
+    for (unsigned round = 0; round < ROUNDS; round++)
+        for (unsigned level = 0; level < LEVEL_COUNT; level++)
+            ns[level][round] = measure(path, (enum level)level, n, checks / ROUNDS);
+    for (unsigned level = 0; level < LEVEL_COUNT; level++)
+        qsort(ns[level], ROUNDS, sizeof(ns[level][0]), compare);
+    printf("%-15s %7.1f ns per check; under a secret %7.1f; with repeats %7.1f, %+.1f in all\n",
+           name, ns[LEVEL_PLAIN][ROUNDS / 2], ns[LEVEL_SIGNED][ROUNDS / 2],
+           ns[LEVEL_REPEATS][ROUNDS / 2],
+           ns[LEVEL_REPEATS][ROUNDS / 2] - ns[LEVEL_PLAIN][ROUNDS / 2]);
 }
 
 int main(int argc, char **argv)
@@ -149,13 +213,23 @@ int main(int argc, char **argv)
     if (setup(path, keys))
         return 2;
     uint64_t checks = is_tiny ? 20000 : 10000000;
-    measure(path, 50, checks); /* fill the table */
+    measure(path, LEVEL_PLAIN, 50, checks); /* fill the table */
     printf("%" PRIu64 " keys, table %.1f MiB%s\n", keys,
            (double)table_size_bytes(path->table) / 1048576,
            table_has_huge_pages(path->table) ? " in huge pages" : "");
-    printf("batches of 50   %7.1f ns per check\n", measure(path, 50, checks));
-    printf("single checks   %7.1f ns per check\n", measure(path, 1, checks / 5));
+    report(path, "batches of 50", 50, checks);
+    report(path, "batches of 16", 16, checks);
+    report(path, "single checks", 1, checks / 5);
     uint64_t judged = counter_read(&path->counters.cell[COUNTER_CHECKS]);
+    uint64_t stale = counter_read(&path->counters.cell[COUNTER_STALE]);
+    if (stale) /* no network is that fast */
+        printf("%" PRIu64 " datagrams were stale: more than the repeat set holds at this rate\n",
+               stale);
+    if (counter_read(&path->counters.cell[COUNTER_BAD_TAG]) +
+        counter_read(&path->counters.cell[COUNTER_REPEATS])) {
+        fprintf(stderr, "micro_path: not every datagram was believed and new\n");
+        return 4;
+    }
     if (judged != counter_read(&path->counters.cell[COUNTER_ALLOWED]) +
                       counter_read(&path->counters.cell[COUNTER_DENIED]) ||
         !answered_bytes) {
@@ -163,6 +237,8 @@ int main(int argc, char **argv)
                 judged);
         return 4;
     }
+    free(path->repeats.buckets);
+    keys_destroy(path->keys_of_tenants, path->config->tenant_count);
     table_destroy(path->table);
     config_destroy(path->config);
     free(path->rule_counters);

@@ -5,17 +5,6 @@
  * One thread at a time. */
 #include "internal.h"
 
-/* xorshift64* by Marsaglia and Vigna; only to spread waits. */
-static uint32_t random32(struct mete_client *client)
-{
-    uint64_t x = client->random;
-    x ^= x >> 12;
-    x ^= x << 25;
-    x ^= x >> 27;
-    client->random = x;
-    return (uint32_t)(x * 0x2545F4914F6CDD1Dull >> 32);
-}
-
 /* A wait in microseconds with up to jitter_percent of it added, so that those who were denied
  * together do not come back together. Never less than the wait. */
 static uint64_t jittered(struct mete_client *client, uint64_t wait_us)
@@ -24,7 +13,7 @@ static uint64_t jittered(struct mete_client *client, uint64_t wait_us)
         return wait_us;
     uint64_t most =
         wait_us / 100 * client->jitter_percent + wait_us % 100 * client->jitter_percent / 100;
-    uint64_t share = random32(client);
+    uint64_t share = mete_client_random(client);
     return wait_us + (most >> 32) * share + ((most & UINT32_MAX) * share >> 32);
 }
 
@@ -128,10 +117,12 @@ struct mete_answer mete_answer_verdict(struct mete_client *client, const struct 
     };
     if (verdict->status == METE_STATUS_OK)
         answer.granted = granted_by(check, verdict);
+    if (answer.allowed && !(verdict->flags & METE_VERDICT_DELAY))
+        return answer;
     uint64_t wait_us = us_of_ns(mete_wire_time_ns(verdict->retry_after, verdict->unit & 15));
     if (!answer.allowed)
         answer.retry_after_us = jittered(client, wait_us);
-    else if (verdict->flags & METE_VERDICT_DELAY)
+    else
         answer.delay_us = wait_us;
     return answer;
 }

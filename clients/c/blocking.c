@@ -1,8 +1,7 @@
 /* The blocking form: send, wait until the deadline, give up with the fallback.
  *
- * Answers to submitted checks that arrive meanwhile are kept for process. Nothing is sent a second
- * time while the server does not recognise repeats (hello.repeat_ms is 0): a repeat would then be a
- * second charge. One thread at a time. */
+ * Answers to submitted checks that arrive meanwhile are kept for process, and so is what has to be
+ * asked again for them. One thread at a time. */
 #include "internal.h"
 
 #include <errno.h>
@@ -11,11 +10,14 @@
 static const uint8_t ask_flags = METE_FLAG_PEEK | METE_FLAG_SHADOW | METE_FLAG_AT_MOST |
                                  METE_FLAG_INLINE_LIMIT | METE_FLAG_MIN_RESULT;
 
-/* Waits until something is there or the deadline is over. Returns whether there is time left. */
+/* Waits until something is there or something has to be done, at most until the deadline. Returns
+ * whether there is time left. */
 static bool wait_readable(const struct mete_client *client, int64_t deadline_ns)
 {
-    int64_t left_ns = deadline_ns - mete_now_ns();
-    if (left_ns <= 0)
+    int64_t now_ns = mete_now_ns();
+    int64_t until_ns = client->timer_ns < deadline_ns ? client->timer_ns : deadline_ns;
+    int64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+    if (deadline_ns <= now_ns)
         return false;
     struct pollfd readable = {.fd = client->fd, .events = POLLIN};
     struct timespec left = {.tv_sec = left_ns / 1000000000, .tv_nsec = left_ns % 1000000000};
@@ -23,42 +25,16 @@ static bool wait_readable(const struct mete_client *client, int64_t deadline_ns)
     return true;
 }
 
-/* Whether the requests can go in one datagram without the tenant's seed. */
-static bool fits_raw(uint8_t type, const struct mete_request *requests, unsigned count)
-{
-    unsigned longest = 0;
-    for (unsigned i = 0; i < count; i++) {
-        unsigned bytes = mete_wire_entry_raw(type, requests[0].flags, requests[i].subject_len);
-        if (bytes == 0)
-            return false;
-        longest = bytes > longest ? bytes : longest;
-    }
-    return count * longest <= ENTRIES_BYTES;
-}
-
-/* Asks for the seed and waits for it. 0, ETIMEDOUT, or the errno that came instead. */
-static int wait_for_seed(struct mete_client *client, int64_t deadline_ns)
-{
-    mete_send_hello(client, mete_now_ns());
-    while (!client->hello.known && client->hello.in_flight && wait_readable(client, deadline_ns))
-        mete_receive(client);
-    if (client->hello.known)
-        return 0;
-    return client->hello.error ? client->hello.error : ETIMEDOUT;
-}
-
 /* All of them, with the fallback, before any of them became a check. */
 static void answer_none(struct mete_client *client, uint8_t type,
                         const struct mete_request *requests, unsigned count, int error,
                         struct mete_answer *ret_answers)
 {
-    enum mete_source source = error == ETIMEDOUT ? METE_SOURCE_TIMEOUT : METE_SOURCE_SEND;
     for (unsigned i = 0; i < count; i++) {
         struct check check = {
             .type = type, .flags = requests[0].flags, .entry.cost = requests[i].cost};
-        ret_answers[i] = mete_answer_fallback(client, &check, source, mete_now_ns());
-        ret_answers[i].mete_errno = source == METE_SOURCE_SEND ? error : 0;
-        client->stats.timeouts += source == METE_SOURCE_TIMEOUT;
+        ret_answers[i] = mete_answer_fallback(client, &check, METE_SOURCE_SEND, mete_now_ns());
+        ret_answers[i].mete_errno = error;
     }
 }
 
@@ -67,35 +43,35 @@ static void ask(struct mete_client *client, uint8_t type, const struct mete_requ
 {
     int64_t deadline_ns = mete_now_ns() + client->timeout_ns;
     int error = -mete_client_revive(client);
-    if (!error && !client->hello.known && !fits_raw(type, requests, count))
-        error = wait_for_seed(client, deadline_ns);
     if (error) {
         answer_none(client, type, requests, count, error, ret_answers);
         return;
     }
+    mete_health_tick(client);
+    bool whole = requests[0].flags & METE_FLAG_ALL_OR_NOTHING;
     uint32_t checks[MANY_MAX];
     for (unsigned i = 0; i < count; i++) {
         struct mete_request request = requests[i];
         request.flags = requests[0].flags;
         checks[i] = mete_check_take(client, type, &request, deadline_ns);
         client->checks[checks[i]].context = &ret_answers[i];
+        if (whole) /* all of them to one server, the next one too */
+            client->checks[checks[i]].choice = client->checks[checks[0]].choice;
     }
     client->blocking = count;
-    if (!mete_datagram_add_together(client, checks, count,
-                                    requests[0].flags & METE_FLAG_ALL_OR_NOTHING)) {
-        for (unsigned i = 0; i < count; i++)
-            mete_check_give_up(client, checks[i], METE_SOURCE_STATUS, METE_STATUS_NEED_SUBJECT, 0);
-        return;
-    }
+    mete_place(client, checks, count, whole);
     mete_datagram_flush(client, true);
+    mete_place_adrift(client, true);
     while (client->blocking && wait_readable(client, deadline_ns)) {
         mete_receive(client);
-        mete_datagram_flush(client, true); /* what has to be asked again */
+        mete_retry_tick(client, mete_now_ns());
+        mete_place_adrift(client, true);
     }
+    int64_t now_ns = client->blocking ? mete_now_ns() : 0;
     for (unsigned i = 0; i < count && client->blocking; i++) {
         if (client->checks[checks[i]].state != CHECK_WAITING)
             continue;
-        mete_flight_leave(client, checks[i]);
+        mete_retry_expired(client, checks[i], now_ns);
         mete_check_give_up(client, checks[i], METE_SOURCE_TIMEOUT, METE_STATUS_OK, 0);
     }
 }

@@ -1,4 +1,4 @@
-/* The client object: open, close, its socket, and its new life after fork().
+/* The client object: open, close, and its new life after fork().
  *
  * All memory is taken here. Fork is noticed without a system call: a page marked MADV_WIPEONFORK
  * holds a 1 that the child reads as 0 (where the kernel cannot do that, the process id is
@@ -6,81 +6,50 @@
 #include "internal.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define DEFAULT_SERVER "127.0.0.1:6383"
-#define DEFAULT_PORT "6383"
 #define DEFAULT_TIMEOUT_US 20000u
 #define DEFAULT_IN_FLIGHT 1024u
 #define MAX_IN_FLIGHT (1u << 20)
 #define LIFE_BYTES 4096u
 
-/* "HOST", "HOST:PORT", "[IPV6]:PORT" into two strings of size bytes each. 0 or -EINVAL. */
-static int split_address(const char *text, char *ret_host, char *ret_port, size_t size)
+/* With several servers one descriptor shows that any of them has something. 0 or negative errno. */
+static int watch(struct mete_client *client)
 {
-    const char *host = text;
-    const char *end = strrchr(text, ':');
-    const char *port = end ? end + 1 : DEFAULT_PORT;
-    if (text[0] == '[') {
-        host = text + 1;
-        end = strchr(host, ']');
-        if (!end || (end[1] != ':' && end[1] != '\0'))
-            return -EINVAL;
-        port = end[1] == ':' ? end + 2 : DEFAULT_PORT;
-    } else if (end && memchr(text, ':', (size_t)(end - text))) {
-        return -EINVAL; /* an IPv6 address needs its brackets */
-    }
-    size_t len = end ? (size_t)(end - host) : strlen(host);
-    if (len == 0 || len >= size || strlen(port) == 0 || strlen(port) > 5)
-        return -EINVAL;
-    memcpy(ret_host, host, len);
-    ret_host[len] = '\0';
-    memcpy(ret_port, port, strlen(port) + 1);
-    return 0;
-}
-
-/* A name that has several addresses gives its first IPv4 one: that is where a server on
- * "localhost" listens unless told otherwise. */
-static int find_server(struct mete_client *client, const char *text)
-{
-    char host[256], port[256];
-    if (split_address(text, host, port, sizeof(host)))
-        return -EINVAL;
-    const struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICSERV};
-    struct addrinfo *found;
-    if (strtoul(port, NULL, 10) - 1 >= 65535 || getaddrinfo(host, port, &hints, &found))
-        return -EINVAL;
-    const struct addrinfo *best = found;
-    for (const struct addrinfo *next = found; next; next = next->ai_next)
-        if (next->ai_family == AF_INET && best->ai_family != AF_INET)
-            best = next;
-    memcpy(&client->address, best->ai_addr, best->ai_addrlen);
-    client->address_len = best->ai_addrlen;
-    freeaddrinfo(found);
-    return 0;
-}
-
-/* A new socket, client id and sequence; the old socket, if any, is closed. */
-static int begin_life(struct mete_client *client)
-{
-    int fd = socket(client->address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = epoll_create1(EPOLL_CLOEXEC);
     if (fd < 0)
         return -errno;
-    if (connect(fd, (const struct sockaddr *)&client->address, client->address_len)) {
-        int error = errno;
-        close(fd);
-        return -error;
+    for (uint32_t i = 0; i < client->server_count; i++) {
+        struct epoll_event readable = {.events = EPOLLIN, .data.u32 = i};
+        if (epoll_ctl(fd, EPOLL_CTL_ADD, client->servers[i].fd, &readable)) {
+            int error = errno;
+            close(fd);
+            return -error;
+        }
     }
     if (client->fd >= 0)
         close(client->fd);
     client->fd = fd;
-    client->can_segment = mete_send_can_segment(fd);
+    return 0;
+}
+
+/* New sockets, client id and sequence; the old sockets, if any, are closed. */
+static int begin_life(struct mete_client *client)
+{
+    int error = 0;
+    for (uint32_t i = 0; i < client->server_count && !error; i++)
+        error = mete_address_connect(&client->servers[i]);
+    if (!error && client->server_count > 1)
+        error = watch(client);
+    if (error)
+        return error;
+    if (client->server_count == 1)
+        client->fd = client->servers[0].fd;
     client->client_id = randombytes_random();
     client->sequence = randombytes_random();
     randombytes_buf(&client->random, sizeof(client->random));
@@ -101,8 +70,23 @@ int mete_client_revive(struct mete_client *client)
     if (!is_forked(client))
         return 0;
     mete_client_forget(client);
-    client->hello.in_flight = false;
     return begin_life(client);
+}
+
+static void forget_server(struct mete_client *client, struct server *server)
+{
+    struct batch *batches = client->batches + server->index * (BATCH_COUNT + READY_MAX);
+    for (uint32_t i = 0; i < BATCH_COUNT; i++) {
+        server->open[i] = &batches[i];
+        server->open[i]->header.n = 0;
+    }
+    for (uint32_t i = 0; i < READY_MAX; i++)
+        server->ready[i] = &batches[BATCH_COUNT + i];
+    server->ready_count = 0;
+    server->flight_count = 0;
+    server->due_ns = INT64_MAX;
+    server->hello.in_flight = false;
+    server->held = (struct check_list){.head = NONE, .tail = NONE};
 }
 
 void mete_client_forget(struct mete_client *client)
@@ -111,19 +95,26 @@ void mete_client_forget(struct mete_client *client)
     client->check_free = client->flight_free = NONE;
     client->check_fresh = client->flight_fresh = client->flight_count = 0;
     client->waiting = client->finished = (struct check_list){.head = NONE, .tail = NONE};
+    client->adrift[0] = client->adrift[1] = (struct check_list){.head = NONE, .tail = NONE};
+    client->timer_ns = INT64_MAX;
     for (uint32_t i = 0; i <= client->bucket_mask; i++)
         client->buckets[i] = NONE;
-    for (uint32_t i = 0; i < BATCH_COUNT; i++) {
-        client->open[i] = &client->batches[i];
-        client->open[i]->header.n = 0;
-    }
-    for (uint32_t i = 0; i < READY_MAX; i++)
-        client->ready[i] = &client->batches[BATCH_COUNT + i];
-    client->ready_count = 0;
-    client->due_ns = INT64_MAX;
+    for (uint32_t i = 0; i < client->server_count; i++)
+        forget_server(client, &client->servers[i]);
 }
 
-/* Numbers out of the options, with their defaults. 0 or -EINVAL. */
+/* xorshift64* by Marsaglia and Vigna. */
+uint32_t mete_client_random(struct mete_client *client)
+{
+    uint64_t x = client->random;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    client->random = x;
+    return (uint32_t)(x * 0x2545F4914F6CDD1Dull >> 32);
+}
+
+/* The options, with their defaults. 0, -EINVAL or -ENOMEM. */
 static int take_options(struct mete_client *client, const struct mete_client_options *options)
 {
     const char *tenant = options->tenant ? options->tenant : "default";
@@ -136,7 +127,6 @@ static int take_options(struct mete_client *client, const struct mete_client_opt
         (options->fallback == METE_FALLBACK_LOCAL && !options->local_per_second))
         return -EINVAL;
     client->tenant = mete_name_id(tenant, strlen(tenant));
-    client->secret = METE_WIRE_NO_SECRET;
     client->timeout_ns =
         (options->timeout_us ? options->timeout_us : DEFAULT_TIMEOUT_US) * INT64_C(1000);
     client->join_ns = options->join_us * INT64_C(1000);
@@ -150,22 +140,29 @@ static int take_options(struct mete_client *client, const struct mete_client_opt
     client->jitter_percent = jitter;
     client->ipv6_prefix = options->ipv6_prefix ? options->ipv6_prefix : 64;
     client->max_in_flight = options->max_in_flight ? options->max_in_flight : DEFAULT_IN_FLIGHT;
-    client->hello.wanted = true;
-    return find_server(client, options->server ? options->server : DEFAULT_SERVER);
+    client->account = METE_ACCOUNT_MAX;
+    int error = mete_address_take(client, options);
+    for (uint32_t i = 0; i < client->server_count; i++) {
+        client->servers[i].hello.wanted = true;
+        client->servers[i].health.share = SHARE_WHOLE;
+    }
+    return error ? error : mete_secrets_take(client, options);
 }
 
 /* The arrays. 0 or -ENOMEM; close frees what is there. */
 static int take_memory(struct mete_client *client)
 {
     size_t count = client->max_in_flight + MANY_MAX;
+    size_t flights = client->server_count > 1 ? LEGS * count : count;
     uint32_t buckets = 64;
-    while (buckets < count)
+    while (buckets < flights)
         buckets *= 2;
     client->bucket_mask = buckets - 1;
     client->checks = calloc(count, sizeof(*client->checks));
-    client->flights = calloc(count, sizeof(*client->flights));
+    client->flights = calloc(flights, sizeof(*client->flights));
     client->buckets = calloc(buckets, sizeof(*client->buckets));
-    client->batches = calloc(BATCH_COUNT + READY_MAX, sizeof(*client->batches));
+    client->batches =
+        calloc((size_t)client->server_count * (BATCH_COUNT + READY_MAX), sizeof(*client->batches));
     client->inbox = mete_inbox_create();
     if (!client->checks || !client->flights || !client->buckets || !client->batches ||
         !client->inbox)
@@ -209,7 +206,10 @@ void mete_client_close(struct mete_client *client)
 {
     if (!client)
         return;
-    if (client->fd >= 0)
+    for (uint32_t i = 0; i < client->server_count; i++)
+        if (client->servers[i].fd >= 0)
+            close(client->servers[i].fd);
+    if (client->server_count > 1 && client->fd >= 0)
         close(client->fd);
     if (client->life)
         munmap((void *)(uintptr_t)client->life, LIFE_BYTES);
@@ -218,6 +218,8 @@ void mete_client_close(struct mete_client *client)
     free(client->buckets);
     free(client->flights);
     free(client->checks);
+    mete_secrets_drop(client);
+    free(client->servers);
     free(client);
 }
 
@@ -229,4 +231,18 @@ int mete_client_fd(const struct mete_client *client)
 struct mete_client_stats mete_client_stats(const struct mete_client *client)
 {
     return client->stats;
+}
+
+int mete_client_server_stats(const struct mete_client *client, unsigned index,
+                             struct mete_server_stats *ret_stats)
+{
+    if (index >= client->server_count)
+        return -EINVAL;
+    const struct server *server = &client->servers[index];
+    *ret_stats = server->stats;
+    ret_stats->address = server->name;
+    ret_stats->share_percent = server->health.share * 100 / SHARE_WHOLE;
+    ret_stats->is_known = server->hello.known;
+    ret_stats->round_trip_us = (uint32_t)(server->health.srtt_ns / 1000);
+    return 0;
 }

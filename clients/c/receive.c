@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #define RECEIVE_CALLS 16 /* in one go; the caller then looks at the clock */
 
@@ -27,65 +28,22 @@ struct inbox *mete_inbox_create(void)
     return inbox;
 }
 
-static void take_clock(struct mete_client *client, const struct mete_result_header *header)
-{
-    client->clock_known = true;
-    client->clock_ms = header->clock_ms;
-    client->clock_at_ns = mete_now_ns();
-    client->boot = header->boot;
-    if (client->hello.known && client->hello.boot != header->boot)
-        client->hello.wanted = true; /* another life of the server may have another seed */
-}
-
-/* Returns whether it was the answer to our HELLO. */
-static bool take_hello(struct mete_client *client, const uint8_t *bytes, size_t len,
-                       const struct mete_result_header *header)
-{
-    struct hello *hello = &client->hello;
-    if (!hello->in_flight || header->sequence != hello->sequence ||
-        !mete_wire_verify_result(bytes, len, hello->tag, client->mac))
-        return false;
-    bool is_status = header->flags & METE_RESULT_STATUS;
-    if (is_status ? header->n != 0 : header->n != 1 || header->flags)
-        return false;
-    take_clock(client, header);
-    hello->in_flight = false;
-    hello->failed = is_status;
-    hello->wanted = false;
-    if (is_status)
-        return true; /* it knows no HELLO: subjects travel as they are */
-    struct mete_hello_result result = mete_wire_decode_hello_result(bytes);
-    hello->known = true;
-    hello->seed = result.masked_seed; /* without a secret the mask is 0 */
-    hello->boot_id = result.boot_id;
-    hello->features = result.features;
-    hello->repeat_ms = result.repeat_ms;
-    hello->ahead_ms = result.ahead_ms;
-    hello->boot = header->boot;
-    return true;
-}
-
 /* A status for the datagram as a whole. STALE has told the server's clock: that is worth one more
  * datagram, and nothing was charged. */
-static void take_status(struct mete_client *client, const uint32_t *waiting, unsigned n,
-                        uint8_t status, bool whole)
+static void take_status(struct mete_client *client, const struct server *server,
+                        const uint32_t *waiting, unsigned n, uint8_t status)
 {
-    uint32_t again[METE_WIRE_MAX_CHECKS];
-    unsigned again_count = 0;
     for (unsigned i = 0; i < n; i++) {
         if (waiting[i] == NONE)
             continue;
         struct check *check = &client->checks[waiting[i]];
         if (status == METE_STATUS_STALE && !check->was_stale) {
             check->was_stale = true;
-            again[again_count++] = waiting[i];
+            mete_place_again(client, waiting[i], server->index);
         } else {
             mete_check_give_up(client, waiting[i], METE_SOURCE_STATUS, status, 0);
         }
     }
-    if (again_count && !mete_datagram_add_together(client, again, again_count, whole))
-        for (unsigned i = 0; i < again_count; i++)
-            mete_check_give_up(client, again[i], METE_SOURCE_STATUS, status, 0);
 }
 
 static struct mete_verdict verdict_at(const uint8_t *bytes, const struct mete_result_header *header,
@@ -104,21 +62,19 @@ static bool needs_subject(const struct check *check, const struct mete_verdict *
            mete_wire_entry_raw(check->type, check->flags, check->subject_len) != 0;
 }
 
-/* With `whole` (ALL_OR_NOTHING) nothing was charged if one entry needs its subject: all go again.
- */
-static void take_verdicts(struct mete_client *client, const uint8_t *bytes,
-                          const struct mete_result_header *header, const uint32_t *waiting,
-                          bool whole)
+/* With ALL_OR_NOTHING nothing was charged if one entry needs its subject: all go again. */
+static void take_verdicts(struct mete_client *client, const struct server *server,
+                          const uint8_t *bytes, const struct mete_result_header *header,
+                          const uint32_t *waiting)
 {
-    uint32_t again[METE_WIRE_MAX_CHECKS];
-    unsigned again_count = 0;
     bool all_again = false;
     for (unsigned i = 0; i < header->n; i++) {
         struct mete_verdict verdict = verdict_at(bytes, header, i);
         if (waiting[i] == NONE || !needs_subject(&client->checks[waiting[i]], &verdict))
             continue;
-        mete_datagram_remember_rule(client, client->checks[waiting[i]].entry.rule);
-        all_again = whole;
+        const struct check *check = &client->checks[waiting[i]];
+        mete_datagram_remember_rule(client, check->entry.rule);
+        all_again = check->flags & METE_FLAG_ALL_OR_NOTHING;
     }
     for (unsigned i = 0; i < header->n; i++) {
         struct mete_verdict verdict = verdict_at(bytes, header, i);
@@ -126,66 +82,79 @@ static void take_verdicts(struct mete_client *client, const uint8_t *bytes,
             continue;
         const struct check *check = &client->checks[waiting[i]];
         if (all_again || needs_subject(check, &verdict)) {
-            again[again_count++] = waiting[i];
+            mete_place_again(client, waiting[i], server->index);
             continue;
         }
         struct mete_answer answer = mete_answer_verdict(client, check, &verdict);
         mete_check_finish(client, waiting[i], &answer);
     }
-    if (again_count && !mete_datagram_add_together(client, again, again_count, whole))
-        for (unsigned i = 0; i < again_count; i++)
-            mete_check_give_up(client, again[i], METE_SOURCE_STATUS, METE_STATUS_NEED_SUBJECT, 0);
 }
 
 /* Returns whether it was of any use. */
-static bool take(struct mete_client *client, const uint8_t *bytes, size_t len)
+static bool take(struct mete_client *client, struct server *server, const uint8_t *bytes,
+                 size_t len)
 {
     struct mete_result_header header;
     if (mete_wire_decode_result(bytes, len, &header) != METE_WIRE_OK)
         return false;
-    if (header.type == (METE_HELLO | METE_RESULT))
-        return take_hello(client, bytes, len, &header);
     uint32_t index = mete_flight_find(client, header.sequence);
-    if (index == NONE)
-        return false;
+    if (index == NONE) /* a HELLO is no flight, and shares its numbers with none */
+        return (header.type == (METE_HELLO | METE_RESULT) || header.type == METE_RESTARTED) &&
+               mete_hello_take(client, server, bytes, len, &header);
     const struct flight flight = client->flights[index];
+    if (flight.server != server->index)
+        return false;
+    int64_t now_ns = mete_now_ns();
     if (header.type == METE_RESTARTED) { /* unsigned: believed only as far as to say hello */
-        if (header.n || mete_wire_tag(bytes, len) != flight.tag)
+        if (mete_wire_tag(bytes, len) != flight.tag)
             return false;
-        client->hello.wanted = true;
+        mete_hello_hint(client, server, now_ns);
         return true;
     }
     bool is_status = header.flags & METE_RESULT_STATUS;
-    if (header.type != (flight.type | METE_RESULT) ||
-        (is_status ? header.n != 0 || header.detail == METE_STATUS_OK : header.n != flight.n) ||
-        (header.flags & METE_RESULT_MIN && !(flight.flags & METE_FLAG_MIN_RESULT)) ||
-        !mete_wire_verify_result(bytes, len, flight.tag, client->mac))
+    if (header.type != (flight.header.type | METE_RESULT) ||
+        (is_status ? header.n != 0 || header.detail == METE_STATUS_OK
+                   : header.n != flight.header.n) ||
+        (header.flags & METE_RESULT_MIN && !(flight.header.flags & METE_FLAG_MIN_RESULT)) ||
+        !mete_wire_verify_result(bytes, len, flight.tag, server->mac))
         return false;
-    take_clock(client, &header);
+    mete_hello_take_clock(client, server, &header, now_ns);
+    mete_health_answered(client, server, flight.tries == 1 ? now_ns - flight.sent_ns : -1, now_ns);
     uint32_t waiting[METE_WIRE_MAX_CHECKS];
     unsigned n = mete_flight_end(client, index, waiting);
-    bool whole = flight.flags & METE_FLAG_ALL_OR_NOTHING;
     if (is_status)
-        take_status(client, waiting, n, header.detail, whole);
+        take_status(client, server, waiting, n, header.detail);
     else
-        take_verdicts(client, bytes, &header, waiting, whole);
+        take_verdicts(client, server, bytes, &header, waiting);
     return true;
 }
 
 /* Fewer than asked for: there are no more, or an error that the next call tells (and poll). */
-void mete_receive(struct mete_client *client)
+static void receive_from(struct mete_client *client, struct server *server)
 {
     struct inbox *inbox = client->inbox;
     for (unsigned calls = 0; calls < RECEIVE_CALLS; calls++) {
-        int count = recvmmsg(client->fd, inbox->messages, RECEIVE_MANY, MSG_DONTWAIT, NULL);
+        int count = recvmmsg(server->fd, inbox->messages, RECEIVE_MANY, MSG_DONTWAIT, NULL);
         if (count < 0 && errno == EAGAIN)
             return;
         if (count < 0 && errno != EINTR)
-            mete_flight_fail_all(client, errno);
+            mete_flight_fail_all(client, server, errno);
         for (int i = 0; i < count; i++)
-            if (!take(client, inbox->bytes[i], inbox->messages[i].msg_len))
+            if (!take(client, server, inbox->bytes[i], inbox->messages[i].msg_len))
                 client->stats.dropped++;
         if (count >= 0 && count < (int)RECEIVE_MANY)
             return;
     }
+}
+
+void mete_receive(struct mete_client *client)
+{
+    if (client->server_count == 1) {
+        receive_from(client, client->servers);
+        return;
+    }
+    struct epoll_event events[METE_SERVERS_MAX];
+    int count = epoll_wait(client->fd, events, METE_SERVERS_MAX, 0);
+    for (int i = 0; i < count; i++)
+        receive_from(client, &client->servers[events[i].data.u32]);
 }

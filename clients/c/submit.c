@@ -3,6 +3,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 static const uint8_t submit_flags = METE_FLAG_PEEK | METE_FLAG_SHADOW | METE_FLAG_AT_MOST |
                                     METE_FLAG_INLINE_LIMIT | METE_FLAG_MIN_RESULT;
@@ -13,8 +14,12 @@ static int submit_without_seed(struct mete_client *client, const struct mete_req
                                mete_answer_fn *on_answer, void *context)
 {
     int64_t now_ns = mete_now_ns();
-    mete_send_hello(client, now_ns);
-    if (!client->hello.failed)
+    uint32_t rule =
+        request->rule ? mete_name_id(request->rule, strlen(request->rule)) : request->rule_id;
+    struct server *server = mete_place_pick(
+        client, mete_place_choice(rule, request->subject, request->subject_len), 0, false);
+    mete_hello_begin(client, server, now_ns);
+    if (!server->hello.failed)
         return -EAGAIN;
     uint32_t index = mete_check_take(client, METE_CHECK, request, now_ns + client->timeout_ns);
     mete_check_enlist(client, index, on_answer, context);
@@ -32,14 +37,14 @@ int mete_client_submit(struct mete_client *client, const struct mete_request *re
         return error;
     if (client->submitted >= client->max_in_flight)
         return -EAGAIN;
-    if (!client->hello.known &&
+    if (!client->seed_known &&
         !mete_wire_entry_raw(METE_CHECK, request->flags, request->subject_len))
         return submit_without_seed(client, request, on_answer, context);
     int64_t now_ns = mete_now_ns();
     uint32_t index = mete_check_take(client, METE_CHECK, request, now_ns + client->timeout_ns);
     mete_check_enlist(client, index, on_answer, context);
-    mete_datagram_add(client, index);
-    if (client->join_ns && client->due_ns <= now_ns)
+    mete_place(client, &index, 1, false);
+    if (client->join_ns && mete_datagram_due_ns(client) <= now_ns)
         mete_datagram_flush_due(client, now_ns);
     return 0;
 }
@@ -59,6 +64,8 @@ static int process_joining(struct mete_client *client)
 {
     mete_receive(client);
     int64_t now_ns = mete_now_ns();
+    mete_retry_tick(client, now_ns);
+    mete_place_adrift(client, false);
     mete_datagram_flush_due(client, now_ns); /* first, so that nothing expires in a batch */
     mete_check_expire(client, now_ns);
     int called = mete_check_deliver(client);
@@ -73,30 +80,44 @@ int mete_client_process(struct mete_client *client)
 {
     if (mete_client_revive(client))
         return 0;
+    mete_health_tick(client);
     if (client->join_ns)
         return process_joining(client);
     mete_datagram_flush(client, false);
     mete_receive(client);
-    mete_datagram_flush(client, false); /* what has to be asked again */
-    mete_check_expire(client, mete_now_ns());
+    int64_t now_ns = mete_now_ns();
+    mete_retry_tick(client, now_ns);
+    mete_place_adrift(client, false);
+    mete_check_expire(client, now_ns);
     return mete_check_deliver(client);
+}
+
+/* Of the checks, or of a HELLO that -EAGAIN is about. INT64_MAX: there is none. */
+static int64_t first_deadline_ns(const struct mete_client *client)
+{
+    if (client->waiting.head != NONE)
+        return client->checks[client->waiting.head].deadline_ns;
+    if (!client->seed_known)
+        for (uint32_t i = 0; i < client->server_count; i++)
+            if (client->servers[i].hello.in_flight)
+                return client->servers[i].hello.deadline_ns;
+    return INT64_MAX;
 }
 
 int64_t mete_client_next_deadline_us(const struct mete_client *client)
 {
-    int64_t deadline_ns = INT64_MAX;
-    if (client->finished.count)
+    int64_t deadline_ns = first_deadline_ns(client);
+    if (client->finished.count || client->adrift[false].count)
         return 0;
-    if (client->waiting.head != NONE)
-        deadline_ns = client->checks[client->waiting.head].deadline_ns;
-    else if (client->hello.in_flight && !client->hello.known)
-        deadline_ns = client->hello.deadline_ns;
-    else
+    if (deadline_ns == INT64_MAX)
         return -1;
-    if (client->join_ns && client->due_ns != INT64_MAX && client->flight_count < FLIGHTS_BUSY)
+    if (client->timer_ns < deadline_ns)
+        deadline_ns = client->timer_ns;
+    int64_t due_ns = client->join_ns ? mete_datagram_due_ns(client) : INT64_MAX;
+    if (due_ns != INT64_MAX && client->flight_count < FLIGHTS_BUSY)
         return 0;
-    if (client->join_ns && client->due_ns < deadline_ns)
-        deadline_ns = client->due_ns;
+    if (due_ns < deadline_ns)
+        deadline_ns = due_ns;
     int64_t left_ns = deadline_ns - mete_now_ns();
     return left_ns > 0 ? (left_ns + 999) / 1000 : 0;
 }

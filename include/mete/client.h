@@ -6,20 +6,34 @@
  * is submitted between two flushes and looks alike travels in one datagram.
  *
  * Threads: an object belongs to one thread at a time, without any lock of its own; make one per
- * thread (some 300 bytes for each check in flight and a socket). Only what one object is given
- * travels together. So an application with few busy threads opens one in each, and each joins its
- * own; one with many threads that ask now and then gives the questions to a thread that owns an
- * object (a queue, an eventfd beside mete_client_fd() in its poll), which then joins them all, and
- * wakes the asker from the callback. No thread is ever started. After fork() the child's first call
- * takes a new socket, client id and sequence, so parent and child never get each other's answers;
- * what the parent had in flight or queued stays the parent's: the child never calls back for it.
- * (After vfork() or clone() with shared memory the child must not touch the object.)
+ * thread (some 600 bytes for each check in flight, 32 kB and a socket for each server). Only what
+ * one object is given travels together. So an application with few busy threads opens one in each,
+ * and each joins its own; one with many threads that ask now and then gives the questions to a
+ * thread that owns an object (a queue, an eventfd beside mete_client_fd() in its poll), which then
+ * joins them all, and wakes the asker from the callback. No thread is ever started. After fork()
+ * the child's first call takes a new socket, client id and sequence, so parent and child never get
+ * each other's answers; what the parent had in flight or queued stays the parent's: the child never
+ * calls back for it. (After vfork() or clone() with shared memory the child must not touch the
+ * object.)
  *
  * Memory: all of it is taken at open. Signals: a call goes on after EINTR.
  *
  * No answer before the deadline is not an error: the verdict is then the fallback that was chosen
- * at open, and answer.source says so. Nothing is sent twice to a server that does not recognise
- * repeats (HELLO tells), because it would charge twice. */
+ * at open, and answer.source says so.
+ *
+ * Silence: a server that recognises repeats (HELLO tells) gets the very same bytes again, after a
+ * wait that follows the measured round trip, and charges them once; any other never gets anything
+ * twice. All datagrams beyond the first of each are at most a tenth of those, and ten more, however
+ * many are lost.
+ *
+ * Several servers: each key (rule and subject) has an order of them, the same in all clients that
+ * are given the same addresses as text; its checks go to the first that is well. A server that
+ * stays silent three times in a row, or whose port nobody has, is suspect: its keys go to the next
+ * in their order, and back, more and more of them in a second, once it answers the HELLO that is
+ * sent to it each second. A check whose server is silent for half of the deadline, or less where
+ * the round trip is short, is asked of the next one, as a new request: it may then be charged on
+ * both, which is the price of an answer in time. The first answer counts. With ALL_OR_NOTHING all
+ * requests go to the server of the first one. The servers must be nodes of one namespace. */
 #ifndef METE_CLIENT_H
 #define METE_CLIENT_H
 
@@ -64,11 +78,23 @@ struct mete_answer {
     uint64_t reset_after_us; /* until the full quota is back, or METE_NEVER */
 };
 
+#define METE_SERVERS_MAX 16
+#define METE_SECRET_MAX 64
+
 struct mete_client_options {
-    const char *server;  /* "127.0.0.1:6383", "[::1]:6383"; NULL: 127.0.0.1:6383. A name is
-                            looked up once, in open, which may then wait; IPv4 is preferred */
-    const char *tenant;  /* NULL: "default" */
-    uint32_t timeout_us; /* deadline of a blocking call and of each submitted check; 0: 20,000 */
+    const char *server;         /* "127.0.0.1:6383", "[::1]:6383"; NULL: 127.0.0.1:6383. A name is
+                                   looked up once, in open, which may then wait; IPv4 is preferred.
+                                   Several: with commas between them */
+    const char *const *servers; /* instead: server_count of them */
+    unsigned server_count;      /* at most METE_SERVERS_MAX, each another */
+    const char *tenant;         /* NULL: "default" */
+    const void *secret;       /* the tenant's, its bytes as they are; NULL: none. They are copied */
+    size_t secret_len;        /* 1..METE_SECRET_MAX */
+    const void *other_secret; /* tried where the first is not believed (while they are changed) */
+    size_t other_secret_len;
+    uint8_t secret_index; /* place of the first in the server's list, 0 or 1; only where to begin:
+                             both are tried */
+    uint32_t timeout_us;  /* deadline of a blocking call and of each submitted check; 0: 20,000 */
     enum mete_fallback fallback;
     uint32_t local_per_second; /* METE_FALLBACK_LOCAL: its rate ... */
     uint32_t local_burst;      /* ... and burst; 0: as the rate */
@@ -112,10 +138,11 @@ int mete_client_refund(struct mete_client *client, const struct mete_request *re
                        struct mete_answer *ret_answer);
 int mete_client_reset(struct mete_client *client, const struct mete_request *request,
                       struct mete_answer *ret_answer);
-/* 1..25 requests, same flags for all (those of the first); answers in order. One datagram, but for
- * long subjects under rules that must see them, which may need several; with ALL_OR_NOTHING it is
- * one datagram always, or the fallback with status NEED_SUBJECT. ALL_OR_NOTHING charged all of them
- * if and only if all are allowed. Results: as above, -E2BIG (count). */
+/* 1..25 requests, same flags for all (those of the first); answers in order. One datagram for each
+ * server, but for long subjects under rules that must see them, which may need several; with
+ * ALL_OR_NOTHING it is one datagram always, or the fallback with status NEED_SUBJECT.
+ * ALL_OR_NOTHING charged all of them if and only if all are allowed. Results: as above, -E2BIG
+ * (count). */
 int mete_client_check_many(struct mete_client *client, const struct mete_request *requests,
                            unsigned count, struct mete_answer *ret_answers);
 
@@ -139,25 +166,45 @@ int mete_client_submit(struct mete_client *client, const struct mete_request *re
 /* Sends what is queued, whatever join_us says. Returns the number of datagrams sent. */
 int mete_client_flush(struct mete_client *client);
 /* To poll for reading; stays the same until close. In a forked child: until its first call, which
- * takes a new one. */
+ * takes a new one. (With several servers it is an epoll descriptor, which can be polled as well.)
+ */
 int mete_client_fd(const struct mete_client *client);
 /* Flushes (with join_us: what is due), takes the answers that are there, expires what is past its
  * deadline, calls on_answer for each. Never blocks. Returns the number of callbacks made. */
 int mete_client_process(struct mete_client *client);
 /* Microseconds until process has to be called without anything to read (for poll's time-out): the
- * next deadline or, with join_us, the end of that; -1 if nothing is queued or in flight. */
+ * next deadline, retry or change of server or, with join_us, the end of that; -1 if nothing is
+ * queued or in flight. */
 int64_t mete_client_next_deadline_us(const struct mete_client *client);
 
 /* Counters of this object. */
 struct mete_client_stats {
     uint64_t sent_datagrams; /* HELLO among them */
     uint64_t sent_checks;
-    uint64_t answers;  /* checks that the server answered, with a decision or a status */
-    uint64_t timeouts; /* checks given up at their deadline */
-    uint64_t dropped;  /* datagrams that came but were no good answer, or came too late */
-    uint64_t sends;    /* system calls that sent the datagrams; fewer than those when joined */
+    uint64_t answers;    /* checks that the server answered, with a decision or a status */
+    uint64_t timeouts;   /* checks given up at their deadline */
+    uint64_t dropped;    /* datagrams that came but were no good answer, or came too late */
+    uint64_t sends;      /* system calls that sent the datagrams; fewer than those when joined */
+    uint64_t retries;    /* datagrams that were sent again as they were */
+    uint64_t fail_overs; /* checks that were asked of another server as well */
+    uint64_t hellos;     /* HELLO sent, retries of it included */
+    uint64_t restarts;   /* servers seen to have begun another life */
 };
 struct mete_client_stats mete_client_stats(const struct mete_client *client);
+
+/* One server as this object sees it. */
+struct mete_server_stats {
+    const char *address;    /* valid until close */
+    unsigned share_percent; /* of its keys that it gets; 0: suspect, 100: well */
+    int is_known;           /* it has answered a HELLO */
+    uint32_t round_trip_us; /* smoothed; 0: not measured */
+    uint64_t sent_datagrams;
+    uint64_t answers; /* datagrams */
+    uint64_t misses;  /* times it was silent for too long */
+};
+/* index from 0, in the order of the options. Results: 0, or -EINVAL: no such server. */
+int mete_client_server_stats(const struct mete_client *client, unsigned index,
+                             struct mete_server_stats *ret_stats);
 
 /* The subject to use for an address: IPv4 whole (4 bytes), IPv6 cut to ipv6_prefix bits (16 bytes,
  * the rest 0), v4-mapped as IPv4. address is a struct sockaddr_in or sockaddr_in6. Returns bytes

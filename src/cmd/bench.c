@@ -39,7 +39,8 @@ struct bench {
     unsigned flow_count; /* opened */
     struct bench_thread **threads;
     unsigned thread_count;  /* made */
-    uint64_t checks_before; /* of the progress line */
+    uint64_t checks_before; /* of the progress line, and its instant */
+    uint64_t progress_at_ns;
     bool progress_to_terminal;
     uint64_t cpu_ns; /* of the run */
 };
@@ -50,22 +51,27 @@ static void on_signal(int number)
     bench_stop = 1;
 }
 
+/* Of all threads; the p99 is the worst one's. */
 static void on_second(void *context, uint64_t elapsed_ns)
 {
     struct bench *bench = context;
-    const struct bench_thread *first = bench->threads[0];
-    uint64_t checks = first->counts.checks;
-    for (unsigned i = 1; i < bench->thread_count; i++)
-        checks += atomic_load_explicit(&bench->threads[i]->progress, memory_order_relaxed);
-    fprintf(stderr, "%s%4.0f s  %.3f M checks/s  allowed %.1f %%  p99 %.0f us  lost %llu%s",
+    uint64_t checks = 0, allowed = 0, lost = 0, p99_ns = 0;
+    for (unsigned i = 0; i < bench->thread_count; i++) {
+        const struct bench_progress *progress = &bench->threads[i]->progress;
+        checks += atomic_load_explicit(&progress->checks, memory_order_relaxed);
+        allowed += atomic_load_explicit(&progress->allowed, memory_order_relaxed);
+        lost += atomic_load_explicit(&progress->lost, memory_order_relaxed);
+        const uint64_t own_ns = atomic_load_explicit(&progress->p99_ns, memory_order_relaxed);
+        p99_ns = own_ns > p99_ns ? own_ns : p99_ns;
+    }
+    const uint64_t lasted_ns = elapsed_ns - bench->progress_at_ns;
+    fprintf(stderr, "%s%4.0f s  %.4f M checks/s  allowed %.1f %%  p99 %.0f us  lost %llu%s",
             bench->progress_to_terminal ? "\r" : "", (double)elapsed_ns / 1e9,
-            (double)(checks - bench->checks_before) / 1e6,
-            first->counts.checks
-                ? 100.0 * (double)first->counts.allowed / (double)first->counts.checks
-                : 0.0,
-            (double)histogram_percentile(&first->latency, 0.99) / 1e3,
-            (unsigned long long)first->counts.lost, bench->progress_to_terminal ? "   " : "\n");
+            (double)(checks - bench->checks_before) * 1e3 / (double)(lasted_ns + !lasted_ns),
+            checks ? 100.0 * (double)allowed / (double)checks : 0.0, (double)p99_ns / 1e3,
+            (unsigned long long)lost, bench->progress_to_terminal ? "   " : "\n");
     bench->checks_before = checks;
+    bench->progress_at_ns = elapsed_ns;
 }
 
 /* The part of the rate that flows begin to end have. */
@@ -95,9 +101,11 @@ static int make_thread(struct bench *bench, unsigned index)
         return -1;
     bench->threads[bench->thread_count++] = thread;
     thread->options = options;
+    thread->key = bench_server_key(&bench->server);
+    thread->clock = bench->server.clock;
+    thread->chance = traffic_mix(options->seed ^ (index + 1));
     thread->flows = bench->flows + begin;
     thread->flow_count = end - begin;
-    thread->traffic = traffic_share(&bench->traffic, index, options->threads);
     thread->judge = bench->judge;
     histogram_init(&thread->latency);
     histogram_init(&thread->from_send);
@@ -108,6 +116,8 @@ static int make_thread(struct bench *bench, unsigned index)
         thread->on_second = on_second;
         thread->context = bench;
     }
+    if (traffic_share(&bench->traffic, index, options->threads, &thread->traffic) < 0)
+        return -1;
     return flow_io_open(options->join, &thread->io);
 }
 
@@ -122,13 +132,14 @@ static int prepare(struct bench *bench)
     if (result != 0)
         return result;
     bench->traffic_is_open = true;
-    if (options->verify && options->no_salt)
+    if (options->reset || (options->verify && options->no_salt))
         result = bench_reset(options, &bench->server, &bench->traffic);
     if (result != 0)
         return result;
     if (options->verify) {
-        bench->judge = bench_judge_create(&options->limit, options->cost,
-                                          bench->traffic.subject_count, &bench->server);
+        bench->judge =
+            bench_judge_create(&options->limit, options->cost,
+                               options->unique ? 0 : bench->traffic.subject_count, &bench->server);
         if (!bench->judge)
             return cmd_fail("bench", "not enough memory for %u subjects",
                             bench->traffic.subject_count);
@@ -160,6 +171,7 @@ static void close_load(struct bench *bench)
 {
     for (; bench->thread_count > 0; bench->thread_count--) {
         flow_io_close(bench->threads[bench->thread_count - 1]->io);
+        traffic_unshare(&bench->threads[bench->thread_count - 1]->traffic);
         free(bench->threads[bench->thread_count - 1]);
     }
     free(bench->threads);
@@ -221,6 +233,12 @@ static void add_counts(struct bench_counts *into, const struct bench_counts *fro
     into->duplicate += from->duplicate;
     into->unsent += from->unsent;
     into->malformed += from->malformed;
+    into->retried += from->retried;
+    into->resends += from->resends;
+    into->repeats += from->repeats;
+    into->refused += from->refused;
+    into->unsendable += from->unsendable;
+    into->cut_off += from->cut_off;
     for (unsigned i = 0; i <= METE_STATUS_COUNT; i++)
         into->statuses[i] += from->statuses[i];
 }
@@ -262,9 +280,18 @@ static int collect(struct bench *bench, struct bench_run *ret_run)
                             .subject_count = bench->traffic.subject_count,
                             .line_count = bench->traffic.line_count,
                             .unparsed_count = bench->traffic.unparsed_count};
-    uint64_t start_ns = first->start_ns, end_ns = first->end_ns;
-    for (unsigned i = 1; i < bench->thread_count; i++) {
+    uint64_t start_ns = first->start_ns, end_ns = first->end_ns, last_ns = 0;
+    for (unsigned i = 0; i < bench->thread_count; i++) {
         const struct bench_thread *thread = bench->threads[i];
+        if (bench->judge)
+            bench_judge_add(bench->judge, &thread->tally);
+        if (thread->has_last && thread->end_ns > last_ns) {
+            all.last = thread->last;
+            all.has_last = true;
+            last_ns = thread->end_ns;
+        }
+        if (i == 0)
+            continue;
         add_counts(&all.counts, &thread->counts);
         histogram_merge(all.latency, &thread->latency);
         histogram_merge(all.from_send, &thread->from_send);
@@ -290,16 +317,18 @@ static int measure(void *context, const struct bench_options *options, struct be
     struct bench *bench = context;
     close_load(bench);
     bench->options = *options;
-    bench->checks_before = 0;
+    bench->checks_before = bench->progress_at_ns = 0;
     if (options->unique) /* in the next run too */
         bench->traffic.salt = traffic_mix(bench->traffic.salt + 1);
     int result = open_load(bench);
+    const struct bench_parties parties = {&bench->options, &bench->server, bench->flows,
+                                          bench->flow_count};
     if (result == 0)
-        result = bench_conditions_begin(options, &bench->conditions);
+        result = bench_conditions_begin(&parties, &bench->conditions);
     if (result == 0)
         result = run(bench);
     if (result == 0)
-        result = bench_conditions_end(options, &bench->conditions);
+        result = bench_conditions_end(&parties, &bench->conditions);
     return result ? result : collect(bench, ret_run);
 }
 
@@ -316,10 +345,25 @@ static int run_once(struct bench *bench, const struct bench_options *options)
         bench_report_text(&all);
     if (all.invalid[0])
         fprintf(stderr, "mete bench: INVALID: %s\n", all.invalid);
+    return all.invalid[0] ? EXIT_INVALID : 0;
+}
+
+/* Several runs, whose verdicts are judged as one long one. */
+static int run_series(struct bench *bench, const struct bench_options *options)
+{
+    const int result = options->goal.text ? bench_find_rate(options, measure, bench)
+                                          : bench_concurrency(options, measure, bench);
+    if (bench->judge && !options->json)
+        bench_report_judge(options, bench->judge);
+    return result;
+}
+
+static bool is_outside(const struct bench *bench)
+{
     if (!bench->judge)
-        return all.invalid[0] ? EXIT_INVALID : 0;
+        return false;
     const struct judge_totals totals = bench_judge_totals(bench->judge);
-    return all.invalid[0] || totals.outside || totals.subjects_outside ? EXIT_INVALID : 0;
+    return totals.outside || totals.subjects_outside;
 }
 
 static void deinit(struct bench *bench)
@@ -348,12 +392,12 @@ int cmd_bench(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     result = prepare(&bench);
     const struct bench_options options = bench.options;
-    if (result == 0 && options.goal.text)
-        result = bench_find_rate(&options, measure, &bench);
-    else if (result == 0 && options.concurrency_count)
-        result = bench_concurrency(&options, measure, &bench);
+    if (result == 0 && (options.goal.text || options.concurrency_count))
+        result = run_series(&bench, &options);
     else if (result == 0)
         result = run_once(&bench, &options);
+    if (result == 0 && is_outside(&bench))
+        result = EXIT_INVALID;
     deinit(&bench);
     return result;
 }

@@ -19,12 +19,18 @@ static const char *const figures[] = {
     "duplicate",
     "malformed",
     "unsent_datagrams",
+    "retried_datagrams",
+    "resends",
+    "repeats",
+    "refused",
+    "unsendable",
+    "cut_off",
     "elapsed_seconds",
     "client_cpu_seconds",
 };
 
-static const char *const objects[] = {"errors", "latency_us", "latency_from_send_us", "slip_us",
-                                      "server_over_the_run"};
+static const char *const objects[] = {"errors",  "latency_us",          "latency_from_send_us",
+                                      "slip_us", "server_over_the_run", "socket_drops"};
 
 static json_t *load(const char *path)
 {

@@ -103,16 +103,33 @@ static int ask_server(const struct bench_options *options, char **ret_text)
     return EXIT_NO_ANSWER;
 }
 
-int bench_conditions_begin(const struct bench_options *options, struct bench_conditions *ret)
+int bench_conditions_begin(const struct bench_parties *parties, struct bench_conditions *ret)
 {
     ret->before = read_counts();
-    return ask_server(options, &ret->server_before);
+    ret->drops_before = bench_drops_read(parties->flows, parties->flow_count, parties->server);
+    return ask_server(parties->options, &ret->server_before);
 }
 
-int bench_conditions_end(const struct bench_options *options, struct bench_conditions *conditions)
+int bench_conditions_end(const struct bench_parties *parties, struct bench_conditions *conditions)
 {
     conditions->after = read_counts();
-    return ask_server(options, &conditions->server_after);
+    conditions->drops_after =
+        bench_drops_read(parties->flows, parties->flow_count, parties->server);
+    return ask_server(parties->options, &conditions->server_after);
+}
+
+uint64_t bench_conditions_own_drops(const struct bench_conditions *conditions)
+{
+    return conditions->drops_after.ours - conditions->drops_before.ours;
+}
+
+uint64_t bench_conditions_server_drops(const struct bench_conditions *conditions,
+                                       bool *ret_is_known)
+{
+    const struct socket_drops *before = &conditions->drops_before,
+                              *after = &conditions->drops_after;
+    *ret_is_known = before->server_sockets > 0 && after->server_sockets > 0;
+    return after->server > before->server ? after->server - before->server : 0;
 }
 
 void bench_conditions_deinit(struct bench_conditions *conditions)
@@ -182,6 +199,19 @@ static void print_machine(const struct bench_conditions *conditions)
     printf("\"udp_send_drops\": %" PRIu64 "}, ", after->send_drops - before->send_drops);
 }
 
+static void print_sockets(const struct bench_conditions *conditions)
+{
+    bool is_known;
+    const uint64_t of_server = bench_conditions_server_drops(conditions, &is_known);
+    printf("\"socket_drops\": {\"load\": %" PRIu64 ", \"server\": ",
+           bench_conditions_own_drops(conditions));
+    if (is_known)
+        printf("%" PRIu64 ", ", of_server);
+    else
+        printf("null, ");
+    printf("\"server_sockets\": %u}, ", conditions->drops_after.server_sockets);
+}
+
 /* The counters of all workers: a flat object "total" of names and numbers, the same ones before and
  * after, in the same order. */
 static void print_server(const struct bench_conditions *conditions)
@@ -204,6 +234,7 @@ static void print_server(const struct bench_conditions *conditions)
 void bench_conditions_json(const struct bench_conditions *conditions)
 {
     print_machine(conditions);
+    print_sockets(conditions);
     if (conditions->server_before && conditions->server_after)
         print_server(conditions);
 }

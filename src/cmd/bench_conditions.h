@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "cmd/bench.h"
+#include "cmd/bench_drops.h"
 
 /* Of the whole machine, since its start; datagrams of both address families. */
 struct machine_counts {
@@ -17,15 +18,29 @@ struct machine_counts {
 
 struct bench_conditions {
     struct machine_counts before, after;
+    struct socket_drops drops_before, drops_after;
     char *server_before; /* `stats json` of the admin socket, or NULL */
     char *server_after;
 };
 
+struct bench_parties { /* who takes part in a run */
+    const struct bench_options *options;
+    const struct bench_server *server;
+    const struct flow *flows;
+    unsigned flow_count;
+};
+
 /* Both return 0, or EXIT_NO_ANSWER after one line on stderr when --admin was given and nobody
  * answers there. */
-int bench_conditions_begin(const struct bench_options *options, struct bench_conditions *ret);
-int bench_conditions_end(const struct bench_options *options, struct bench_conditions *conditions);
+int bench_conditions_begin(const struct bench_parties *parties, struct bench_conditions *ret);
+int bench_conditions_end(const struct bench_parties *parties, struct bench_conditions *conditions);
 void bench_conditions_deinit(struct bench_conditions *conditions);
+
+/* Datagrams that the sockets dropped over the run: the load's, and the server's if *ret_is_known.
+ */
+uint64_t bench_conditions_own_drops(const struct bench_conditions *conditions);
+uint64_t bench_conditions_server_drops(const struct bench_conditions *conditions,
+                                       bool *ret_is_known);
 
 /* Server's CPU time over the run in ns; 0 without --admin. */
 uint64_t bench_conditions_server_cpu_ns(const struct bench_conditions *conditions);

@@ -20,14 +20,16 @@
 
 _Static_assert(FLOW_MESSAGES <= 64, "UDP_MAX_SEGMENTS of older kernels");
 
-/* All that never changes is written once: header but sequence and n, rule and cost of each entry.
- */
-static void fill_template(const struct bench_options *options, uint32_t client, uint8_t *bytes)
+/* All that never changes is written once: header but sequence, clock and n, rule and cost of each
+ * entry. */
+static void fill_template(const struct bench_options *options, const struct bench_server *server,
+                          uint32_t client, uint8_t *bytes)
 {
     const struct mete_header header = {
         .type = METE_CHECK,
         .n = (uint8_t)options->batch,
-        .secret = METE_WIRE_NO_SECRET,
+        .secret = server->secret,
+        .boot = server->boot,
         .tenant = key_name_id(options->tenant, strlen(options->tenant)),
         .client = client,
         .entry_bytes = METE_WIRE_ENTRY_BYTES,
@@ -84,7 +86,7 @@ int flow_open(const struct bench_options *options, const struct bench_server *se
     for (unsigned i = 0; i < flow.outstanding; i++) {
         flow.free[i] = (uint16_t)(flow.outstanding - 1 - i);
         flow.slots[i].sequence = flow.base + i - FLOW_SLOTS; /* the first use is generation 0 */
-        fill_template(options, random[0], flow_datagram(&flow, i));
+        fill_template(options, server, random[0], flow_datagram(&flow, i));
     }
     memcpy(flow.rule_and_cost, flow.datagrams + METE_WIRE_HEADER_BYTES, sizeof(flow.rule_and_cost));
     error = flow.fd = open_socket(server, options->join);
@@ -186,6 +188,8 @@ void flow_send(struct flow *flow, struct flow_io *io, const uint16_t *slots, uns
         if (sent > 0) {
             at += (unsigned)sent;
         } else if (errno != EINTR) {
+            io->refused += errno == ECONNREFUSED;
+            io->unsendable += !again;
             at += !again;
             again = !again;
         }
@@ -201,6 +205,7 @@ unsigned flow_receive(struct flow *flow, struct flow_io *io)
         }
     }
     const int count = recvmmsg(flow->fd, io->receives, io->message_count, MSG_DONTWAIT, NULL);
+    io->refused += count < 0 && errno == ECONNREFUSED;
     return count > 0 ? (unsigned)count : 0;
 }
 

@@ -29,13 +29,16 @@ _Static_assert(BENCH_MAX_OUTSTANDING <= FLOW_SLOTS, "a slot is a part of the num
 
 struct flow_slot {
     uint64_t intended_at_ns; /* the schedule's instant; closed loop: sent_at_ns */
-    uint64_t sent_at_ns;
-    uint64_t answered; /* bit g: the datagram g generations ago was */
-    uint64_t tag;      /* of the request: the answer's tag covers it */
+    uint64_t sent_at_ns;     /* the first time */
+    uint64_t due_at_ns;      /* when it is given up or, resting, sent again */
+    uint64_t answered;       /* bit g: the datagram g generations ago was */
+    uint64_t tag;            /* of the request: the answer's tag covers it */
     uint32_t sequence;
     uint16_t len;
     uint8_t n;
     bool in_flight;
+    bool rests;     /* before the next try */
+    uint8_t resent; /* times */
 };
 
 struct flow {
@@ -58,6 +61,8 @@ struct flow {
 struct flow_io {
     bool join;
     unsigned message_count; /* of a receive */
+    uint64_t refused;       /* sends and receives that told of an unreachable port */
+    uint64_t unsendable;    /* messages that the system did not take */
     size_t buffer_bytes;
     uint8_t *buffers;
     struct mmsghdr receives[FLOW_MESSAGES];
@@ -83,6 +88,11 @@ static inline uint8_t *flow_datagram(const struct flow *flow, unsigned slot)
 /* Sends the datagrams of these slots (at most FLOW_MESSAGES). What cannot be sent stays in flight
  * and is lost in time. */
 void flow_send(struct flow *flow, struct flow_io *io, const uint16_t *slots, unsigned count);
+
+static inline unsigned flow_used(const struct flow *flow)
+{
+    return flow->outstanding - flow->free_count;
+}
 
 /* Takes what is there without waiting; returns the number of messages, each in io->receives with
  * flow_segment() bytes to a datagram. */

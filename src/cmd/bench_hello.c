@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/secret_key.h"
 #include "net/socket.h"
 #include "sys/clock.h"
 
@@ -22,9 +23,15 @@
 
 struct contact {
     int fd;
+    const struct config_secret *own; /* the tenant's; NULL: none */
+    struct mete_mac_key hello_key;
+    const struct mete_mac_key *key; /* of the tags; NULL: none */
+    uint8_t secret;                 /* which of the tenant's, by METE_WIRE_NO_SECRET none */
+    uint8_t secrets;                /* so many numbers are tried, as long as none has answered */
     uint32_t tenant;
     uint32_t client;
     uint32_t sequence;
+    bool is_echo;
     uint64_t sent_ns; /* of the last exchange */
     uint64_t received_ns;
 };
@@ -71,6 +78,8 @@ static int contact_open(const struct bench_options *options, const struct bench_
         .tenant = mete_name_id(options->tenant, strlen(options->tenant)),
         .client = random[0],
         .sequence = random[1],
+        .key = bench_server_key(server),
+        .secret = server->secret,
         .fd = socket(server->address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0),
     };
     if (contact->fd < 0 ||
@@ -80,21 +89,22 @@ static int contact_open(const struct bench_options *options, const struct bench_
 }
 
 /* Is this the answer to the request? */
-static bool is_answer(const uint8_t *answer, ssize_t len, const uint8_t *request,
-                      size_t request_len, bool echo)
+static bool is_answer(const struct contact *contact, const uint8_t *answer, ssize_t len,
+                      const uint8_t *request, size_t request_len)
 {
     struct mete_result_header header;
-    if (echo)
+    if (contact->is_echo)
         return len == (ssize_t)request_len && memcmp(answer, request, request_len) == 0;
     return len > 0 && mete_wire_decode_result(answer, (size_t)len, &header) == METE_WIRE_OK &&
            header.sequence == mete_wire_get32(request + 12) &&
            header.type == (request[1] | METE_RESULT) &&
-           mete_wire_verify_result(answer, (size_t)len, mete_wire_tag(request, request_len), NULL);
+           mete_wire_verify_result(answer, (size_t)len, mete_wire_tag(request, request_len),
+                                   contact->key);
 }
 
 /* Waits for the answer to one send; its length, or -1. */
 static ssize_t wait_answer(struct contact *contact, const uint8_t *request, size_t request_len,
-                           bool echo, uint8_t *answer)
+                           uint8_t *answer)
 {
     const uint64_t until = clock_boot_ns() + WAIT_MS * 1000000ull;
     for (uint64_t now = clock_boot_ns(); now < until && !bench_stop; now = clock_boot_ns()) {
@@ -107,7 +117,7 @@ static ssize_t wait_answer(struct contact *contact, const uint8_t *request, size
             usleep(WAIT_MS * 1000 / 2); /* it may be starting */
         if (len < 0 && errno != EINTR)
             return -1;
-        if (is_answer(answer, len, request, request_len, echo))
+        if (is_answer(contact, answer, len, request, request_len))
             return len;
     }
     return -1;
@@ -115,16 +125,17 @@ static ssize_t wait_answer(struct contact *contact, const uint8_t *request, size
 
 /* Sends the request (sequence number and tag are set here) until it is answered. Returns the length
  * of the answer, or -1. */
-static ssize_t ask(struct contact *contact, uint8_t *request, size_t len, bool echo,
-                   uint8_t *answer)
+static ssize_t ask(struct contact *contact, uint8_t *request, size_t len, uint8_t *answer)
 {
-    for (int i = 0; i < TRIES && !bench_stop; i++) {
+    for (unsigned i = 0; i < TRIES && !bench_stop; i++) {
+        if (contact->secrets > 0)
+            contact->secret = request[22] = (uint8_t)(i % contact->secrets);
         mete_wire_put32(request + 12, contact->sequence++);
-        mete_wire_sign_request(request, len, NULL);
+        mete_wire_sign_request(request, len, contact->key);
         contact->sent_ns = clock_boot_ns();
         if (send(contact->fd, request, len, MSG_NOSIGNAL) < 0)
             send(contact->fd, request, len, MSG_NOSIGNAL); /* the first told an older error */
-        const ssize_t got = wait_answer(contact, request, len, echo, answer);
+        const ssize_t got = wait_answer(contact, request, len, answer);
         if (got >= 0)
             return got;
     }
@@ -137,7 +148,7 @@ static size_t begin_request(const struct contact *contact, uint8_t type, uint8_t
     *header = (struct mete_header){.type = type,
                                    .flags = flags,
                                    .n = (uint8_t)n,
-                                   .secret = METE_WIRE_NO_SECRET,
+                                   .secret = contact->secret,
                                    .tenant = contact->tenant,
                                    .client = contact->client,
                                    .entry_bytes = type == METE_HELLO ? 32 : METE_WIRE_ENTRY_BYTES};
@@ -145,6 +156,30 @@ static size_t begin_request(const struct contact *contact, uint8_t type, uint8_t
     memset(bytes, 0, len);
     mete_wire_encode_header(bytes, header);
     return len;
+}
+
+/* What one HELLO tells. */
+static void take_hello(const struct contact *contact, const uint8_t *request, const uint8_t *answer,
+                       struct bench_server *server)
+{
+    const struct mete_hello_result hello = mete_wire_decode_hello_result(answer);
+    struct mete_result_header header = {0};
+    mete_wire_decode_result(answer, METE_WIRE_HELLO_BYTES, &header);
+    server->seed = hello.masked_seed; /* no secret: the pad is 0 */
+    if (contact->own) {
+        server->seed ^= secret_key_pad(contact->own, request + METE_WIRE_HEADER_BYTES);
+        server->mac = secret_key_mac(contact->own, hello.boot_id);
+        server->has_secret = true;
+    }
+    server->secret = contact->secret;
+    server->boot = header.boot;
+    server->clock = (struct bench_clock){header.clock_ms, contact->received_ns};
+    server->repeat_window_ns = hello.repeat_ms * 1000000ull;
+    const int64_t wall = (int64_t)(hello.wall_ms * 1000000u);
+    const int64_t low = wall - (int64_t)contact->received_ns;
+    const int64_t high = wall + 1000000 - (int64_t)contact->sent_ns; /* cut to whole ms */
+    server->wall_low_ns = low > server->wall_low_ns ? low : server->wall_low_ns;
+    server->wall_high_ns = high < server->wall_high_ns ? high : server->wall_high_ns;
 }
 
 /* Seed, and the distance of the clocks from several exchanges: each bounds it from both sides. */
@@ -156,20 +191,47 @@ static int learn(struct contact *contact, struct bench_server *server)
     server->wall_high_ns = INT64_MAX;
     for (int i = 0; i < CLOCK_SAMPLES; i++) {
         const size_t len = begin_request(contact, METE_HELLO, 0, 1, &header, request);
-        if (ask(contact, request, len, false, answer) != METE_WIRE_HELLO_BYTES)
+        if (getrandom(request + METE_WIRE_HEADER_BYTES, SECRET_KEY_NONCE_BYTES, 0) < 0)
             return -1;
-        const struct mete_hello_result hello = mete_wire_decode_hello_result(answer);
-        const int64_t wall = (int64_t)(hello.wall_ms * 1000000u);
-        const int64_t low = wall - (int64_t)contact->received_ns;
-        const int64_t high = wall + 1000000 - (int64_t)contact->sent_ns; /* cut to whole ms */
-        server->seed = hello.masked_seed; /* no secret: the pad is 0 */
-        server->wall_low_ns = low > server->wall_low_ns ? low : server->wall_low_ns;
-        server->wall_high_ns = high < server->wall_high_ns ? high : server->wall_high_ns;
+        if (ask(contact, request, len, answer) != METE_WIRE_HELLO_BYTES)
+            return -1;
+        take_hello(contact, request, answer, server);
+        contact->secrets = 0; /* the right one is known */
     }
     if (server->wall_low_ns > server->wall_high_ns) /* its clock was set meanwhile: the widest */
         server->wall_low_ns = server->wall_high_ns - 2000000;
     server->wall_at_ns = contact->sent_ns;
+    contact->key = bench_server_key(server);
     return 0;
+}
+
+static void set_clock(const struct bench_server *server, uint8_t *request)
+{
+    mete_wire_put32(request + 16, bench_server_clock(&server->clock, clock_boot_ns()));
+    mete_wire_put16(request + 20, server->boot);
+}
+
+/* So many tries, one after the other, must end before the server forgets the first. */
+static int check_retries(const struct bench_options *options, const struct bench_server *server)
+{
+    const uint64_t window_ns = server->repeat_window_ns;
+    if (options->retries == 0)
+        return 0;
+    if (window_ns == 0)
+        return cmd_fail("bench",
+                        "--retries: the server at %s does not recognise repeats (its repeat window "
+                        "is 0), so it would charge twice; retries need a server with repeats",
+                        server->text);
+    uint64_t last_ns = options->timeout_ns * options->retries; /* when the last one is sent */
+    for (unsigned i = 0; i < options->retries && last_ns < window_ns; i++)
+        last_ns += (options->backoff_ns << (i < 20 ? i : 20)) * 3 / 2;
+    if (last_ns < window_ns)
+        return 0;
+    return cmd_fail("bench",
+                    "--retries: %u of them may come later than the server's repeat window of %u ms "
+                    "after the first; lower --timeout (%u ms), --backoff or --retries",
+                    options->retries, (unsigned)(window_ns / 1000000),
+                    (unsigned)(options->timeout_ns / 1000000));
 }
 
 static int probe_rule(struct contact *contact, const struct bench_options *options,
@@ -181,7 +243,8 @@ static int probe_rule(struct contact *contact, const struct bench_options *optio
     const struct mete_entry entry = {.rule = mete_name_id(options->rule, strlen(options->rule)),
                                      .cost = 1};
     mete_wire_encode_entry(request, &header, 0, &entry);
-    if (ask(contact, request, len, false, answer) < 0)
+    set_clock(server, request);
+    if (ask(contact, request, len, answer) < 0)
         return -1;
     if (answer[3] == 1 && mete_wire_decode_verdict(answer, 0).status == METE_STATUS_UNKNOWN_RULE)
         return cmd_fail("bench", "--rule: the server at %s knows no rule '%s' of tenant '%s'",
@@ -196,39 +259,62 @@ static int no_answer(const struct bench_server *server, const char *what)
 }
 
 /* A server says nothing to a tenant it does not have and to an address it does not trust. */
-static int no_hello(const struct bench_server *server, const char *tenant)
+static int no_hello(const struct bench_server *server, const struct bench_options *options)
 {
-    cmd_fail("bench",
-             "no answer from %s; is the server running, has it a tenant '%s', and does it trust "
-             "this address?",
-             server->text, tenant);
+    cmd_fail("bench", "no answer from %s; is the server running, has it a tenant '%s', and %s?",
+             server->text, options->tenant,
+             options->secret ? "is that its secret" : "does it trust this address");
     return EXIT_NO_ANSWER;
+}
+
+/* HELLO goes under the key that no boot id is needed for. */
+static int use_secret(const struct bench_options *options, struct contact *contact,
+                      struct config_secret *secret)
+{
+    if (!options->secret)
+        return 0;
+    const int result = secret_key_load("bench", "--secret-file", options->secret, secret);
+    if (result != 0)
+        return result;
+    contact->own = secret;
+    contact->secrets = CONFIG_MAX_SECRETS;
+    contact->hello_key = secret_key_mac(secret, 0);
+    contact->key = &contact->hello_key;
+    return 0;
 }
 
 int bench_hello(const struct bench_options *options, struct bench_server *ret_server)
 {
-    struct bench_server server = {0};
+    struct bench_server server = {.secret = METE_WIRE_NO_SECRET};
     struct contact contact = {.fd = -1};
+    struct config_secret secret = {0};
     uint8_t request[METE_WIRE_MAX_BYTES], answer[METE_WIRE_MAX_BYTES];
     struct mete_header header;
     int result = resolve(options->server, &server);
 
     if (result == 0)
         result = contact_open(options, &server, &contact);
+    if (result == 0)
+        result = use_secret(options, &contact, &secret);
+    contact.is_echo = options->echo;
     if (result == 0 && options->echo) {
         const size_t len = begin_request(&contact, METE_CHECK, 0, 1, &header, request);
-        if (ask(&contact, request, len, true, answer) < 0)
+        if (ask(&contact, request, len, answer) < 0)
             result = no_answer(&server, " (an echo was expected)");
     } else if (result == 0) {
         if (learn(&contact, &server) < 0)
-            result = no_hello(&server, options->tenant);
+            result = no_hello(&server, options);
         else
             result = probe_rule(&contact, options, &server);
         if (result < 0)
             result = no_answer(&server, " to a check");
+        if (result == 0)
+            result = check_retries(options, &server);
     }
     if (contact.fd >= 0)
         close(contact.fd);
+    explicit_bzero(&secret, sizeof(secret));
+    explicit_bzero(&contact.hello_key, sizeof(contact.hello_key));
     if (result == 0)
         *ret_server = server;
     return result;
@@ -243,7 +329,7 @@ int bench_reset(const struct bench_options *options, const struct bench_server *
     struct mete_entry entry = {.rule = mete_name_id(options->rule, strlen(options->rule))};
     int result = contact_open(options, server, &contact);
 
-    for (uint32_t at = 0; at < traffic->subject_count && result == 0;) {
+    for (uint32_t at = 0; at < traffic->subject_count && result == 0 && !bench_stop;) {
         const uint32_t left = traffic->subject_count - at;
         const unsigned n = left < BENCH_MAX_BATCH ? left : BENCH_MAX_BATCH;
         const size_t len = begin_request(&contact, METE_RESET, 0, n, &header, request);
@@ -253,7 +339,8 @@ int bench_reset(const struct bench_options *options, const struct bench_server *
             entry.key_high = key.high;
             mete_wire_encode_entry(request, &header, i, &entry);
         }
-        if (ask(&contact, request, len, false, answer) < 0)
+        set_clock(server, request);
+        if (ask(&contact, request, len, answer) < 0 && !bench_stop)
             result = no_answer(server, " to a reset");
     }
     if (contact.fd >= 0)

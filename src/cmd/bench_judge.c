@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cmd/bench_bounds.h"
 
@@ -29,9 +30,7 @@ struct bench_judge {
     uint32_t cost;
     uint32_t subject_count;
     struct bench_server server;
-    uint64_t checked;
-    uint64_t outside;
-    char example[256];
+    struct judge_tally tally; /* of all threads and runs */
     struct subject_judge subjects[];
 };
 
@@ -80,13 +79,13 @@ static struct bounds constant_bounds(const struct limit *limit)
     };
 }
 
-static void note_example(struct bench_judge *judge, uint32_t subject,
-                         const struct judge_answer *answer, const struct bounds *bounds)
+static void note_example(struct judge_tally *tally, const struct subject_judge *is,
+                         uint32_t subject, const struct judge_answer *answer,
+                         const struct bounds *bounds)
 {
-    const struct subject_judge *is = &judge->subjects[subject];
-    if (judge->example[0])
+    if (tally->example[0])
         return;
-    snprintf(judge->example, sizeof(judge->example),
+    snprintf(tally->example, sizeof(tally->example),
              "subject %" PRIu32 ", its check %" PRIu64 ": %s with %" PRIu32 " left after %" PRIu64
              " admitted units; the model says %s, %" PRIu32 " to %" PRIu32
              " left (instant known to %" PRIu64 " us)",
@@ -109,10 +108,19 @@ static void count_forced(const struct bench_judge *judge, struct total_bounds *t
         totals->most += judge->cost;
 }
 
-void bench_judge_pass(struct bench_judge *judge, uint32_t subject,
+static bool is_outside(const struct bounds *bounds, const struct judge_answer *answer)
+{
+    if (!(answer->allowed ? bounds->may_allow : bounds->may_deny))
+        return true;
+    return !answer->is_retried && (answer->remaining < bounds->remaining_low ||
+                                   answer->remaining > bounds->remaining_high);
+}
+
+void bench_judge_pass(struct bench_judge *judge, struct judge_tally *tally, uint32_t subject,
                       const struct judge_answer *answer)
 {
-    struct subject_judge *is = &judge->subjects[subject];
+    struct subject_judge fresh = {0};
+    struct subject_judge *is = judge->subject_count ? &judge->subjects[subject] : &fresh;
     struct bounds_check check = {.early_ns = answer->sent_ns,
                                  .late_ns = answer->received_ns,
                                  .cost = judge->cost,
@@ -130,18 +138,19 @@ void bench_judge_pass(struct bench_judge *judge, uint32_t subject,
         bounds = constant_bounds(&judge->limit);
         count_forced(judge, &is->totals, &bounds);
     }
-    judge->checked++;
+    tally->checked++;
     is->checks++;
-    if (!(answer->allowed ? bounds.may_allow : bounds.may_deny) ||
-        answer->remaining < bounds.remaining_low || answer->remaining > bounds.remaining_high) {
-        judge->outside++;
-        note_example(judge, subject, answer, &bounds);
+    if (is_outside(&bounds, answer)) {
+        tally->outside++;
+        note_example(tally, is, subject, answer, &bounds);
     }
     is->admitted += answer->allowed ? judge->cost : 0;
 }
 
 void bench_judge_lost(struct bench_judge *judge, uint32_t subject)
 {
+    if (judge->subject_count == 0)
+        return;
     struct subject_judge *is = &judge->subjects[subject];
     is->lost++;
     if (is_bucket(&judge->limit))
@@ -158,14 +167,23 @@ static void widen(uint64_t slack, uint64_t *min, uint64_t *max)
         *max = slack;
 }
 
+void bench_judge_add(struct bench_judge *judge, const struct judge_tally *tally)
+{
+    judge->tally.checked += tally->checked;
+    judge->tally.outside += tally->outside;
+    if (!judge->tally.example[0])
+        memcpy(judge->tally.example, tally->example, sizeof(tally->example));
+}
+
 struct judge_totals bench_judge_totals(const struct bench_judge *judge)
 {
     struct judge_totals totals = {
-        .checked = judge->checked,
-        .outside = judge->outside,
+        .checked = judge->tally.checked,
+        .outside = judge->tally.outside,
+        .subjects = judge->subject_count ? 0 : judge->tally.checked,
         .upper_slack_min = UINT64_MAX,
         .lower_slack_min = UINT64_MAX,
-        .example = judge->example[0] ? judge->example : NULL,
+        .example = judge->tally.example[0] ? judge->tally.example : NULL,
     };
     for (uint32_t i = 0; i < judge->subject_count; i++) {
         const struct subject_judge *is = &judge->subjects[i];

@@ -10,15 +10,31 @@
 #include "cmd/bench_judge.h"
 #include "cmd/bench_traffic.h"
 
+/* For the progress line of another thread. Relaxed: it is only looked at, nothing is read because
+ * of it. */
+struct bench_progress {
+    _Atomic uint64_t checks; /* answered */
+    _Atomic uint64_t allowed;
+    _Atomic uint64_t lost;
+    _Atomic uint64_t p99_ns; /* until the last full second */
+};
+
 struct bench_thread {
     const struct bench_options *options;
+    const struct mete_mac_key *key; /* of the tags */
+    struct bench_clock clock;       /* the server's */
+    uint32_t heard_ms;              /* of the last answer; 0: none */
     struct flow *flows;
     unsigned flow_count;
     unsigned in_flight; /* over all flows */
     struct flow_io *io;
     struct traffic traffic;
     struct bench_judge *judge; /* or NULL */
+    struct judge_tally tally;
     struct bench_counts counts;
+    struct mete_verdict last; /* if has_last */
+    bool has_last;
+    uint64_t chance;          /* random numbers of the retries */
     struct schedule schedule; /* open loop */
     struct histogram latency;
     struct histogram from_send;
@@ -27,12 +43,11 @@ struct bench_thread {
     uint64_t end_ns;    /* of the last answer */
     uint64_t upkeep_ns; /* when bench_upkeep() looks again */
     uint64_t second_ns; /* when on_second is due */
+    uint64_t stop_ns;   /* interrupted: when what is in flight is given up */
     /* Set on one thread only: called about once a second. */
     void (*on_second)(void *context, uint64_t elapsed_ns);
     void *context;
-    /* Checks answered so far, for the progress line of another thread. Relaxed: it is only looked
-     * at, nothing is read because of it. */
-    _Atomic uint64_t progress;
+    struct bench_progress progress;
 };
 
 void bench_loop_run(struct bench_thread *thread);
@@ -40,18 +55,14 @@ void bench_open_run(struct bench_thread *thread);
 
 #define BENCH_UPKEEP_NS 5000000u
 
-/* What both loops share: the instants of a run that begins now (returned), and what is due now and
- * then, expire (the datagrams that had no answer in time) among it. */
+/* What both loops share. The instants of a run that begins now; returned. */
 uint64_t bench_begin(struct bench_thread *thread);
-void bench_upkeep(struct bench_thread *thread, uint64_t now_ns,
-                  void (*expire)(struct bench_thread *thread, uint64_t now_ns));
-
-/* Keys, number, sequence and tag of one datagram; false if there is nothing to ask. The slot counts
- * as in flight afterwards. */
-bool bench_fill_slot(struct bench_thread *thread, struct flow *flow, unsigned index);
-/* Takes in the answers that are there; false: none. */
-bool bench_receive(struct bench_thread *thread, struct flow *flow);
-/* The datagram has had no answer in time. */
-void bench_give_up(struct bench_thread *thread, struct flow *flow, unsigned index);
+/* What is due now and then: retries, time-outs, the progress line. */
+void bench_upkeep(struct bench_thread *thread, uint64_t now_ns);
+/* How often; a sleep is not longer. */
+uint64_t bench_upkeep_ns(const struct bench_thread *thread);
+/* Is anything in flight? Gives it up when an interrupt is too long ago. */
+bool bench_is_waiting(struct bench_thread *thread, uint64_t now_ns);
+void bench_end(struct bench_thread *thread);
 
 #endif

@@ -12,7 +12,9 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "cmd/bench_answer.h"
 #include "cmd/bench_loop.h"
+#include "cmd/bench_request.h"
 #include "sys/clock.h"
 
 #define SECOND_NS 1000000000u
@@ -39,14 +41,15 @@ static bool send_due(struct open_loop *loop, uint64_t now_ns)
     struct bench_thread *thread = loop->thread;
     struct flow *flow = &thread->flows[loop->flow];
     uint16_t slots[FLOW_MESSAGES];
+    const uint32_t clock_ms = bench_server_clock(&thread->clock, now_ns);
     unsigned count = 0;
 
     while (count < FLOW_MESSAGES && loop->next_ns <= now_ns && loop->next_ns < loop->last_ns &&
            flow->free_count > 0) {
-        unsigned slot = flow->oldest + (flow->outstanding - flow->free_count);
+        unsigned slot = flow->oldest + flow_used(flow);
         if (slot >= flow->outstanding)
             slot -= flow->outstanding;
-        if (!bench_fill_slot(thread, flow, slot))
+        if (!bench_fill_slot(thread, flow, slot, clock_ms))
             break;
         flow->slots[slot].intended_at_ns = loop->next_ns;
         flow->free_count--;
@@ -59,37 +62,17 @@ static bool send_due(struct open_loop *loop, uint64_t now_ns)
     if (count == 0)
         return false;
     const uint64_t sent_ns = clock_boot_ns();
-    for (unsigned i = 0; i < count; i++) {
-        struct flow_slot *slot = &flow->slots[slots[i]];
-        slot->sent_at_ns = sent_ns;
-        histogram_record(&thread->slip, sent_ns - slot->intended_at_ns);
-    }
-    thread->in_flight += count;
-    thread->counts.sent += count;
-    flow_send(flow, thread->io, slots, count);
+    for (unsigned i = 0; i < count; i++)
+        histogram_record(&thread->slip, sent_ns - flow->slots[slots[i]].intended_at_ns);
+    bench_send(thread, flow, slots, count, sent_ns);
     return true;
-}
-
-static void expire(struct bench_thread *thread, uint64_t now_ns)
-{
-    for (unsigned f = 0; f < thread->flow_count; f++) {
-        struct flow *flow = &thread->flows[f];
-        while (flow->free_count < flow->outstanding) {
-            const struct flow_slot *slot = &flow->slots[flow->oldest];
-            if (now_ns < slot->sent_at_ns + thread->options->timeout_ns)
-                break;
-            histogram_record(&thread->latency, now_ns - slot->intended_at_ns);
-            histogram_record(&thread->from_send, now_ns - slot->sent_at_ns);
-            bench_give_up(thread, flow, flow->oldest);
-        }
-    }
 }
 
 /* Until an answer comes or the next instant is near, at most until the next upkeep. */
 static void rest(const struct open_loop *loop, uint64_t now_ns, bool sending)
 {
     const struct bench_thread *thread = loop->thread;
-    uint64_t wait_ns = BENCH_UPKEEP_NS;
+    uint64_t wait_ns = bench_upkeep_ns(thread);
     if (sending) {
         if (loop->next_ns < now_ns + SPIN_NS + SHORTEST_NS)
             return;
@@ -141,7 +124,7 @@ void bench_open_run(struct bench_thread *thread)
         for (unsigned i = 0; i < thread->flow_count; i++)
             busy |= bench_receive(thread, &thread->flows[i]);
         now_ns = clock_boot_ns();
-        bench_upkeep(thread, now_ns, expire);
+        bench_upkeep(thread, now_ns);
         if (sending && is_over(&loop, now_ns)) {
             count_unsent(&loop, now_ns);
             sending = false;
@@ -150,7 +133,8 @@ void bench_open_run(struct bench_thread *thread)
             rest(&loop, now_ns, sending);
             now_ns = clock_boot_ns();
         }
-    } while (sending || thread->in_flight > 0);
+    } while (sending || bench_is_waiting(thread, now_ns));
+    bench_end(thread);
     /* It lasted until the last instant that could have been, not just until the last answer. */
     if (loop.next_ns >= loop.last_ns && thread->end_ns < loop.last_ns)
         thread->end_ns = loop.last_ns;

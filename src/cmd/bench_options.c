@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "cmd/bench.h"
-#include "cmd/bench_flow.h"
 #include "cmd/cmd.h"
 #include "config/config.h"
 
@@ -32,6 +31,10 @@ enum option_id {
     OPTION_COMPARE,
     OPTION_JOIN,
     OPTION_TIMEOUT,
+    OPTION_RETRIES,
+    OPTION_BACKOFF,
+    OPTION_RESET,
+    OPTION_SECRET_FILE,
     OPTION_THREADS,
     OPTION_ADMIN,
     OPTION_VERIFY,
@@ -47,6 +50,7 @@ enum option_id {
 static const struct option long_options[] = {
     {"server", required_argument, NULL, OPTION_SERVER},
     {"tenant", required_argument, NULL, OPTION_TENANT},
+    {"secret-file", required_argument, NULL, OPTION_SECRET_FILE},
     {"rule", required_argument, NULL, OPTION_RULE},
     {"cost", required_argument, NULL, OPTION_COST},
     {"flows", required_argument, NULL, OPTION_FLOWS},
@@ -66,6 +70,9 @@ static const struct option long_options[] = {
     {"schedule", required_argument, NULL, OPTION_SCHEDULE},
     {"join", no_argument, NULL, OPTION_JOIN},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"retries", required_argument, NULL, OPTION_RETRIES},
+    {"backoff", required_argument, NULL, OPTION_BACKOFF},
+    {"reset", no_argument, NULL, OPTION_RESET},
     {"threads", required_argument, NULL, OPTION_THREADS},
     {"admin", required_argument, NULL, OPTION_ADMIN},
     {"verify", required_argument, NULL, OPTION_VERIFY},
@@ -88,6 +95,7 @@ void bench_options_help(void)
         "what the server did with them.\n\n"
         "  --server HOST:PORT   default 127.0.0.1:6383\n"
         "  --tenant NAME        default `default`\n"
+        "  --secret-file FILE   the tenant's secret: sign every datagram, verify every answer\n"
         "  --rule NAME          default `fast`\n"
         "  --cost N             units a check asks for (1)\n"
         "  --flows N            sockets (8)\n"
@@ -112,8 +120,13 @@ void bench_options_help(void)
         "  --requests N         stop after N checks\n"
         "  --seconds S          stop after S seconds (5, unless --requests or --subjects)\n"
         "  --join               several datagrams of a flow per send and receive\n"
-        "  --timeout MS         give an answer up after this long (100)\n"
-        "  --threads N          of the load, at most one per flow; not with --verify (1)\n"
+        "  --timeout MS         wait so long for an answer to each try (100)\n"
+        "  --retries N          then send the very same bytes again, up to N times (0); only to a\n"
+        "                       server that recognises repeats, others would charge twice\n"
+        "  --backoff TIME       rest before a retry (1ms); doubles each time, give or take half\n"
+        "  --reset              forget first what the subjects have spent, at most 10 million of\n"
+        "                       them; nobody is reset unasked\n"
+        "  --threads N          of the load, at most one per flow (1)\n"
         "  --verify RULE        compare every verdict with the exact model of RULE, which must be\n"
         "                       what --rule means: \"token_bucket 10/s burst 20\"\n"
         "  --no-salt            with --verify: the subjects as they are, reset first; otherwise a\n"
@@ -163,6 +176,20 @@ static int parse_rate(const char *text, uint64_t *ret_rate)
     return 0;
 }
 
+static int parse_backoff(const char *text, uint64_t *ret_ns)
+{
+    char *end;
+    const double number = strtod(text, &end);
+    const double unit = strcmp(end, "us") == 0   ? 1e3
+                        : strcmp(end, "ms") == 0 ? 1e6
+                        : strcmp(end, "s") == 0  ? 1e9
+                                                 : 0;
+    if (end == text || !(number * unit >= 1e4 && number * unit <= 1e10))
+        return cmd_fail("bench", "--backoff: '%s' is not a time from 10us to 10s", text);
+    *ret_ns = (uint64_t)(number * unit);
+    return 0;
+}
+
 static int parse_schedule(const char *text, struct bench_options *options)
 {
     options->schedule = schedule_parse(text);
@@ -209,6 +236,10 @@ static int set_number(int id, struct bench_options *options)
         return parse_unsigned("--outstanding", 1, BENCH_MAX_OUTSTANDING, &options->outstanding);
     case OPTION_BATCH:
         return parse_unsigned("--batch", 1, BENCH_MAX_BATCH, &options->batch);
+    case OPTION_RETRIES:
+        return parse_unsigned("--retries", 0, BENCH_MAX_RETRIES, &options->retries);
+    case OPTION_BACKOFF:
+        return parse_backoff(optarg, &options->backoff_ns);
     case OPTION_THREADS:
         return parse_unsigned("--threads", 1, BENCH_MAX_THREADS, &options->threads);
     case OPTION_KEYS:
@@ -247,6 +278,9 @@ static int set_other(int id, struct bench_options *options)
     case OPTION_TENANT:
         options->tenant = optarg;
         return 0;
+    case OPTION_SECRET_FILE:
+        options->secret = optarg;
+        return 0;
     case OPTION_RULE:
         options->rule = optarg;
         return 0;
@@ -269,6 +303,9 @@ static int set_other(int id, struct bench_options *options)
         return parse_verify(optarg, options);
     case OPTION_UNIQUE:
         options->unique = true;
+        return 0;
+    case OPTION_RESET:
+        options->reset = true;
         return 0;
     case OPTION_JOIN:
         options->join = true;
@@ -294,105 +331,6 @@ static int set_other(int id, struct bench_options *options)
     default:
         return -1;
     }
-}
-
-/* Room for what a flow may have in flight until it is given up; a flow without room is late, and
- * its slip says so. */
-static unsigned open_room(const struct bench_options *options)
-{
-    const double seconds = (double)options->timeout_ns / 1e9 + 2.0 * BURST_PERIOD_NS / 1e9;
-    const double wanted =
-        64 + 1.5 * seconds * (double)options->rate / options->batch / options->flows;
-    const double stride = METE_WIRE_MAX_BYTES;
-    const double most = FLOW_MAX_BYTES / (options->batch > 1 ? stride : 128) / options->flows;
-    const double room = wanted < most ? wanted : most;
-    return room < FLOW_SLOTS ? (unsigned)room : FLOW_SLOTS;
-}
-
-void bench_options_set_rate(struct bench_options *options, uint64_t rate)
-{
-    options->rate = rate;
-    options->outstanding = open_room(options);
-}
-
-/* Runs in a row. */
-static int finish_series(struct bench_options *options)
-{
-    const bool is_search = options->goal.text != NULL;
-    if (is_search && (options->concurrency_count || options->verify || options->requests))
-        return cmd_fail("bench", "--find-rate excludes --concurrency, --verify and --requests");
-    if (is_search && options->outstanding)
-        return cmd_fail("bench", "--outstanding and --find-rate exclude each other");
-    if (is_search && !options->duration_ns)
-        options->duration_ns = 1000000000;
-    if (options->concurrency_count && (options->rate || options->outstanding || options->verify))
-        return cmd_fail("bench", "--concurrency excludes --rate, --outstanding and --verify");
-    for (unsigned i = 0; i < options->concurrency_count; i++) {
-        const unsigned number = options->concurrency[i];
-        if (number > options->flows &&
-            (number % options->flows || number / options->flows > BENCH_MAX_OUTSTANDING))
-            return cmd_fail("bench",
-                            "--concurrency: %u over --flows %u is not a whole number up to %u",
-                            number, options->flows, BENCH_MAX_OUTSTANDING);
-        if (number < options->threads)
-            return cmd_fail("bench", "--concurrency: %u is less than --threads", number);
-    }
-    return 0;
-}
-
-static int finish_loop(struct bench_options *options)
-{
-    if (options->goal.text && options->schedule == SCHEDULE_RAMP)
-        return cmd_fail("bench", "--find-rate needs a schedule that stays: not ramp");
-    if (!options->rate && options->goal.text)
-        return 0;
-    if (!options->rate) {
-        if (options->has_schedule)
-            return cmd_fail("bench", "--schedule belongs to --rate");
-        if (!options->outstanding)
-            options->outstanding = 32;
-        return 0;
-    }
-    if (options->outstanding)
-        return cmd_fail("bench", "--outstanding and --rate exclude each other: in an open loop as "
-                                 "many are in flight as the server leaves unanswered");
-    if (options->schedule == SCHEDULE_RAMP && !options->duration_ns && !options->requests)
-        return cmd_fail("bench", "--schedule ramp needs --seconds or --requests: where it ends");
-    options->outstanding = open_room(options);
-    return 0;
-}
-
-/* What fits together and what does not; defaults that depend on others. */
-static int finish(struct bench_options *options)
-{
-    if (options->keys && options->subjects)
-        return cmd_fail("bench", "--keys and --subjects exclude each other");
-    if ((options->zipf > 0 || options->hot_part > 0) && options->subjects)
-        return cmd_fail("bench", "--zipf and --hot-key are of made keys, not of --subjects");
-    if (options->unique && (options->keys || options->subjects || options->zipf > 0 ||
-                            options->hot_part > 0 || options->verify))
-        return cmd_fail("bench", "--unique excludes --keys, --subjects, --zipf, --hot-key and "
-                                 "--verify");
-    if (options->unique)
-        options->keys = UINT32_MAX;
-    if (options->verify && options->echo)
-        return cmd_fail("bench", "--verify needs verdicts, and --echo gives none");
-    if (options->no_salt && !options->verify)
-        return cmd_fail("bench", "--no-salt belongs to --verify");
-    if (options->verify && (options->threads > 1 || options->join))
-        return cmd_fail("bench", "--verify works with one thread and without --join");
-    if (options->threads > options->flows)
-        return cmd_fail("bench", "--threads: more than --flows (%u)", options->flows);
-    if (options->verify && options->keys > 1000000)
-        return cmd_fail("bench", "--keys: at most 1000000 with --verify");
-    if (!options->keys && !options->subjects)
-        options->keys = options->verify ? 10000 : 1000000;
-    const int result = finish_series(options);
-    if (result != 0)
-        return result;
-    if (!options->duration_ns && !options->requests && !options->subjects)
-        options->duration_ns = 5000000000ull;
-    return finish_loop(options);
 }
 
 int bench_options_parse(int argc, char **argv, struct bench_options *ret_options)
@@ -427,7 +365,7 @@ int bench_options_parse(int argc, char **argv, struct bench_options *ret_options
         return cmd_fail("bench", "--compare needs two files: --compare A.json B.json");
     if (optind < argc)
         return cmd_fail("bench", "'%s' is not an option", argv[optind]);
-    const int result = options.help ? 0 : finish(&options);
+    const int result = options.help ? 0 : bench_options_fit(&options);
     if (result == 0)
         *ret_options = options;
     return result;

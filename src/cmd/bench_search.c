@@ -99,6 +99,8 @@ static int search_rate(struct search *search, uint64_t *ret_rate)
         result = try_rate(search, rate, 1, &holds);
         if (result != 0)
             return result;
+        if (bench_stop) /* in the middle of it */
+            break;
         if (holds)
             good = rate;
         if (good && search->failed_rate) {
@@ -131,20 +133,26 @@ static int confirm(struct search *search, uint64_t *rate)
 int bench_find_rate(const struct bench_options *options, bench_measure_fn *measure, void *context)
 {
     struct search search = {.options = options, .measure = measure, .context = context};
-    uint64_t rate = 0;
+    uint64_t rate = 0, held;
     printf(options->json ? "{\"goal\": \"%s\", \"trials\": ["
                          : "mete bench: the rate that holds %s\n",
            options->goal.text);
     int result = search_rate(&search, &rate);
+    held = rate;
     if (result == 0 && rate)
         result = confirm(&search, &rate);
+    if (bench_stop)
+        rate = 0;
     if (options->json)
-        printf("], \"rate\": %" PRIu64 ", \"failed_rate\": %" PRIu64 "}\n", rate,
-               search.failed_rate);
+        printf("], \"rate\": %" PRIu64 ", \"held_rate\": %" PRIu64 ", \"failed_rate\": %" PRIu64
+               "}\n",
+               rate, held, search.failed_rate);
     if (result != 0)
         return result;
-    if (bench_stop)
-        return cmd_fail("bench", "stopped before a rate was confirmed");
+    if (bench_stop) {
+        fprintf(stderr, "mete bench: stopped: %" PRIu64 "/s held so far, not confirmed\n", held);
+        return EXIT_INVALID;
+    }
     if (rate == 0) {
         fprintf(stderr, "mete bench: no rate holds %s%s%s\n", options->goal.text,
                 search.failed_why[0] ? ": at the lowest one tried, " : "", search.failed_why);

@@ -111,7 +111,8 @@ int traffic_open(const struct bench_options *options, uint64_t seed, bool salted
         .line_step = 1,
         .wraps = options->duration_ns != 0 || options->requests != 0,
         .left = options->requests ? options->requests : UINT64_MAX,
-        .exclusive = options->verify != NULL,
+        .parts = 1,
+        .exclusive = options->verify != NULL && !options->unique,
         .hot_below = options->hot_part < 1 ? (uint64_t)(options->hot_part * 0x1p64) : UINT64_MAX,
         .unique = options->unique,
     };
@@ -121,17 +122,12 @@ int traffic_open(const struct bench_options *options, uint64_t seed, bool salted
     if (salted && getrandom(&salt, sizeof(salt), 0) != sizeof(salt))
         result = cmd_fail("bench", "no random numbers to be had");
     traffic.salt = salt;
-    if (options->zipf > 0)
-        traffic.zipf = zipf_make(options->zipf, traffic.subject_count);
+    traffic.zipf.exponent = options->zipf;
     if (result == 0 && options->subjects)
         result = read_file(options->subjects, seed, salted ? &salt : NULL, &traffic);
-    if (result == 0 && traffic.exclusive) {
-        traffic.is_out = calloc(traffic.subject_count, sizeof(*traffic.is_out));
-        traffic.waiting = calloc(traffic.subject_count, sizeof(*traffic.waiting));
-        traffic.ready = calloc(traffic.subject_count, sizeof(*traffic.ready));
-        if (!traffic.is_out || !traffic.waiting || !traffic.ready)
-            result = cmd_fail("bench", "not enough memory for %u subjects", traffic.subject_count);
-    }
+    if (result == 0 && traffic.exclusive && traffic.subject_count < options->threads)
+        result = cmd_fail("bench", "--threads: more than the %u subjects, with --verify",
+                          traffic.subject_count);
     if (result == 0)
         *ret_traffic = traffic;
     else
@@ -143,20 +139,72 @@ void traffic_close(struct traffic *traffic)
 {
     free(traffic->keys);
     free(traffic->lines);
-    free(traffic->is_out);
-    free(traffic->waiting);
-    free(traffic->ready);
 }
 
-struct traffic traffic_share(const struct traffic *traffic, unsigned index, unsigned count)
+/* Exclusive: on to a line of this part; every part has one, because its first subject is some
+ * line's. */
+static void skip_others(struct traffic *traffic)
+{
+    while (traffic->line_at < traffic->line_count &&
+           traffic->lines[traffic->line_at] % traffic->parts != traffic->part) {
+        traffic->line_at++;
+        if (traffic->line_at >= traffic->line_count && traffic->wraps)
+            traffic->line_at = 0;
+    }
+}
+
+int traffic_share(const struct traffic *traffic, unsigned index, unsigned count,
+                  struct traffic *ret_share)
 {
     struct traffic share = *traffic;
     share.random = traffic_mix(traffic->random + index);
-    share.line_at = index;
-    share.line_step = count;
+    share.own_count = traffic->subject_count;
     if (traffic->left != UINT64_MAX)
         share.left = traffic->left / count + (index < traffic->left % count);
-    return share;
+    if (traffic->exclusive) {
+        share.part = index;
+        share.parts = count;
+        share.own_count = (traffic->subject_count - index + count - 1) / count;
+        share.is_out = calloc(share.own_count, sizeof(*share.is_out));
+        share.waiting = calloc(share.own_count, sizeof(*share.waiting));
+        share.ready = calloc(share.own_count, sizeof(*share.ready));
+        if (!share.is_out || !share.waiting || !share.ready) {
+            traffic_unshare(&share);
+            return -1;
+        }
+        if (traffic->keys)
+            skip_others(&share);
+    } else {
+        share.line_at = index;
+        share.line_step = count;
+    }
+    if (share.zipf.exponent > 0)
+        share.zipf = zipf_make(share.zipf.exponent, share.own_count);
+    *ret_share = share;
+    return 0;
+}
+
+void traffic_unshare(struct traffic *share)
+{
+    free(share->is_out);
+    free(share->waiting);
+    free(share->ready);
+}
+
+static uint32_t uniform_draw(struct traffic *traffic)
+{
+    const uint64_t random = traffic_random(&traffic->random);
+    return (uint32_t)((unsigned __int128)random * traffic->own_count >> 64);
+}
+
+/* The next made key, of those of this part, by its law. */
+static uint32_t next_made(struct traffic *traffic)
+{
+    if (traffic->hot_below && traffic_random(&traffic->random) < traffic->hot_below)
+        return 0;
+    if (traffic->zipf.exponent > 0)
+        return zipf_draw(&traffic->zipf, traffic->own_count, &traffic->random) - 1;
+    return uniform_draw(traffic);
 }
 
 /* The next one in the source's order. The caller knows that there is one. */
@@ -168,18 +216,14 @@ static uint32_t next_subject(struct traffic *traffic)
         traffic->line_at += traffic->line_step;
         return (uint32_t)subject;
     }
-    if (!traffic->keys) {
-        if (traffic->hot_below && traffic_random(&traffic->random) < traffic->hot_below)
-            return 0;
-        if (traffic->zipf.exponent > 0)
-            return zipf_draw(&traffic->zipf, traffic->subject_count, &traffic->random) - 1;
-        const uint64_t random = traffic_random(&traffic->random);
-        return (uint32_t)((unsigned __int128)random * traffic->subject_count >> 64);
-    }
+    if (!traffic->keys)
+        return next_made(traffic) * traffic->parts + traffic->part;
     const uint32_t subject = traffic->lines[traffic->line_at];
     traffic->line_at += traffic->line_step;
     if (traffic->line_at >= traffic->line_count && traffic->wraps)
         traffic->line_at %= traffic->line_count;
+    if (traffic->parts > 1)
+        skip_others(traffic);
     return subject;
 }
 
@@ -197,26 +241,32 @@ static unsigned draw_exclusive(struct traffic *traffic, unsigned n, uint32_t *re
 {
     unsigned count = 0;
     while (count < n && traffic->ready_count > 0) {
-        const uint32_t subject = traffic->ready[traffic->ready_begin];
-        traffic->ready_begin = (traffic->ready_begin + 1) % traffic->subject_count;
+        const uint32_t own = traffic->ready[traffic->ready_begin];
+        traffic->ready_begin = (traffic->ready_begin + 1) % traffic->own_count;
         traffic->ready_count--;
-        traffic->waiting[subject]--;
+        traffic->waiting[own]--;
         traffic->waiting_count--;
-        ret_subjects[count++] = subject; /* stayed marked as out */
+        ret_subjects[count++] = own * traffic->parts + traffic->part; /* stayed marked as out */
     }
     for (unsigned i = 0; i < LOOK_AHEAD && count < n && !source_is_over(traffic); i++) {
         if (traffic->waiting_count >= MOST_WAITING)
             break;
-        const uint32_t subject = next_subject(traffic);
-        if (traffic->is_out[subject]) {
-            traffic->waiting[subject]++;
+        const uint32_t subject = next_subject(traffic), own = subject / traffic->parts;
+        if (traffic->is_out[own]) {
+            traffic->waiting[own]++;
             traffic->waiting_count++;
         } else {
-            traffic->is_out[subject] = true;
+            traffic->is_out[own] = true;
             ret_subjects[count++] = subject;
         }
     }
     return count;
+}
+
+static bool is_plain(const struct traffic *traffic)
+{
+    return !traffic->keys && !traffic->unique && !traffic->hot_below &&
+           !(traffic->zipf.exponent > 0);
 }
 
 unsigned traffic_draw(struct traffic *traffic, unsigned n, uint32_t *ret_subjects)
@@ -224,6 +274,12 @@ unsigned traffic_draw(struct traffic *traffic, unsigned n, uint32_t *ret_subject
     if (traffic->exclusive)
         return draw_exclusive(traffic, n, ret_subjects);
     unsigned count = 0;
+    if (is_plain(traffic) && traffic->left >= n) { /* the usual case, without asking each time */
+        traffic->left -= n;
+        for (; count < n; count++)
+            ret_subjects[count] = uniform_draw(traffic);
+        return n;
+    }
     while (count < n && !source_is_over(traffic))
         ret_subjects[count++] = next_subject(traffic);
     return count;
@@ -231,12 +287,15 @@ unsigned traffic_draw(struct traffic *traffic, unsigned n, uint32_t *ret_subject
 
 void traffic_return(struct traffic *traffic, uint32_t subject)
 {
-    if (traffic->waiting[subject] == 0) {
-        traffic->is_out[subject] = false;
+    if (!traffic->exclusive)
+        return;
+    const uint32_t own = subject / traffic->parts;
+    if (traffic->waiting[own] == 0) {
+        traffic->is_out[own] = false;
         return;
     }
     /* Out still, in the ring: at most once each, so the ring never overflows. */
     const uint32_t at = traffic->ready_begin + traffic->ready_count;
-    traffic->ready[at < traffic->subject_count ? at : at - traffic->subject_count] = subject;
+    traffic->ready[at < traffic->own_count ? at : at - traffic->own_count] = own;
     traffic->ready_count++;
 }

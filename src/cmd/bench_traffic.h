@@ -3,9 +3,10 @@
  * order. A subject is a number here; traffic_key() is what stands for it on the wire.
  *
  * With `exclusive` (for --verify) a subject is never handed out again before traffic_return(): one
- * whose turn comes too early waits, and is the first to go when it is back.
+ * whose turn comes too early waits, and is the first to go when it is back. So a subject belongs to
+ * one thread; each draws from its own part of them by the same law.
  *
- * Threads: a traffic belongs to one; traffic_share() makes those of others. */
+ * Threads: what was opened is only read; a share belongs to one. */
 #ifndef METE_CMD_BENCH_TRAFFIC_H
 #define METE_CMD_BENCH_TRAFFIC_H
 
@@ -25,6 +26,7 @@ struct zipf {
 
 struct traffic {
     uint32_t subject_count; /* different ones */
+    uint32_t part, parts;   /* exclusive: this thread's are those with subject % parts == part */
     uint64_t random;        /* state */
     struct zipf zipf;       /* of made keys; exponent 0: uniform */
     uint64_t hot_below;     /* random numbers below this mean subject 0 */
@@ -35,12 +37,13 @@ struct traffic {
     uint32_t *lines;  /* the subject of each line */
     uint64_t line_count;
     uint64_t line_at;
-    uint64_t line_step;      /* threads share the lines out */
+    uint64_t line_step;      /* threads share the lines out (unless exclusive) */
     bool wraps;              /* start again at the end */
     uint64_t unparsed_count; /* lines of an access log that are none */
     uint64_t left;           /* checks that may still be drawn */
-    /* exclusive */
+    /* exclusive; the arrays are the share's own, by subject / parts */
     bool exclusive;
+    uint32_t own_count; /* subjects of this part */
     bool *is_out;
     uint32_t *waiting; /* checks of a subject whose turn came while it was out */
     uint32_t *ready;   /* ring of subjects that are back and have some waiting */
@@ -54,8 +57,11 @@ int traffic_open(const struct bench_options *options, uint64_t seed, bool salted
                  struct traffic *ret_traffic);
 void traffic_close(struct traffic *traffic);
 
-/* Part `index` of `count` of what was opened; the arrays stay the original's. */
-struct traffic traffic_share(const struct traffic *traffic, unsigned index, unsigned count);
+/* Part `index` of `count` of what was opened, which must live longer. 0, or -1: not enough memory.
+ */
+int traffic_share(const struct traffic *traffic, unsigned index, unsigned count,
+                  struct traffic *ret_share);
+void traffic_unshare(struct traffic *share);
 
 /* Up to n subjects to ask now; 0 when all are used up or, exclusive, none may go now. */
 unsigned traffic_draw(struct traffic *traffic, unsigned n, uint32_t *ret_subjects);
@@ -74,12 +80,15 @@ static inline uint64_t traffic_mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
+/* Three multiplications: drawn keys are made anew each time, because a table of a million of them
+ * does not stay in a core's own cache, and fetching costs more than making. */
 static inline struct key traffic_key(const struct traffic *traffic, uint32_t subject)
 {
     if (traffic->keys)
         return traffic->keys[subject];
-    const uint64_t x = traffic->salt + subject * 0x9e3779b97f4a7c15ull;
-    return (struct key){.low = traffic_mix(x), .high = traffic_mix(~x)};
+    const uint64_t low = traffic_mix(traffic->salt + subject * 0x9e3779b97f4a7c15ull);
+    const uint64_t high = low * 0xd6e8feb86659fd93ull;
+    return (struct key){.low = low, .high = high ^ (high >> 32)};
 }
 
 /* Rejection-inversion (Hoermann, Derflinger: Rejection-inversion to generate variates from monotone

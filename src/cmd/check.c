@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/config.h"
 #include "mete/client.h"
 #include "mete/wire.h"
 
@@ -26,8 +27,11 @@ static const char usage[] =
     "  --at-most           take what is there, up to the cost\n"
     "  --refund            give the cost back instead\n"
     "  --reset             forget what the subject spent instead\n"
-    "  --server HOST:PORT  default 127.0.0.1:6383; IPv6 as [::1]:6383\n"
+    "  --server HOST:PORT  default 127.0.0.1:6383; IPv6 as [::1]:6383; several, with commas\n"
+    "                      between them: the one that the subject belongs to\n"
     "  --tenant NAME       default \"default\"\n"
+    "  --secret-file FILE  the tenant's secret; without it only servers that trust this\n"
+    "                      address answer\n"
     "  --timeout MS        how long to wait for the answer, default 1000\n"
     "  --json              one object: rule, subject, cost, allowed (null: nobody decided), "
     "status,\n"
@@ -43,10 +47,10 @@ static const char usage[] =
     "\n"
     "  mete check demo alice\n"
     "  mete check demo alice --cost 5 --peek\n"
-    "  mete check login 192.0.2.7 --server 10.0.0.5:6383 --tenant acme && echo welcome\n";
+    "  mete check login 192.0.2.7 --server 10.0.0.5:6383 --tenant acme --secret-file acme.key\n";
 
 struct question {
-    const char *rule, *subject, *server, *tenant;
+    const char *rule, *subject, *server, *tenant, *secret_file;
     uint64_t cost, timeout_ms;
     bool peek, at_most, refund, reset, json;
 };
@@ -216,11 +220,11 @@ static int explain_no_answer(const struct question *question, const struct mete_
 {
     if (answer->source == METE_SOURCE_TIMEOUT)
         /* a server says nothing to a tenant it does not have and to an address it does not trust */
-        cmd_fail(
-            "check",
-            "no answer from %s within %" PRIu64
-            " ms; is the server running, has it a tenant '%s', and does it trust this address?",
-            question->server, question->timeout_ms, question->tenant);
+        cmd_fail("check",
+                 "no answer from %s within %" PRIu64
+                 " ms; is the server running, has it a tenant '%s', and %s?",
+                 question->server, question->timeout_ms, question->tenant,
+                 question->secret_file ? "is that its secret" : "does it trust this address");
     else if (answer->mete_errno == ECONNREFUSED)
         cmd_fail("check", "no answer from %s: nobody listens there; is the server running?",
                  question->server);
@@ -244,7 +248,8 @@ static int take_option(int option, struct question *question)
         question->tenant = optarg;
         return *optarg ? 0 : cmd_fail("check", "--tenant: the name is empty");
     case 'S':
-        return cmd_fail("check", "--secret-file: secrets are not served yet; leave it out");
+        question->secret_file = optarg;
+        return 0;
     case 'p':
         question->peek = true;
         return 0;
@@ -312,6 +317,34 @@ static int ask(const struct question *question, struct mete_client *client,
                              : mete_client_ask(client, &request, ret_answer);
 }
 
+/* The client with the question's server, tenant and secret. Results: 0, EXIT_USAGE after saying
+ * why. */
+static int open_client(const struct question *question, struct mete_client **ret_client)
+{
+    struct config_secret secret = {0};
+    char problem[256];
+    struct mete_client_options options = {
+        .server = question->server,
+        .tenant = question->tenant,
+        .timeout_us = (uint32_t)question->timeout_ms * 1000,
+        .fallback = METE_FALLBACK_DENY,
+        .jitter_percent = METE_NO_JITTER,
+        .max_in_flight = 1,
+    };
+    if (question->secret_file) {
+        if (config_read_secret(question->secret_file, &secret, problem, sizeof(problem)))
+            return cmd_fail("check", "--secret-file: %s %s", question->secret_file, problem);
+        options.secret = secret.bytes;
+        options.secret_len = secret.len;
+    }
+    int error = mete_client_open(&options, ret_client);
+    explicit_bzero(&secret, sizeof(secret));
+    if (error == -EINVAL)
+        return cmd_fail("check", "--server: '%s' is not HOST:PORT, or there is no such host",
+                        question->server);
+    return error ? cmd_fail("check", "%s: %s", question->server, strerror(-error)) : 0;
+}
+
 int cmd_check(int argc, char **argv)
 {
     struct question question = {
@@ -322,21 +355,10 @@ int cmd_check(int argc, char **argv)
             fputs(usage, stdout);
         return error < 0 ? 0 : error;
     }
-    struct mete_client_options options = {
-        .server = question.server,
-        .tenant = question.tenant,
-        .timeout_us = (uint32_t)question.timeout_ms * 1000,
-        .fallback = METE_FALLBACK_DENY,
-        .jitter_percent = METE_NO_JITTER,
-        .max_in_flight = 1,
-    };
     struct mete_client *client;
-    error = mete_client_open(&options, &client);
-    if (error == -EINVAL)
-        return cmd_fail("check", "--server: '%s' is not HOST:PORT, or there is no such host",
-                        question.server);
+    error = open_client(&question, &client);
     if (error)
-        return cmd_fail("check", "%s: %s", question.server, strerror(-error));
+        return error;
     struct mete_answer answer;
     error = ask(&question, client, &answer);
     mete_client_close(client);

@@ -124,6 +124,7 @@ static int make_repeats(struct server *server)
         .size = server->repeat_size,
         .window_ms = (uint32_t)(config->repeat_window_ns / 1000000),
         .ahead_ms = (uint32_t)(config->repeat_ahead_ns / 1000000),
+        .now_ms = (uint32_t)((clock_boot_ns() - server->started_boot_ns) / 1000000),
     };
     if (getrandom(options.secret, sizeof(options.secret), 0) < 0)
         return cmd_fail("serve", "no random numbers: %s", strerror(errno));

@@ -165,12 +165,34 @@ static void say_done(const struct config *before, const struct config *after, co
     diff_deinit(&diff);
 }
 
+bool serve_upkeep(struct server *server)
+{
+    bool has_more = owners_upkeep(server->table, UPKEEP_GROUPS, now_ns, server);
+    if (owners_has_emptied(server->table)) {
+        publish_wait(server->publish);
+        owners_reclaim(server->table, clear_usage, server);
+    }
+    return has_more;
+}
+
+/* Rows that are only waiting to be emptied are not too few: then it is done now, which keeps
+ * operators waiting, but no worker. */
+static int bind_owners(struct server *server, struct config *config)
+{
+    int result = engine_rebind_owners(server->table, config);
+    if (result != -ENOSPC)
+        return result;
+    while (serve_upkeep(server))
+        ;
+    return engine_rebind_owners(server->table, config);
+}
+
 /* Puts config in the place of the running one. Results: 0, or -EINVAL with the reason in error; the
  * caller's it is then. */
 static int replace(struct server *server, struct config *config, char *error, size_t size)
 {
     struct policy *policy = serve_make_policy(server, config);
-    int result = policy ? engine_rebind_owners(server->table, config) : -ENOMEM;
+    int result = policy ? bind_owners(server, config) : -ENOMEM;
     if (result) {
         if (policy)
             keys_destroy(policy->keys, config->tenant_count);
@@ -233,14 +255,4 @@ void serve_reload(struct server *server, const char *asker, FILE *answer)
         say(answer, asker, true, error);
     }
     free(kept);
-}
-
-bool serve_upkeep(struct server *server)
-{
-    bool has_more = owners_upkeep(server->table, UPKEEP_GROUPS, now_ns, server);
-    if (owners_has_emptied(server->table)) {
-        publish_wait(server->publish);
-        owners_reclaim(server->table, clear_usage, server);
-    }
-    return has_more;
 }

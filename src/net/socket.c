@@ -31,7 +31,11 @@ static int set_options(int fd, const struct sockaddr_storage *address,
                setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) < 0) {
         return -errno;
     }
+    /* A flood must not fill the buffer in the milliseconds that a worker may be kept from running:
+     * beyond the system's limit, where we may. */
     if (options->receive_buffer_bytes > 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &options->receive_buffer_bytes,
+                   sizeof(options->receive_buffer_bytes)) < 0 &&
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &options->receive_buffer_bytes,
                    sizeof(options->receive_buffer_bytes)) < 0)
         return -errno;

@@ -7,19 +7,15 @@ import pathlib
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib import mete_wire as wire  # noqa: E402
+from lib.bench_stand_in import STALL_S, StandIn, bench  # noqa: E402
 from lib.daemon import BACKENDS, BUILD, METE, PATIENCE_S, Daemon, mete  # noqa: E402
 
-STALL_S = 0.05  # once a second
 SEED = int(os.environ.get("METE_SEED", "1"))
 ECHO = str(BUILD / "bench" / "echo")
 CONFIG = """
@@ -36,11 +32,6 @@ tenants:
 """
 
 
-def bench(server, *arguments):
-    done = mete("bench", "--server", f"127.0.0.1:{server}", "--json", *arguments)
-    return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
-
-
 def make_log(path, lines, addresses):
     """An access log in which a few addresses are frequent, with one line that is none."""
     chance = random.Random(SEED)
@@ -50,77 +41,6 @@ def make_log(path, lines, addresses):
             log.write(f'10.0.{n // 256}.{n % 256} - - [01/Mar/2026:10:{i // 60 % 60:02}:{i % 60:02} +0000] '
                       '"GET / HTTP/1.1" 200 12\n')
         log.write("not a line of a log\n")
-
-
-class StandIn:
-    """Speaks the protocol and gives every subject `burst` units for ever, except for its one fault."""
-
-    def __init__(self, fault=None, burst=5):
-        self.fault, self.burst, self.taken, self.answers = fault, burst, {}, 0
-        self.stalls, self.stall_at, self.held = 0, 0.0, None
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self.socket.bind(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-            until = time.monotonic() + PATIENCE_S
-            while self.thread.is_alive() and time.monotonic() < until:  # a full buffer drops it: again
-                other.sendto(b"", ("127.0.0.1", self.port))
-                self.thread.join(0.05)
-        self.socket.close()
-
-    def _decide(self, entry):
-        taken = self.taken.get(entry.key, 0)
-        allowed, left = taken + entry.cost <= self.burst, self.burst - taken
-        if self.fault == "one too many" and taken == self.burst:
-            allowed, left, self.fault = True, entry.cost, "done"
-        elif self.fault == "one too few" and taken == self.burst - 1:
-            allowed, left, self.fault = False, 0, "done"
-        elif self.fault == "wrong remaining" and taken == 2:
-            left, self.fault = left + 1, "done"
-        if allowed:
-            self.taken[entry.key] = taken + entry.cost
-        return wire.Verdict(flags=wire.ALLOW if allowed else 0,
-                            remaining=max(left - (entry.cost if allowed else 0), 0))
-
-    def _serve(self):
-        while True:
-            data, peer = self.socket.recvfrom(2048)
-            if not data:
-                return
-            request = wire.decode_request(data)
-            result = wire.Result(type=request.type | 0x80, sequence=request.sequence)
-            if request.type == wire.HELLO:
-                result.boot_id, result.wall_clock_ms = 1, 1790000000000
-            elif request.flags & wire.PEEK:
-                result.entries = [wire.Verdict(flags=wire.ALLOW, remaining=5) for _ in request.entries]
-            else:
-                result.entries = [self._decide(entry) for entry in request.entries]
-                self.answers += 1
-            answer = wire.encode_result(result, data[-8:])
-            if request.type == wire.CHECK and not request.flags & wire.PEEK:
-                if self.fault == "silent" or self.fault == "drops" and self.answers % 40 == 7:
-                    continue
-                if self.fault == "bad tag" and self.answers == 7:
-                    answer = answer[:-1] + bytes([answer[-1] ^ 1])
-                if self.fault == "twice" and self.answers == 7:
-                    self.socket.sendto(answer, peer)
-                if self.fault == "holds one back" and self.answers == 7:
-                    self.held = answer
-                    continue
-                if self.held and self.answers == 150:
-                    self.socket.sendto(self.held, peer)
-                if self.fault == "stalls" and time.monotonic() >= self.stall_at:
-                    time.sleep(STALL_S)
-                    self.stalls, self.stall_at = self.stalls + 1, time.monotonic() + 1 - STALL_S
-            self.socket.sendto(answer, peer)
 
 
 class RealDaemon(unittest.TestCase):
@@ -448,7 +368,11 @@ class Usage(unittest.TestCase):
                                 (("--find-rate", "p99"), "--find-rate"), (("--find-rate", "p98<1us"), "--find-rate"),
                                 (("--find-rate", "loss<1%,"), "--find-rate"), (("--concurrency", "1,,2"), "--concurrency"),
                                 (("--concurrency", "12"), "--concurrency"),
-                                (("--find-rate", "loss<1%", "--verify", "deny"), "--verify"),
+                                (("--find-rate", "loss<1%", "--requests", "9"), "--requests"),
+                                (("--retries", "11"), "--retries"), (("--retries", "1", "--backoff", "1"), "--backoff"),
+                                (("--backoff", "1ms"), "--retries"), (("--retries", "1", "--echo"), "--retries"),
+                                (("--reset", "--keys", "10000001"), "--reset"), (("--reset", "--unique"), "--reset"),
+                                (("--reset", "--echo"), "--reset"),
                                 (("--rate", "0/s"), "--rate"), (("--rate", "5/m"), "--rate"), (("--rate", "-1"), "--rate"),
                                 (("--rate", "200000000"), "--rate"), (("--schedule", "ramp"), "--rate"),
                                 (("--rate", "9", "--schedule", "odd"), "--schedule"),

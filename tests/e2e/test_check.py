@@ -1,8 +1,10 @@
 """`mete check`: what it prints, its JSON and its exit status, against a server that answers by script (right, wrong, late or
 not at all) and against the real one."""
 import json
+import os
 import socket
 import subprocess
+import tempfile
 import unittest
 
 from client_servers import METE, Daemon, StandIn, answer, status, w
@@ -93,6 +95,63 @@ class Answers(unittest.TestCase):
                              w.subject_key(subject.encode(), w.tenant_seed("default")))
 
 
+class Secrets(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def secret_file(self, content, mode=0o600):
+        path = os.path.join(self.folder, "secret")
+        with open(path, "wb") as file:
+            file.write(content)
+        os.chmod(path, mode)
+        return path
+
+    def test_signed(self):
+        for content, secret in ((b"of the tenant\n", b"of the tenant"), (b"0f" * 32 + b"\n", b"\x0f" * 32)):
+            with StandIn(always(V(flags=w.ALLOW, remaining=3)), secret=secret) as server:
+                result = check("demo", "alice", "--secret-file", self.secret_file(content), server=server.address)
+            self.assertEqual(result, (0, "allowed  3 left\n", ""))
+            self.assertEqual(server.requests[0].secret, 0)
+            self.assertEqual(server.requests[0].boot_bits, 7)
+            self.assertEqual(server.requests[0].entries[0].key, w.subject_key(b"alice", w.tenant_seed("default")))
+
+    def test_not_its_secret(self):
+        path = self.secret_file(b"another")
+        with StandIn(always(V(flags=w.ALLOW)), secret=b"of the tenant") as server:
+            exit_status, out, err = check("demo", "alice", "--timeout", "50", "--secret-file", path, server=server.address)
+        self.assertEqual((exit_status, out), (3, ""))
+        self.assertEqual(err, f"mete check: no answer from {server.address} within 50 ms; is the server running, "
+                              "has it a tenant 'default', and is that its secret?\n")
+
+    def test_bad_files(self):
+        for content, mode, problem in ((b"", 0o600, "is empty; a secret has 1 to 64 bytes, `mete secret new` makes one"),
+                                       (b"x" * 65, 0o600, "is too long; a secret has 1 to 64 bytes, "
+                                                          "`mete secret new` makes one"),
+                                       (b"x", 0o644, "may be used by others than its owner (mode 0644); chmod 600 it")):
+            path = self.secret_file(content, mode)
+            self.assertEqual(check("demo", "alice", "--secret-file", path),
+                             (2, "", f"mete check: --secret-file: {path} {problem}\n"))
+
+
+class SeveralServers(unittest.TestCase):
+    def test_each_subject_has_its_own(self):
+        """The same one each time, and the others when it is gone."""
+        servers = [StandIn(always(V(flags=w.ALLOW, remaining=index))) for index in range(3)]
+        with servers[0], servers[1], servers[2]:
+            addresses = ",".join(server.address for server in servers)
+            for subject in ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"):
+                first, again = (check("demo", subject, server=addresses) for _ in range(2))
+                self.assertEqual(first[0], 0)
+                self.assertEqual(first, again)
+        self.assertGreater(sum(bool(server.requests) for server in servers), 1)
+        self.assertEqual(check("demo", "alice", server=addresses)[0], 3)
+        with StandIn(always(V(flags=w.ALLOW, remaining=7))) as last:
+            for subject in ("alice", "bob", "carol", "dave"):
+                self.assertEqual(check("demo", subject, server=f"{addresses},{last.address}"), (0, "allowed  7 left\n", ""))
+
+
 class NoDecision(unittest.TestCase):
     def silent(self, script):
         """The script's datagrams are no answer: exit 3 after the time-out."""
@@ -174,7 +233,8 @@ class WrongUse(unittest.TestCase):
                 (["demo", "a", "-x"], "-x: no such option, or one without a value; see mete check --help"),
                 (["demo", "a", "--cost"],
                  "--cost: its value is missing; see mete check --help"),
-                (["demo", "a", "--secret-file", "f"], "--secret-file: secrets are not served yet; leave it out"),
+                (["demo", "a", "--secret-file", "/nowhere/f"],
+                 "--secret-file: /nowhere/f cannot be read: No such file or directory"),
                 (["demo", "a", "--refund", "--peek"], "--refund, --reset and --peek or --at-most exclude each other"),
                 (["demo", "a", "--server", "127.0.0.1:0"],
                  "--server: '127.0.0.1:0' is not HOST:PORT, or there is no such host")]:
@@ -184,7 +244,7 @@ class WrongUse(unittest.TestCase):
     def test_help(self):
         exit_status, out, err = check("--help")
         self.assertEqual((exit_status, err), (0, ""))
-        for option in ("--cost", "--server", "--tenant", "--timeout", "--peek", "--at-most", "--refund", "--reset",
+        for option in ("--cost", "--server", "--tenant", "--secret-file", "--timeout", "--peek", "--at-most", "--refund", "--reset",
                        "--json", "exit status"):
             self.assertIn(option, out)
 

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import unittest
 
-from client_servers import BUILD, ROOT, Daemon, StandIn, answer, w
+from client_servers import ROOT, Daemon, StandIn, answer, build_client, w
 
 EXAMPLE = "clients/c/example/example.c"
 
@@ -21,23 +21,12 @@ class Client(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
-        cls.example = cls.build(EXAMPLE)
-        cls.probe = cls.build("tests/e2e/client_probe.c")
+        cls.example = build_client(EXAMPLE, cls.folder.name)
+        cls.probe = build_client("tests/e2e/client_probe.c", cls.folder.name)
 
     @classmethod
     def tearDownClass(cls):
         cls.folder.cleanup()
-
-    @classmethod
-    def build(cls, source):
-        program = os.path.join(cls.folder.name, os.path.basename(source)[:-2])
-        library = os.path.join(BUILD, "libmete.a")
-        # A library built with a sanitizer can only be linked with it, by its compiler.
-        compiler = {"asan": ["clang", "-fsanitize=address,undefined"], "tsan": ["clang", "-fsanitize=thread"],
-                    "clang": ["clang"]}.get(os.path.basename(BUILD), ["cc"])
-        subprocess.run([*compiler, "-Wall", "-Wextra", "-Werror", "-Iinclude", "-o", program, source, library, "-lsodium"],
-                       cwd=ROOT, check=True)
-        return program
 
     def run_example(self, address, *arguments):
         done = subprocess.run([self.example, address, *arguments], capture_output=True, text=True)

@@ -30,7 +30,7 @@ class Micro(unittest.TestCase):
 
     def test_path(self):
         said = self.run_tiny("micro_path")
-        self.assertEqual(len(re.findall(r"[\d.]+ ns per check", said)), 2, said)
+        self.assertEqual(len(re.findall(r"[\d.]+ ns per check; .* [\d.]+; .* [\d.]+, [+-][\d.]+ in all", said)), 3, said)
 
     def test_client(self):
         with daemon.Daemon() as server:

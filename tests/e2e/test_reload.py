@@ -181,6 +181,16 @@ class Refused(unittest.TestCase):
             self.assertEqual(client.check("r999", b"a").status, wire.OK)
             self.assertEqual(client.check("api", b"a", 0).remaining, 6)
 
+    def test_rows_of_the_last_reload_are_waited_for(self):
+        """Each reload needs half of all rows anew; the ones before it must be free by then."""
+        kinds = ("algorithm: fixed_window, limit: 5/1h", "algorithm: sliding_window, limit: 5/1h")
+        texts = [config(tenant("default", *(f"name: r{i}, {kind}" for i in range(500)))) for kind in kinds]
+        with Reloaded(texts[0]) as daemon, daemon.client() as client:
+            for i in range(6):
+                self.assertEqual(client.check("r499", b"a").remaining, 4)
+                daemon.reload(texts[(i + 1) % 2])
+            self.assertEqual(daemon.rule("r499")["units"], 6)
+
     def test_what_needs_a_restart_is_named_and_the_rest_applied(self):
         more = ("listen: {udp: ['127.0.0.1:1'], admin: /nowhere/else}\nworkers: 3\ntable: {entries: 128, on_full: deny}\n"
                 "backend: mmsg\nnamespace: elsewhere\n")
@@ -310,11 +320,26 @@ class Tenants(unittest.TestCase):
     def test_overrides_have_rows_of_their_own(self):
         rule = ("name: api, algorithm: token_bucket, rate: 10/h, burst: 10, overrides: "
                 "[{subject: vip, rate: 50/h}, {prefix: 'bot:', rate: 1/h}]")
-        with Reloaded(config(tenant("default", rule))) as daemon:
-            listed = [r for r in daemon.stats()["rules"] if r["rule"] == "api"][0]
-            self.assertEqual([o.get("subject") or o.get("prefix") for o in listed["overrides"]], ["vip", "bot:"])
-            self.assertEqual([o["live"] for o in listed["overrides"]], [0, 0])
+        more = rule.replace("[{", "[{subject: aaa, rate: 7/h}, {")
+        with Reloaded(config(tenant("default", rule))) as daemon, daemon.client() as client:
+
+            def numbers():
+                listed = [r for r in daemon.stats()["rules"] if r["rule"] == "api"][0]
+                return {o.get("subject") or o.get("prefix"): (o["allowed"], o["denied"], o["units"], o["live"])
+                        for o in [{"subject": "api", **listed}, *listed["overrides"]]}
+
+            self.assertEqual(client.check("api", b"vip", 40).remaining, 10)
+            self.assertEqual(client.check("api", b"bot:1", flags=wire.RAW_SUBJECT).remaining, 0)
+            self.assertFalse(client.check("api", b"bot:1", flags=wire.RAW_SUBJECT).allowed)
+            self.assertEqual(client.check("api", b"other", 3, flags=wire.RAW_SUBJECT).remaining, 7)
+            spent = {"api": (1, 0, 3, 1), "vip": (1, 0, 40, 1), "bot:": (1, 1, 1, 1)}
+            self.assertEqual(numbers(), spent)
+            daemon.reload(config(tenant("default", more)))  # one more before the others
+            self.assertEqual(numbers(), {**spent, "aaa": (0, 0, 0, 0)})
+            self.assertEqual(client.check("api", b"vip", 0).remaining, 10)
             daemon.reload(config(tenant("default", rule.replace("vip", "another"))))
+            self.assertEqual(client.check("api", b"vip", 0, flags=wire.RAW_SUBJECT).remaining, 10)  # of the rule's 10
+            daemon.wait_live(2)
             rows = mete("stats", "--admin", daemon.admin).stdout.splitlines()
             self.assertTrue(any(row.split()[:2] == ["[another]", "0"] for row in rows), rows)
 

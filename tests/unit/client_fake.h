@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <sodium.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,6 +31,9 @@ struct fake {
     char address[32];
     uint16_t boot;
     uint32_t clock_ms;
+    uint32_t repeat_ms;   /* W, as HELLO tells it */
+    const char *secret;   /* NULL: none; then every request must be untagged */
+    uint8_t secret_index; /* where it stands in the server's list */
 };
 
 struct taken { /* one request that the fake received */
@@ -37,7 +41,34 @@ struct taken { /* one request that the fake received */
     size_t len;
     struct mete_header header;
     struct sockaddr_in from;
+    bool is_good; /* its tag verifies */
 };
+
+/* BLAKE2b under the fake's secret, 8 or 16 bytes of it, as proto-spec/protocol.md 4 has it. */
+static inline void fake_derive(const struct fake *fake, const char *label, const uint8_t *message,
+                               size_t message_len, struct mete_mac_key *ret_key, bool is_pad)
+{
+    uint8_t input[64], out[16] = {0};
+    size_t label_len = strlen(label);
+    memcpy(input, label, label_len);
+    memcpy(input + label_len, message, message_len);
+    crypto_generichash_blake2b(out, is_pad ? 8 : 16, input, label_len + message_len,
+                               (const uint8_t *)fake->secret, strlen(fake->secret));
+    *ret_key = (struct mete_mac_key){mete_mac_load64(out), mete_mac_load64(out + 8)};
+}
+
+/* The key of a request and of what answers it; NULL: without a secret. */
+static inline const struct mete_mac_key *fake_key(const struct fake *fake, uint8_t type,
+                                                  struct mete_mac_key *key)
+{
+    uint8_t boot_id[8] = {0};
+    if (!fake->secret)
+        return NULL;
+    if (type != METE_HELLO)
+        mete_wire_put64(boot_id, fake->boot);
+    fake_derive(fake, "mete mac 1", boot_id, sizeof(boot_id), key, false);
+    return key;
+}
 
 static inline void fake_open(struct fake *fake)
 {
@@ -53,8 +84,8 @@ static inline void fake_open(struct fake *fake)
     snprintf(fake->address, sizeof(fake->address), "127.0.0.1:%u", ntohs(address.sin_port));
 }
 
-/* The next request; false if flags has MSG_DONTWAIT and there is none. It must be well formed and
- * well signed. */
+/* The next request; false if flags has MSG_DONTWAIT and there is none. It must be well formed and,
+ * without a secret, well signed; under one is_good says so. */
 static inline bool fake_take(struct fake *fake, struct taken *taken, int flags)
 {
     socklen_t from_len = sizeof(taken->from);
@@ -67,7 +98,12 @@ static inline bool fake_take(struct fake *fake, struct taken *taken, int flags)
     taken->len = (size_t)len;
     assert_int_equal(mete_wire_decode_header(taken->bytes, taken->len, &taken->header),
                      METE_WIRE_OK);
-    assert_true(mete_wire_verify_request(taken->bytes, taken->len, NULL));
+    struct mete_mac_key key;
+    uint8_t secret_index = fake->secret ? fake->secret_index : METE_WIRE_NO_SECRET;
+    taken->is_good = taken->header.secret == secret_index &&
+                     mete_wire_verify_request(taken->bytes, taken->len,
+                                              fake_key(fake, taken->header.type, &key));
+    assert_true(fake->secret || taken->is_good);
     return true;
 }
 
@@ -76,6 +112,14 @@ static inline struct mete_entry fake_entry(const struct taken *taken, unsigned i
     struct mete_entry entry;
     assert_int_equal(mete_wire_decode_entry(taken->bytes, &taken->header, index, &entry), 0);
     return entry;
+}
+
+static inline void fake_sign(const struct fake *fake, const struct taken *taken, uint8_t *bytes,
+                             size_t len)
+{
+    struct mete_mac_key key;
+    mete_wire_sign_result(bytes, len, mete_wire_tag(taken->bytes, taken->len),
+                          fake_key(fake, taken->header.type, &key));
 }
 
 static inline void fake_send(struct fake *fake, const struct taken *taken, const uint8_t *bytes,
@@ -100,7 +144,7 @@ static inline size_t fake_result(struct fake *fake, const struct taken *taken,
     mete_wire_encode_result_header(ret_bytes, &header);
     for (unsigned i = 0; i < n; i++)
         mete_wire_encode_verdict(ret_bytes, i, &verdicts[i]);
-    mete_wire_sign_result(ret_bytes, len, mete_wire_tag(taken->bytes, taken->len), NULL);
+    fake_sign(fake, taken, ret_bytes, len);
     return len;
 }
 
@@ -141,7 +185,7 @@ static inline void fake_status(struct fake *fake, const struct taken *taken, uin
                                         .clock_ms = fake->clock_ms,
                                         .boot = fake->boot};
     mete_wire_encode_result_header(bytes, &header);
-    mete_wire_sign_result(bytes, sizeof(bytes), mete_wire_tag(taken->bytes, taken->len), NULL);
+    fake_sign(fake, taken, bytes, sizeof(bytes));
     fake_send(fake, taken, bytes, sizeof(bytes));
 }
 
@@ -153,13 +197,29 @@ static inline void fake_hello(struct fake *fake, const struct taken *taken)
                                         .sequence = taken->header.sequence,
                                         .clock_ms = fake->clock_ms,
                                         .boot = fake->boot};
-    struct mete_hello_result hello = {
-        .boot_id = fake->boot, .masked_seed = FAKE_SEED, .features = 0x8e};
+    struct mete_mac_key pad = {0};
+    if (fake->secret)
+        fake_derive(fake, "mete pad 1", taken->bytes + METE_WIRE_HEADER_BYTES, 16, &pad, true);
+    struct mete_hello_result hello = {.boot_id = fake->boot,
+                                      .masked_seed = FAKE_SEED ^ pad.k0,
+                                      .repeat_ms = fake->repeat_ms,
+                                      .features = 0x8e};
     assert_int_equal(taken->header.type, METE_HELLO);
     assert_int_equal(taken->len, METE_WIRE_HELLO_BYTES);
     mete_wire_encode_result_header(bytes, &header);
     mete_wire_encode_hello_result(bytes, &hello);
-    mete_wire_sign_result(bytes, sizeof(bytes), mete_wire_tag(taken->bytes, taken->len), NULL);
+    fake_sign(fake, taken, bytes, sizeof(bytes));
+    fake_send(fake, taken, bytes, sizeof(bytes));
+}
+
+/* The unsigned hint that the tag did not verify and the boot bits are others. */
+static inline void fake_restarted(struct fake *fake, const struct taken *taken)
+{
+    uint8_t bytes[METE_WIRE_RESTARTED_BYTES];
+    struct mete_result_header header = {
+        .type = METE_RESTARTED, .sequence = taken->header.sequence, .boot = fake->boot};
+    mete_wire_encode_result_header(bytes, &header);
+    mete_wire_put64(bytes + 16, mete_wire_tag(taken->bytes, taken->len));
     fake_send(fake, taken, bytes, sizeof(bytes));
 }
 
@@ -175,7 +235,8 @@ static inline struct mete_client *fake_client(const struct fake *fake,
                                               struct mete_client_options options)
 {
     struct mete_client *client;
-    options.server = fake->address;
+    if (!options.servers)
+        options.server = fake->address;
     if (!options.timeout_us)
         options.timeout_us = 60000000; /* what must not run out in a test, however slow */
     assert_int_equal(mete_client_open(&options, &client), 0);

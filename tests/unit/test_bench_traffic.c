@@ -14,10 +14,11 @@ enum { KEYS = 50, DRAWS = 200000 };
 
 static void draw(const struct bench_options *options, unsigned *ret_hits)
 {
-    struct traffic traffic;
+    struct traffic opened, traffic;
     uint32_t subjects[BENCH_MAX_BATCH];
     memset(ret_hits, 0, KEYS * sizeof(*ret_hits));
-    assert_int_equal(traffic_open(options, 1, false, &traffic), 0);
+    assert_int_equal(traffic_open(options, 1, false, &opened), 0);
+    assert_int_equal(traffic_share(&opened, 0, 1, &traffic), 0);
     for (unsigned i = 0; i < DRAWS / 50; i++) {
         assert_int_equal(traffic_draw(&traffic, 50, subjects), 50);
         for (unsigned k = 0; k < 50; k++) {
@@ -25,7 +26,8 @@ static void draw(const struct bench_options *options, unsigned *ret_hits)
             ret_hits[subjects[k]]++;
         }
     }
-    traffic_close(&traffic);
+    traffic_unshare(&traffic);
+    traffic_close(&opened);
 }
 
 /* Within five deviations of DRAWS trials of chance p. */
@@ -73,14 +75,51 @@ static void test_unique(void **state)
     bool seen[3 * KEYS] = {false};
     assert_int_equal(traffic_open(&options, 1, true, &traffic), 0);
     for (unsigned part = 0; part < 3; part++) {
-        struct traffic share = traffic_share(&traffic, part, 3);
+        struct traffic share;
         uint32_t subjects[KEYS];
+        assert_int_equal(traffic_share(&traffic, part, 3, &share), 0);
         assert_int_equal(traffic_draw(&share, KEYS, subjects), KEYS);
         for (unsigned k = 0; k < KEYS; k++) {
             assert_true(subjects[k] < 3 * KEYS && !seen[subjects[k]]);
             seen[subjects[k]] = true;
         }
+        traffic_unshare(&share);
     }
+    traffic_close(&traffic);
+}
+
+/* With --verify a subject is one thread's and out at most once; together they ask all. */
+static void test_exclusive_parts(void **state)
+{
+    (void)state;
+    const struct bench_options options = {
+        .keys = KEYS, .seed = 5, .threads = 3, .verify = "deny", .requests = 3ull * 40 * KEYS};
+    struct traffic traffic;
+    bool seen[KEYS] = {false};
+    assert_int_equal(traffic_open(&options, 1, true, &traffic), 0);
+    for (unsigned part = 0; part < 3; part++) {
+        struct traffic share;
+        uint32_t subjects[2 * KEYS], asked = 0;
+        bool out[KEYS] = {false};
+        assert_int_equal(traffic_share(&traffic, part, 3, &share), 0);
+        while (!traffic_is_over(&share)) {
+            const unsigned n = traffic_draw(&share, 2 * KEYS, subjects);
+            for (unsigned k = 0; k < n; k++) {
+                assert_int_equal(subjects[k] % 3, part);
+                assert_true(subjects[k] < KEYS && !out[subjects[k]]);
+                out[subjects[k]] = seen[subjects[k]] = true;
+            }
+            for (unsigned k = 0; k < n; k++) {
+                out[subjects[k]] = false;
+                traffic_return(&share, subjects[k]);
+            }
+            asked += n;
+        }
+        assert_int_equal(asked, 40 * KEYS);
+        traffic_unshare(&share);
+    }
+    for (unsigned k = 0; k < KEYS; k++)
+        assert_true(seen[k]);
     traffic_close(&traffic);
 }
 
@@ -90,6 +129,7 @@ int main(void)
         cmocka_unit_test(test_zipf),
         cmocka_unit_test(test_hot_key),
         cmocka_unit_test(test_unique),
+        cmocka_unit_test(test_exclusive_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

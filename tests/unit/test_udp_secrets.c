@@ -32,8 +32,7 @@ static const struct tenant_keys *keys_of(struct fixture *f, const char *name)
 
 static uint64_t used(struct fixture *f, const char *name, unsigned secret)
 {
-    return counter_read(
-        &f->secret_counters[tenant_named(f, name)->inline_index].used[secret]);
+    return counter_read(&f->secret_counters[tenant_named(f, name)->inline_index].used[secret]);
 }
 
 static int setup(void **state)

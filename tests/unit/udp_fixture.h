@@ -75,6 +75,7 @@ static inline void tell_repeats(struct fixture *f, uint32_t window_ms, uint32_t 
         .size = 1 << 20,
         .window_ms = window_ms,
         .ahead_ms = ahead_ms,
+        .now_ms = (uint32_t)(now.now_ns / 1000000),
         .secret = {0x243F6A8885A308D3ull, 0x13198A2E03707344ull},
     };
     f->repeat_memory = options.memory = aligned_alloc(REPEAT_BUCKET_BYTES, options.size);
