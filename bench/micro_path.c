@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "net/udp.h"
 #include "sys/clock.h"
+#include "sys/memory.h"
 
 #define MESSAGES IO_BATCH
 
@@ -108,17 +109,16 @@ static int setup_levels(struct path *path)
     path->config->tenants[0].secrets = &secret;
     path->config->tenants[0].secret_count = 1;
     struct repeat_options repeats = {
-        .memory = aligned_alloc(REPEAT_BUCKET_BYTES, REPEAT_BYTES),
         .size = REPEAT_BYTES,
         .window_ms = 200,
         .ahead_ms = 20,
         .secret = {0x452821E638D01377ull, 0xBE5466CF34E90C6Cull},
     };
-    if (!repeats.memory || keys_create(path->config, BOOT_ID, &path->keys_of_tenants)) {
+    if (memory_reserve(REPEAT_BYTES, true, &repeats.memory) ||
+        keys_create(path->config, BOOT_ID, &path->keys_of_tenants)) {
         fprintf(stderr, "micro_path: no memory\n");
         return 2;
     }
-    memset(repeats.memory, 0, REPEAT_BYTES);
     repeat_init(&path->repeats, &repeats);
     struct udp_policy policy = {.config = path->config,
                                 .keys = path->keys_of_tenants,
@@ -237,7 +237,7 @@ int main(int argc, char **argv)
                 judged);
         return 4;
     }
-    free(path->repeats.buckets);
+    memory_release(path->repeats.buckets, REPEAT_BYTES);
     keys_destroy(path->keys_of_tenants, path->config->tenant_count);
     table_destroy(path->table);
     config_destroy(path->config);

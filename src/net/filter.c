@@ -53,12 +53,14 @@ int filter_attach(int socket, uint16_t boot)
 {
     uint16_t boot_as_loaded = (uint16_t)(boot << 8 | boot >> 8); /* loads are big endian */
     struct sock_filter program[] = {
-        LOAD_LEN, JUMP(BPF_JGE, UDP_HEADER + METE_WIRE_HEADER_BYTES + METE_WIRE_TAG_BYTES, 0, 25),
-        JUMP(BPF_JGT, UDP_HEADER + METE_WIRE_MAX_BYTES, 25, 0), /* joined, or too long */
-        LOAD_BYTE(0), JUMP(BPF_JEQ, METE_WIRE_MAGIC_VERSION, 0, 22), LOAD_BYTE(1),
-        JUMP(BPF_JSET, METE_RESULT, 20, 0), JUMP(BPF_JEQ, METE_HELLO, 4, 0), LOAD_BYTE(22),
-        JUMP(BPF_JEQ, METE_WIRE_NO_SECRET, 2, 0),
-        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, UDP_HEADER + 20), JUMP(BPF_JEQ, boot_as_loaded, 0, 15),
+        LOAD_LEN, JUMP(BPF_JGE, UDP_HEADER + METE_WIRE_HEADER_BYTES + METE_WIRE_TAG_BYTES, 0, 28),
+        JUMP(BPF_JGT, UDP_HEADER + METE_WIRE_MAX_BYTES, 28, 0), /* joined, or too long */
+        LOAD_BYTE(0), JUMP(BPF_JEQ, METE_WIRE_MAGIC_VERSION, 0, 25), LOAD_BYTE(1),
+        JUMP(BPF_JSET, METE_RESULT, 23, 0), JUMP(BPF_JEQ, METE_HELLO, 7, 0), LOAD_BYTE(22),
+        JUMP(BPF_JEQ, METE_WIRE_NO_SECRET, 5, 0),
+        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, UDP_HEADER + 20), JUMP(BPF_JEQ, boot_as_loaded, 3, 0),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM)),
+        COMPUTE(BPF_MOD, FILTER_HINTS), JUMP(BPF_JEQ, 0, 0, 15),
         /* the length that sizes and n add up to, with the UDP header */
         LOAD_BYTE(23), COMPUTE(BPF_RSH, 4), BPF_STMT(BPF_ST, 0), LOAD_BYTE(23),
         COMPUTE(BPF_AND, 15), BPF_STMT(BPF_MISC | BPF_TAX, 0), LOAD_BYTE(3),

@@ -3,9 +3,10 @@
  *
  * It drops what can be told without a key: a first byte that is not ours, results, datagrams
  * shorter than their header says, and boot bits of another life, HELLO and datagrams without a
- * secret apart. That spares the copy, the wake-up and the tag. It is not attached in peace, because
- * what it drops is counted only as kernel_drops, not by reason, and a client that missed a restart
- * gets no hint.
+ * secret apart. One in FILTER_HINTS of the last passes: after a cold restart the flood may be our
+ * own clients, and what draws a RESTARTED brings them back. It spares the copy, the wake-up and the
+ * tag. It is not attached in peace, because what it drops is counted only as kernel_drops, not by
+ * reason.
  *
  * With UDP_GRO the program sees joined datagrams as one, and only the first of them. So what is
  * longer than one datagram can be always passes, and of shorter ones the first speaks for all: who
@@ -19,6 +20,7 @@
 #include <stdint.h>
 
 #define FILTER_FLOOD_PER_SECOND 20000u /* bad ones, and more than half: then it goes on */
+#define FILTER_HINTS 64u               /* see above */
 #define FILTER_CALM_PER_SECOND 5000u   /* dropped by the kernel: then it goes off, ... */
 #define FILTER_CALM_NS 1000000000u     /* ... if it was so for this long */
 

@@ -14,7 +14,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from e2e import test_start
 from lib import mete_wire as wire
-from lib.daemon import BACKENDS, Client, Daemon, refuse
+from lib.daemon import BACKENDS, PATIENCE_S, SANITIZED, Client, Daemon, refuse
 from lib.signed import Local, Signed
 
 OLD, NEW, OTHER = b"o" * 32, bytes(range(32)), b"a passphrase"
@@ -254,6 +254,29 @@ class Restarts(Case):
             client.take_hello(answer, done)
             self.assertEqual(self.total(daemon, "bad_tag", "restarted", "checks"), (3000, hints, 0))
             self.assertGreaterEqual(hints, 100)
+
+
+    @unittest.skipIf(SANITIZED, "too slow for a flood")
+    def test_the_flood_may_be_our_own_clients(self):
+        """After a cold restart under load the kernel drops what is signed for the life before; a hint still gets out."""
+        with self.daemon() as daemon, Signed(daemon.address, "acme", NEW) as client:
+            client.learn()
+            old = {"boot_bits": client.boot_id & 0xFFFF ^ 1, "key": wire.mac_key(NEW, client.boot_id ^ 1)}
+            before = client.make(wire.CHECK, "api", b"x", **old)
+            while not any("flood: the kernel now drops" in line for line in daemon.said):
+                for _ in range(1000):
+                    client.send(before)
+            late = client.make(wire.CHECK, "api", b"x", sequence=5, **old)
+            client.socket.setblocking(False)
+            deadline, heard = time.monotonic() + PATIENCE_S, set()
+            while late[12:16] not in heard and time.monotonic() < deadline:
+                client.send(late)
+                try:
+                    heard.add(client.socket.recv(2048)[4:8])
+                except BlockingIOError:
+                    pass
+            self.assertIn(late[12:16], heard)
+            self.assertFalse(any("flood is over" in line for line in daemon.said))
 
 
 class Paths(Case):

@@ -70,7 +70,7 @@ static void test_stopped_and_late(void **state)
 {
     (void)state;
     struct trio trio;
-    begin(&trio, (struct mete_client_options){.timeout_us = 400000});
+    begin(&trio, (struct mete_client_options){.timeout_us = 4000000});
     struct seen seen;
     char subject[16];
     unsigned late = 0;
