@@ -10,7 +10,8 @@
  * one object is given travels together. So an application with few busy threads opens one in each,
  * and each joins its own; one with many threads that ask now and then gives the questions to a
  * thread that owns an object (a queue, an eventfd beside mete_client_fd() in its poll), which then
- * joins them all, and wakes the asker from the callback. No thread is ever started. After fork()
+ * joins them all, and wakes the asker from the callback. No thread is ever started, but by
+ * mete_lease_open(). After fork()
  * the child's first call takes a new socket, client id and sequence, so parent and child never get
  * each other's answers; what the parent had in flight or queued stays the parent's: the child never
  * calls back for it. (After vfork() or clone() with shared memory the child must not touch the
