@@ -260,8 +260,8 @@ class Leases(unittest.TestCase):
         for name, amount in (("allowed", 1), ("denied", 1), ("renewed", 1), ("released", 1), ("unknown_lease", 1),
                              ("checks", 5)):
             self.assertEqual(changes[name], amount, name)
-        features = self.client.hello().features
-        self.assertEqual([features >> type_ & 1 for type_ in (ACQUIRE, RENEW, RELEASE)], [1, 1, 1])
+        served = self.client.hello().served_types
+        self.assertEqual([served >> type_ & 1 for type_ in (ACQUIRE, RENEW, RELEASE)], [1, 1, 1])
 
 
 if __name__ == "__main__":
