@@ -21,7 +21,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from compare import Server, pin
+from compare_servers import Server, pin
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 WARM_S = 0.4
@@ -61,7 +61,7 @@ def stats(build, admin):
 def flood(build, address, boot, kind, seconds, options):
     command = [build / "bench/flood", "--server", address, "--boot", str(boot), "--kind", kind, "--seconds", str(seconds),
                "--batch", str(options.batch)] + (["--rate", str(options.rate)] if options.rate else [])
-    done = subprocess.run([*pin(1), *map(str, command)], capture_output=True, text=True, check=True)
+    done = subprocess.run([*pin("1"), *map(str, command)], capture_output=True, text=True, check=True)
     sent, own = re.match(r"sent (\d+), (\d+) ns", done.stdout).groups()
     return int(sent), int(own)
 
@@ -71,7 +71,7 @@ def measure(build, folder, kind, filtering, options):
     command = [str(build / "mete"), "serve", "--config", f"{folder}/mete.yaml", "--set", "listen.udp=127.0.0.1:0", "--set",
                f"listen.admin={admin}", "--set", "workers=1", "--set", f"backend={options.backend}", "--set",
                f"filter={filtering}"]
-    with Server(command, 0) as server:
+    with Server(command, "0") as server:
         boot = boot_bits(server.address)
         flood(build, server.address, boot, kind, WARM_S, options)
         pid = server.process.pid

@@ -26,8 +26,9 @@ static const char help[] =
     "\n"
     "  --rule RULE        ALGORITHM COUNT/[N]UNIT [burst N] [queue], UNIT one of ms s m h d, as\n"
     "                     \"token_bucket 10/s burst 20\", \"leaky_bucket 5/s burst 50 queue\",\n"
-    "                     \"fixed_window 1000/m\", \"sliding_window 5/60s\", unlimited, deny; up "
-    "to 16\n"
+    "                     \"fixed_window 1000/m\", \"sliding_window 5/60s\",\n"
+    "                     \"calendar 100/month Europe/Berlin\" (day, week, month, year; UTC),\n"
+    "                     unlimited, deny; up to 16\n"
     "  --by FIELD         who is limited: ip (default), user, method, path, status, referer, "
     "agent;\n"
     "                     of JSON any field, a dot leads into nested objects\n"
@@ -53,16 +54,12 @@ struct options {
 static int add_rule(struct options *options, const char *text)
 {
     struct replay_rule *rule = &options->rules[options->rule_count];
-    struct limit_spec spec;
-    char error[256];
+    char error[512];
 
     if (options->rule_count == RULE_MAX)
         return cmd_fail(NAME, "more than %u rules", RULE_MAX);
-    if (config_parse_rule_text(text, &spec, error, sizeof(error)) < 0)
+    if (config_compile_rule_text(text, &rule->limit, &rule->calendar, error, sizeof(error)) < 0)
         return cmd_fail(NAME, "--rule '%s': %s", text, error);
-    const enum limit_error code = limit_compile(&spec, &rule->limit);
-    if (code != LIMIT_OK)
-        return cmd_fail(NAME, "--rule '%s': %s", text, limit_error_text(code));
     rule->text = text;
     options->rule_count++;
     return 0;
@@ -144,24 +141,30 @@ static int run(struct options *options, const struct replay_log *log)
     return 0;
 }
 
-int cmd_replay(int argc, char **argv)
+static int load_and_run(struct options *options)
 {
-    struct options options = {.top = TOP_DEFAULT};
     struct replay_log log;
     char error[512];
 
-    const int status = parse_options(argc, argv, &options);
-    if (status != 0)
-        return status;
-    if (options.help) {
-        fputs(help, stdout);
-        return 0;
-    }
-    if (replay_log_load(options.path, &options.fields, &log, error, sizeof(error)) < 0)
+    if (replay_log_load(options->path, &options->fields, &log, error, sizeof(error)) < 0)
         return cmd_fail(NAME, "%s", error);
-    const int result = run(&options, &log);
-    for (unsigned i = 0; i < options.rule_count; i++)
-        replay_outcome_free(&options.rules[i].outcome);
+    const int result = run(options, &log);
     replay_log_free(&log);
+    return result;
+}
+
+int cmd_replay(int argc, char **argv)
+{
+    struct options options = {.top = TOP_DEFAULT};
+    int result = parse_options(argc, argv, &options);
+
+    if (result == 0 && options.help)
+        fputs(help, stdout);
+    else if (result == 0)
+        result = load_and_run(&options);
+    for (unsigned i = 0; i < options.rule_count; i++) {
+        replay_outcome_free(&options.rules[i].outcome);
+        free(options.rules[i].calendar);
+    }
     return result;
 }

@@ -66,6 +66,7 @@ void replay_outcome_free(struct replay_outcome *outcome);
 struct replay_rule {
     const char *text; /* as given */
     struct limit limit;
+    struct calendar *calendar; /* the limit's, or NULL; for free() */
     struct replay_outcome outcome;
 };
 

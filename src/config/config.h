@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "config/calendars.h"
 #include "core/key.h"
 #include "core/limit.h"
 
@@ -89,6 +90,7 @@ struct rule {
     bool queue;                         /* leaky bucket in queue mode */
     struct limit_spec spec; /* burst filled in for buckets, 0 for all others; behind what a check
                                reads */
+    const struct calendar *calendar; /* of the configuration's; ALGORITHM_CALENDAR only */
 };
 
 /* What one subject, or all that start with a prefix, have instead of a rule's numbers. Its rule has
@@ -158,6 +160,7 @@ struct config {
     char **tiers;         /* their names; the rules stand in the tenants */
     uint32_t tier_count;
     struct config_index index;     /* of tenants */
+    struct calendars calendars;    /* what calendar limits count by */
     struct config_secret *secrets; /* of all tenants, in locked memory */
     uint32_t secret_total;
     bool secrets_are_unlocked;    /* some could not be kept from the swap: RLIMIT_MEMLOCK */
@@ -223,6 +226,11 @@ const struct tenant *config_find_tenant_by_name(const struct config *config, con
 /* "token_bucket 10/s burst 20", "sliding_window 5/60s", "deny": a rule in one line, as `mete
  * replay` takes it. Result: 0, or -EINVAL with one line in error. */
 int config_parse_rule_text(const char *text, struct limit_spec *ret_spec, char *error, size_t size);
+
+/* The same, compiled; "calendar 100/month Europe/Berlin" too, whose calendar is for free(), else it
+ * is NULL. Result: 0, or -EINVAL with one line in error. */
+int config_compile_rule_text(const char *text, struct limit *ret_limit,
+                             struct calendar **ret_calendar, char *error, size_t size);
 
 /* Is it this machine's own: 127.0.0.0/8, ::1, a UNIX socket? */
 bool config_is_loopback(const struct sockaddr *address);

@@ -12,9 +12,10 @@
 
 #define RULE_SIZE 128u
 
-/* "token_bucket 10/s burst 20", as config_parse_rule_text() takes it; "concurrency 10 lease 30s".
- */
-static void format_spec(const struct limit_spec *spec, char text[RULE_SIZE])
+/* "token_bucket 10/s burst 20", as config_compile_rule_text() takes it; "concurrency 10
+ * lease 30s". */
+static void format_spec(const struct limit_spec *spec, const struct calendar *calendar,
+                        char text[RULE_SIZE])
 {
     char rate[64], burst[32] = "";
     const char *name = algorithm_name(spec->algorithm);
@@ -26,7 +27,10 @@ static void format_spec(const struct limit_spec *spec, char text[RULE_SIZE])
     value_format_rate(spec->count, spec->period_ns, rate, sizeof(rate));
     if (spec->burst)
         snprintf(burst, sizeof(burst), " burst %" PRIu64, spec->burst);
-    if (spec->count)
+    if (calendar)
+        snprintf(text, RULE_SIZE, "%s %" PRIu64 "/%s %s", name, spec->count,
+                 calendar_per_name(calendar->per), calendar->zone);
+    else if (spec->count)
         snprintf(text, RULE_SIZE, "%s %s%s%s", name, rate, burst,
                  spec->algorithm == ALGORITHM_LEAKY_QUEUE ? " queue" : "");
     else
@@ -37,6 +41,18 @@ static bool is_same_spec(const struct limit_spec *a, const struct limit_spec *b)
 {
     return a->algorithm == b->algorithm && a->count == b->count && a->period_ns == b->period_ns &&
            a->burst == b->burst;
+}
+
+static void format_rule(const struct rule *rule, char text[RULE_SIZE])
+{
+    format_spec(&rule->spec, rule->calendar, text);
+}
+
+/* Of calendars the limit's interval is the name of zone and period. */
+static bool is_same_numbers(const struct rule *a, const struct rule *b)
+{
+    return is_same_spec(&a->spec, &b->spec) && !a->calendar == !b->calendar &&
+           (!a->calendar || a->limit.interval == b->limit.interval);
 }
 
 bool diff_keeps_state(const struct rule *from, const struct rule *to)
@@ -56,15 +72,15 @@ static void diff_override(struct diff *diff, const char *tenant, const struct co
     char texts[2][RULE_SIZE];
     const struct rule *rule = from ? &from->rule : &to->rule;
     if (from)
-        format_spec(&from->rule.spec, texts[0]);
+        format_rule(&from->rule, texts[0]);
     if (to)
-        format_spec(&to->rule.spec, texts[1]);
+        format_rule(&to->rule, texts[1]);
     if (!from)
         diff_add(diff, DIFF_OVERRIDE_ADDED, true, "override %s/%s: added, %s", tenant, rule->name,
                  texts[1]);
     else if (!to)
         diff_add(diff, DIFF_OVERRIDE_REMOVED, true, "override %s/%s: removed", tenant, rule->name);
-    else if (!is_same_spec(&from->rule.spec, &to->rule.spec))
+    else if (!is_same_numbers(&from->rule, &to->rule))
         diff_add(diff, DIFF_OVERRIDE_CHANGED, true, "override %s/%s: %s -> %s, %s", tenant,
                  rule->name, texts[0], texts[1], state_text(&from->rule, &to->rule));
 }
@@ -91,12 +107,12 @@ static void diff_rule_change(struct diff *diff, const char *tenant, const struct
                              const struct rule *to)
 {
     char texts[2][RULE_SIZE];
-    format_spec(&from->spec, texts[0]);
-    format_spec(&to->spec, texts[1]);
+    format_rule(from, texts[0]);
+    format_rule(to, texts[1]);
     if (from->id != to->id)
         diff_add(diff, DIFF_RULE_CHANGED, true, "rule %s/%s: id %" PRIu32 " -> %" PRIu32 ", %s",
                  tenant, to->name, from->id, to->id, state_text(from, to));
-    if (!is_same_spec(&from->spec, &to->spec))
+    if (!is_same_numbers(from, to))
         diff_add(diff, DIFF_RULE_CHANGED, true, "rule %s/%s: %s -> %s, %s", tenant, to->name,
                  texts[0], texts[1], state_text(from, to));
     if (from->shadow != to->shadow)
@@ -115,7 +131,7 @@ static void diff_rule(struct diff *diff, const char *tenant, const struct rule *
     } else if (from) {
         diff_add(diff, DIFF_RULE_REMOVED, true, "rule %s/%s: removed", tenant, from->name);
     } else {
-        format_spec(&to->spec, text);
+        format_rule(to, text);
         diff_add(diff, DIFF_RULE_ADDED, true, "rule %s/%s: added, %s%s", tenant, to->name, text,
                  to->shadow ? ", as a shadow" : "");
     }
@@ -235,8 +251,8 @@ static void diff_tenant_fields(struct diff *diff, const struct tenant *from,
         diff_add(diff, DIFF_TENANT_FIELD, true, "tenant %s: tier %s -> %s", to->name, tiers[0],
                  tiers[1]);
     if (!is_same_spec(&from->checks_spec, &to->checks_spec)) {
-        format_spec(&from->checks_spec, texts[0]);
-        format_spec(&to->checks_spec, texts[1]);
+        format_spec(&from->checks_spec, NULL, texts[0]);
+        format_spec(&to->checks_spec, NULL, texts[1]);
         diff_add(diff, DIFF_TENANT_FIELD, true, "tenant %s: checks %s -> %s", to->name, texts[0],
                  texts[1]);
     }

@@ -217,6 +217,7 @@ void config_destroy(struct config *config)
         free(config->tiers[i]);
     free(config->tiers);
     free(config->index.slots);
+    calendars_free(&config->calendars);
     free(config->namespace_name);
     secret_release(config);
     free(config->listen_admin);

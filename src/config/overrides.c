@@ -75,6 +75,7 @@ static int parse_one(const struct report *report, const struct node *map, const 
     const struct rule_numbers numbers = {nodes[RATE], nodes[BURST], nodes[LIMIT], NULL};
     override->rule = (struct rule){.id = rule->id,
                                    .spec = {.algorithm = rule->spec.algorithm},
+                                   .calendar = rule->calendar,
                                    .shadow = rule->shadow,
                                    .queue = rule->queue};
     if (rule->spec.algorithm == ALGORITHM_CONCURRENCY)

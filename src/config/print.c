@@ -111,7 +111,9 @@ static void print_numbers(const struct rule *rule, FILE *out)
         return;
     }
     value_format_rate(rule->spec.count, rule->spec.period_ns, rate, sizeof(rate));
-    if (is_bucket(rule))
+    if (rule->calendar)
+        fprintf(out, ", limit: %" PRIu64, rule->spec.count);
+    else if (is_bucket(rule))
         fprintf(out, ", rate: %s, burst: %" PRIu64, rate, rule->spec.burst);
     else if (limit_is_wall(&rule->limit))
         fprintf(out, ", limit: %s", rate);
@@ -158,6 +160,9 @@ static void print_rule(const struct rule *rule, FILE *out)
     print_numbers(rule, out);
     if (rule->spec.algorithm == ALGORITHM_CONCURRENCY)
         print_lease(rule, out);
+    if (rule->calendar)
+        fprintf(out, ", per: %s, time_zone: %s", calendar_per_name(rule->calendar->per),
+                rule->calendar->zone);
     if (rule->queue)
         fputs(", mode: queue", out);
     if (rule->shadow)

@@ -1,6 +1,6 @@
 /* Rules: which numbers an algorithm takes, and a limit compiled from them. A bucket takes `rate`
- * and `burst`, a window takes `limit`, `concurrency` takes `limit` (a count of slots) and `lease`,
- * `unlimited` and `deny` take none. Any thread. */
+ * and `burst`, a window takes `limit`, a calendar `limit`, `per` and `time_zone`, `concurrency`
+ * `limit` (a count of slots) and `lease`, `unlimited` and `deny` take none. Any thread. */
 #include "config/rule.h"
 
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/calendars.h"
 #include "config/config.h"
 #include "config/fields.h"
 #include "config/overrides.h"
@@ -17,7 +18,21 @@
 #include "config/yaml.h"
 #include "core/key.h"
 
-enum { NAME, ID, ALGORITHM, RATE, BURST, LIMIT, LEASE, MODE, SHADOW, OVERRIDES, FIRST_UNSERVED };
+enum {
+    NAME,
+    ID,
+    ALGORITHM,
+    RATE,
+    BURST,
+    LIMIT,
+    PER,
+    TIME_ZONE,
+    LEASE,
+    MODE,
+    SHADOW,
+    OVERRIDES,
+    FIRST_UNSERVED
+};
 
 static const struct field_spec FIELDS[] = {
     [NAME] = {"name", FIELD_NEEDED},
@@ -26,14 +41,14 @@ static const struct field_spec FIELDS[] = {
     [RATE] = {"rate", FIELD_OPTIONAL},
     [BURST] = {"burst", FIELD_OPTIONAL},
     [LIMIT] = {"limit", FIELD_OPTIONAL},
+    [PER] = {"per", FIELD_OPTIONAL},
+    [TIME_ZONE] = {"time_zone", FIELD_OPTIONAL},
     [LEASE] = {"lease", FIELD_OPTIONAL},
     [MODE] = {"mode", FIELD_OPTIONAL},
     [SHADOW] = {"shadow", FIELD_OPTIONAL},
     [OVERRIDES] = {"overrides", FIELD_OPTIONAL},
     [FIRST_UNSERVED] = {"sync", FIELD_UNSERVED},
     {"on_backend_loss", FIELD_UNSERVED},
-    {"per", FIELD_UNSERVED},
-    {"time_zone", FIELD_UNSERVED},
 };
 #define FIELD_COUNT (sizeof(FIELDS) / sizeof(FIELDS[0]))
 
@@ -69,17 +84,15 @@ int rule_parse_id(const struct report *report, const struct node *node,
 static int parse_algorithm(const struct report *report, const struct node *node,
                            enum algorithm *ret_algorithm)
 {
-    static const char *const names[] = {
-        "token_bucket", "leaky_bucket", "fixed_window", "sliding_window",
-        "concurrency",  "unlimited",    "deny"};
+    static const char *const names[] = {"token_bucket",   "leaky_bucket", "fixed_window",
+                                        "sliding_window", "calendar",     "concurrency",
+                                        "unlimited",      "deny"};
     const char *text = "";
     unsigned ignored;
     const int result = value_text(report, node, &text);
     if (result)
         return result;
     const enum algorithm algorithm = algorithm_parse(text);
-    if (algorithm == ALGORITHM_CALENDAR)
-        return report_node(report, node, "'%s' is not served by this version", text);
     if (algorithm == ALGORITHM_NONE) {
         const char *nearest = report_nearest(text, names, sizeof(names) / sizeof(names[0]));
         if (nearest)
@@ -97,12 +110,14 @@ static int check_numbers(const struct report *report, const struct node *map,
                          const struct rule_numbers *numbers, enum algorithm algorithm)
 {
     const char *name = algorithm_name(algorithm);
-    const bool bucket = is_bucket(algorithm), window = is_window(algorithm);
+    const bool bucket = is_bucket(algorithm), calendar = algorithm == ALGORITHM_CALENDAR;
     const bool slots = algorithm == ALGORITHM_CONCURRENCY;
-    const char *takes = bucket   ? "takes rate and burst"
-                        : window ? "takes limit"
-                        : slots  ? "takes limit and lease"
-                                 : "takes no numbers";
+    const bool window = is_window(algorithm) || calendar;
+    const char *takes = bucket     ? "takes rate and burst"
+                        : calendar ? "takes limit, per and time_zone"
+                        : slots    ? "takes limit and lease"
+                        : window   ? "takes limit"
+                                   : "takes no numbers";
     const struct {
         const struct node *node;
         const char *name;
@@ -146,6 +161,8 @@ static int parse_numbers(const struct report *report, const struct rule_numbers 
     int result;
     if (!rate)
         return 0;
+    if (spec->algorithm == ALGORITHM_CALENDAR)
+        return value_number(report, rate, 1, UINT32_MAX, &spec->count);
     result = value_text(report, rate, &text);
     if (result)
         return result;
@@ -163,7 +180,10 @@ static int compile(const struct report *report, const struct node *map,
                    const struct rule_numbers *numbers, struct rule *rule)
 {
     const struct node *blamed = numbers->rate ? numbers->rate : numbers->limit;
-    const enum limit_error error = limit_compile(&rule->spec, &rule->limit);
+    const enum limit_error error =
+        rule->spec.algorithm == ALGORITHM_CALENDAR
+            ? calendar_compile(rule->calendar, rule->spec.count, &rule->limit)
+            : limit_compile(&rule->spec, &rule->limit);
 
     if (error == LIMIT_OK)
         return 0;
@@ -204,8 +224,41 @@ static int parse_mode(const struct report *report, const struct node *node, stru
     return result;
 }
 
+/* The calendar of `per` and `time_zone`, which only a calendar has. */
+static int parse_calendar(const struct report *report, const struct node *map,
+                          const struct node *const *nodes, struct calendars *calendars,
+                          struct rule *rule)
+{
+    const struct node *per_node = nodes[PER], *zone_node = nodes[TIME_ZONE];
+    const struct node *foreign = per_node ? per_node : zone_node;
+    const char *text = "", *zone = "UTC";
+    enum calendar_per per;
+    char problem[512];
+    int result;
+
+    if (rule->spec.algorithm != ALGORITHM_CALENDAR)
+        return foreign ? report_node(report, foreign, "only calendar has a %s, %s has none",
+                                     foreign->key, algorithm_name(rule->spec.algorithm))
+                       : 0;
+    if (!per_node)
+        return report_field(report, map, "per",
+                            "is missing; a calendar's period is day, week, month or year");
+    result = value_text(report, per_node, &text);
+    if (result == 0 && calendars_parse_per(text, &per, problem, sizeof(problem)))
+        result = report_node(report, per_node, "%s", problem);
+    if (result == 0 && zone_node)
+        result = value_text(report, zone_node, &zone);
+    if (result)
+        return result;
+    result = calendars_find(calendars, zone, per, &rule->calendar, problem, sizeof(problem));
+    if (result == -EINVAL)
+        return report_node(report, zone_node ? zone_node : map, "%s", problem);
+    return result ? report_memory(report) : 0;
+}
+
 static int parse_body(const struct report *report, const struct node *map,
-                      const struct node *const *nodes, struct rule *rule)
+                      const struct node *const *nodes, struct calendars *calendars,
+                      struct rule *rule)
 {
     const struct rule_numbers numbers = {nodes[RATE], nodes[BURST], nodes[LIMIT], nodes[LEASE]};
     int result = rule_parse_id(report, nodes[ID], nodes[NAME], &rule->id);
@@ -213,6 +266,8 @@ static int parse_body(const struct report *report, const struct node *map,
         result = parse_algorithm(report, nodes[ALGORITHM], &rule->spec.algorithm);
     if (result == 0 && nodes[MODE])
         result = parse_mode(report, nodes[MODE], rule);
+    if (result == 0)
+        result = parse_calendar(report, map, nodes, calendars, rule);
     if (result == 0 && nodes[SHADOW])
         result = value_bool(report, nodes[SHADOW], &rule->shadow);
     if (result == 0)
@@ -222,7 +277,8 @@ static int parse_body(const struct report *report, const struct node *map,
     return result;
 }
 
-int rule_parse(const struct report *report, const struct node *node, struct rule *ret_rule)
+int rule_parse(const struct report *report, const struct node *node, struct calendars *calendars,
+               struct rule *ret_rule)
 {
     const struct node *nodes[FIELD_COUNT];
     struct rule rule = {0};
@@ -231,7 +287,7 @@ int rule_parse(const struct report *report, const struct node *node, struct rule
         result = value_name(report, nodes[NAME], &rule.name);
     if (result)
         return result;
-    result = parse_body(report, node, nodes, &rule);
+    result = parse_body(report, node, nodes, calendars, &rule);
     if (result)
         rule_free(&rule);
     else

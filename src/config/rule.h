@@ -4,12 +4,15 @@
 
 #include <stdint.h>
 
+struct calendars;
 struct node;
 struct report;
 struct rule;
 
-/* Results: 0, -EINVAL or -ENOMEM after saying so in report. The name of *ret_rule is for free(). */
-int rule_parse(const struct report *report, const struct node *node, struct rule *ret_rule);
+/* Results: 0, -EINVAL or -ENOMEM after saying so in report. The name of *ret_rule is for free();
+ * its calendar, if any, is one of calendars. */
+int rule_parse(const struct report *report, const struct node *node, struct calendars *calendars,
+               struct rule *ret_rule);
 
 /* Frees what the rule holds, and forgets it. */
 void rule_free(struct rule *rule);
@@ -18,8 +21,8 @@ struct rule_numbers { /* NULL where they do not stand */
     const struct node *rate, *burst, *limit, *lease;
 };
 
-/* Reads the numbers that the rule's algorithm takes, and compiles its limit; map is blamed for what
- * is missing. Results: 0, or -EINVAL after reporting. */
+/* Reads the numbers that the rule's algorithm takes (and its calendar, which is found before), and
+ * compiles its limit; map is blamed for what is missing. Results: 0, or -EINVAL after reporting. */
 int rule_parse_numbers(const struct report *report, const struct node *map,
                        const struct rule_numbers *numbers, struct rule *rule);
 

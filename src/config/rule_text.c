@@ -1,9 +1,11 @@
-/* A rule in one line, as commands take it: ALGORITHM [COUNT/[N]UNIT] [burst N] [queue|deny]. The
- * same bounds hold as in a file. Any thread. */
+/* A rule in one line, as commands take it: ALGORITHM [COUNT/[N]UNIT] [burst N] [queue|deny], or
+ * calendar COUNT/PERIOD [ZONE]. The same bounds hold as in a file. Any thread. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "config/calendars.h"
 #include "config/config.h"
 #include "config/report.h"
 #include "config/value.h"
@@ -94,6 +96,15 @@ static const char *explain(enum limit_error problem, const struct limit_spec *sp
                        : "limit is above 4294967295";
 }
 
+static int refuse_rest(struct words *words, char *error, size_t size)
+{
+    if (words->next == words->count)
+        return 0;
+    snprintf(error, size, "'%.64s' is not expected after '%.64s'", words->word[words->next],
+             words->word[words->next - 1]);
+    return -EINVAL;
+}
+
 static int parse_text(const char *text, struct limit_spec *ret_spec, char *error, size_t size)
 {
     struct words words = {.count = 0};
@@ -106,22 +117,22 @@ static int parse_text(const char *text, struct limit_spec *ret_spec, char *error
         return -EINVAL;
     }
     spec.algorithm = algorithm_parse(next_word(&words));
-    if (spec.algorithm == ALGORITHM_NONE || spec.algorithm == ALGORITHM_CONCURRENCY ||
-        spec.algorithm == ALGORITHM_CALENDAR) {
+    if (spec.algorithm == ALGORITHM_CALENDAR) {
+        snprintf(error, size, "calendar is not served here, for it needs a time zone");
+        return -EINVAL;
+    }
+    if (spec.algorithm == ALGORITHM_NONE || spec.algorithm == ALGORITHM_CONCURRENCY) {
         snprintf(error, size,
                  "'%.64s' is not a served algorithm; one of token_bucket, leaky_bucket, "
-                 "fixed_window, sliding_window, unlimited, deny",
+                 "fixed_window, sliding_window, calendar, unlimited, deny",
                  words.word[0]);
         return -EINVAL;
     }
     if (spec.algorithm != ALGORITHM_UNLIMITED && spec.algorithm != ALGORITHM_DENY &&
         parse_numbers(&words, &spec, error, size))
         return -EINVAL;
-    if (words.next < words.count) {
-        snprintf(error, size, "'%.64s' is not expected after '%.64s'", words.word[words.next],
-                 words.word[words.next - 1]);
+    if (refuse_rest(&words, error, size))
         return -EINVAL;
-    }
     const enum limit_error problem = limit_compile(&spec, &compiled);
     if (problem != LIMIT_OK) {
         snprintf(error, size, "%s", explain(problem, &spec));
@@ -136,5 +147,55 @@ int config_parse_rule_text(const char *text, struct limit_spec *ret_spec, char *
     const int result = parse_text(text, ret_spec, error, size);
     if (result && size)
         report_make_printable(error);
+    return result;
+}
+
+/* COUNT/PERIOD [ZONE], behind the algorithm. */
+static int parse_calendar(struct words *words, struct limit *ret_limit,
+                          struct calendar **ret_calendar, char *error, size_t size)
+{
+    const char *text = next_word(words), *zone = next_word(words), *end = "";
+    struct calendar *calendar;
+    enum calendar_per per;
+    uint64_t count = 0;
+
+    if (!text || value_parse_digits(text, &count, &end) || *end != '/' || count == 0 ||
+        count > UINT32_MAX) {
+        snprintf(error, size,
+                 "'%.64s' is no limit of a calendar; for example 'calendar 100/month "
+                 "Europe/Berlin', with a count from 1 to 4294967295",
+                 text ? text : "");
+        return -EINVAL;
+    }
+    if (calendars_parse_per(end + 1, &per, error, size) || refuse_rest(words, error, size))
+        return -EINVAL;
+    const int result = calendars_make(zone ? zone : "UTC", per, &calendar, error, size);
+    if (result == -ENOMEM)
+        snprintf(error, size, "no memory for a calendar");
+    if (result)
+        return -EINVAL;
+    calendar_compile(calendar, count, ret_limit);
+    *ret_calendar = calendar;
+    return 0;
+}
+
+int config_compile_rule_text(const char *text, struct limit *ret_limit,
+                             struct calendar **ret_calendar, char *error, size_t size)
+{
+    struct words words = {.count = 0};
+    struct limit_spec spec;
+    int result;
+
+    if (split(text, &words) == 0 && skip_word(&words, "calendar")) {
+        result = parse_calendar(&words, ret_limit, ret_calendar, error, size);
+        if (result && size)
+            report_make_printable(error);
+        return result;
+    }
+    result = config_parse_rule_text(text, &spec, error, size);
+    if (result == 0) {
+        limit_compile(&spec, ret_limit);
+        *ret_calendar = NULL;
+    }
     return result;
 }

@@ -11,7 +11,8 @@
 #include "config/rule.h"
 #include "config/yaml.h"
 
-int rules_parse(const struct report *report, const struct node *list, struct rules *rules)
+int rules_parse(const struct report *report, const struct node *list, struct calendars *calendars,
+                struct rules *rules)
 {
     if (list->kind != NODE_LIST)
         return report_node(report, list, "is %s; a list of rules is needed",
@@ -23,7 +24,7 @@ int rules_parse(const struct report *report, const struct node *list, struct rul
         return report_memory(report);
     for (const struct node *node = list->children; node; node = node->next) {
         struct rules_item *item = &rules->items[rules->count];
-        const int result = rule_parse(report, node, &item->rule);
+        const int result = rule_parse(report, node, calendars, &item->rule);
         if (result)
             return result;
         item->node = node;

@@ -23,7 +23,8 @@ struct rules {
 };
 
 /* Reads a list of rules into an empty set. Results: 0, -EINVAL, -ENOMEM, reported. */
-int rules_parse(const struct report *report, const struct node *list, struct rules *rules);
+int rules_parse(const struct report *report, const struct node *list, struct calendars *calendars,
+                struct rules *rules);
 
 /* Adds copies of a tier's rules. Results: 0, -ENOMEM, reported. */
 int rules_inherit(const struct report *report, const struct rules *tier, struct rules *rules);

@@ -72,7 +72,7 @@ static int parse_tiers(struct loading *loading, const struct node *tiers)
         if (!name)
             return report_memory(report);
         config->tiers[config->tier_count++] = name;
-        result = rules_parse(report, list, rules);
+        result = rules_parse(report, list, &config->calendars, rules);
         if (result == 0)
             result = rules_settle(report, rules);
         if (result)
@@ -135,7 +135,7 @@ static int parse_rules(struct loading *loading, const struct node *map,
     if (nodes[TIER])
         result = find_tier(loading, nodes[TIER], &tenant->tier, &tier);
     if (result == 0 && nodes[RULES])
-        result = rules_parse(report, nodes[RULES], &rules);
+        result = rules_parse(report, nodes[RULES], &loading->config->calendars, &rules);
     /* Before the tier's rules are copied: many tenants of a large tier would be much memory. */
     if (result == 0 &&
         loading->index_count + rules_count_all(&rules) + (tier ? rules_count_all(tier) : 0) + 1 >

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "core/calendar.h"
 #include "core/concurrency.h"
 #include "core/constant.h"
 #include "core/fixed_window.h"
@@ -173,6 +174,8 @@ double limit_true_rate(const struct limit *limit)
 
     if (is_bucket(limit->algorithm))
         return second * LIMIT_TICKS_PER_NS / interval;
+    if (limit->algorithm == ALGORITHM_CALENDAR)
+        return limit->calendar ? (double)limit->burst / limit->calendar->period_s : 0;
     if (limit_is_wall(limit))
         return limit->burst * second / interval;
     return limit->algorithm == ALGORITHM_UNLIMITED ? __builtin_inf() : 0;
@@ -192,6 +195,8 @@ struct step limit_apply(const struct limit *limit, uint64_t state, enum operatio
         return fixed_window_apply(limit, state, operation, cost, now_ns);
     case ALGORITHM_SLIDING_WINDOW:
         return sliding_window_apply(limit, state, operation, cost, now_ns);
+    case ALGORITHM_CALENDAR:
+        return calendar_apply(limit, state, operation, cost, now_ns);
     case ALGORITHM_UNLIMITED:
         return constant_allow(state, operation, cost);
     case ALGORITHM_CONCURRENCY:
@@ -199,7 +204,6 @@ struct step limit_apply(const struct limit *limit, uint64_t state, enum operatio
     case ALGORITHM_TOKEN_BUCKET: /* above */
     case ALGORITHM_LEAKY_METER:
     case ALGORITHM_NONE: /* not compiled: nothing may pass by accident */
-    case ALGORITHM_CALENDAR:
     case ALGORITHM_DENY:
         break;
     }
@@ -216,6 +220,8 @@ uint64_t limit_rest_after(const struct limit *limit, uint64_t state, uint64_t no
         return sliding_window_rest_after(limit, state, now_ns);
     if (limit->algorithm == ALGORITHM_CONCURRENCY)
         return state ? NEVER : 0; /* held until it is given back */
+    if (limit->algorithm == ALGORITHM_CALENDAR)
+        return calendar_rest_after(state, now_ns);
     return 0;
 }
 

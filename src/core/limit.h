@@ -5,10 +5,10 @@
  *
  *   state 0    the subject at rest: nothing spent, the full quota there. An entry whose state means
  *              the same as 0 may be forgotten at any time (limit_rest_after() says when).
- *   now_ns     GCRA kinds: nanoseconds of the table's clock. Windows: wall clock nanoseconds since
- *              1970 (limit_is_wall() tells which).
+ *   now_ns     GCRA kinds: nanoseconds of the table's clock. Windows and calendars: wall clock
+ *              nanoseconds since 1970 (limit_is_wall() tells which).
  *   exactness  if a check is denied with retry_after_ns = r (not NEVER), the same check alone
- * passes at now_ns + r and does not at now_ns + r - 1.
+ *              passes at now_ns + r and does not at now_ns + r - 1.
  *
  * All arithmetic saturates. Any thread may call anything here. */
 #ifndef METE_CORE_LIMIT_H
@@ -26,31 +26,38 @@ enum algorithm {
     ALGORITHM_FIXED_WINDOW = 4,
     ALGORITHM_SLIDING_WINDOW = 5,
     ALGORITHM_CONCURRENCY = 6,
-    ALGORITHM_CALENDAR = 7, /* specified, not served yet */
+    ALGORITHM_CALENDAR = 7,
     ALGORITHM_UNLIMITED = 8,
     ALGORITHM_DENY = 9,
 };
 
 #define NEVER UINT64_MAX
 
-/* Compiled; 24 bytes, plain values, position independent: it also stands in the owner rows. */
+struct calendar;
+
+/* Compiled; 24 bytes. It also stands in the owner rows, as limit_without_calendar(): plain values,
+ * position independent. */
 struct limit {
-    uint64_t interval;  /* GCRA: T, 1/16 ns per unit. Windows: length of the window in ns.
-                           Concurrency: how long a lease lasts, ns */
-    uint64_t tolerance; /* GCRA: tau = burst * T, 1/16 ns. Windows: 0. */
-    uint32_t burst;     /* units that pass at one instant from rest; a window's limit; slots */
-    uint8_t algorithm;  /* enum algorithm */
-    uint8_t keeps_tat;  /* inline limits: a foreign tat beyond tau is left as it is (DESIGN: as
-                           redis-cell does); else it is cut to a full bucket of this limit */
+    uint64_t interval; /* GCRA: T, 1/16 ns per unit. Windows: length of the window in ns.
+                          Concurrency: how long a lease lasts, ns.
+                          Calendars: calendar->id; other periods or another zone have another. */
+    union {
+        uint64_t tolerance;              /* GCRA: tau = burst * T, 1/16 ns. Windows: 0. */
+        const struct calendar *calendar; /* ALGORITHM_CALENDAR only; without one all is denied */
+    };
+    uint32_t burst;    /* units that pass at one instant from rest; a window's limit; slots */
+    uint8_t algorithm; /* enum algorithm */
+    uint8_t keeps_tat; /* inline limits: a foreign tat beyond tau is left as it is (DESIGN: as
+                          redis-cell does); else it is cut to a full bucket of this limit */
     uint8_t reserved[2];
 };
 _Static_assert(sizeof(struct limit) == 24, "stands in the table's mapping");
 
-/* What a configuration or an inline limit says, before compiling. */
+/* What a configuration or an inline limit says, before compiling. A calendar stands beside it. */
 struct limit_spec {
     enum algorithm algorithm;
-    uint64_t count;     /* units ... (rate of a bucket, limit of a window); slots */
-    uint64_t period_ns; /* ... per this long; a window's length; a lease's */
+    uint64_t count;     /* units ... (rate of a bucket, limit of a window or calendar); slots */
+    uint64_t period_ns; /* ... per this long; a window's length; a lease's; calendars: 0 */
     uint64_t burst;     /* buckets only; 0 means: as count */
 };
 
@@ -80,8 +87,9 @@ enum limit_error {
 #define LIMIT_LEASE_MIN_NS 10000000ull
 #define LIMIT_LEASE_MAX_NS (7ull * 86400 * 1000000000ull)
 
-/* Compiles spec into *ret_limit. T = ceil(16 * period_ns / count): never too generous, off by at
- * most 1e-4 up to 1,000,000/s. Results: every enum limit_error; *ret_limit is untouched on failure.
+/* Compiles spec into *ret_limit; calendars have calendar_compile(). T = ceil(16 * period_ns /
+ * count): never too generous, off by at most 1e-4 up to 1,000,000/s. Results: every enum
+ * limit_error; *ret_limit is untouched on failure.
  */
 enum limit_error limit_compile(const struct limit_spec *spec, struct limit *ret_limit);
 
@@ -134,11 +142,19 @@ struct step limit_apply(const struct limit *limit, uint64_t state, enum operatio
  * eviction chooses: the entry with the least of it is forgotten first. */
 uint64_t limit_rest_after(const struct limit *limit, uint64_t state, uint64_t now_ns);
 
-/* Does this limit run on wall time (windows) instead of the table's clock? */
+/* Does this limit run on wall time (windows, calendars) instead of the table's clock? */
 static inline bool limit_is_wall(const struct limit *limit)
 {
     return limit->algorithm == ALGORITHM_FIXED_WINDOW ||
-           limit->algorithm == ALGORITHM_SLIDING_WINDOW;
+           limit->algorithm == ALGORITHM_SLIDING_WINDOW || limit->algorithm == ALGORITHM_CALENDAR;
+}
+
+/* What may outlive the configuration: enough for limit_rest_after(), and no pointer. */
+static inline struct limit limit_without_calendar(struct limit limit)
+{
+    if (limit.algorithm == ALGORITHM_CALENDAR)
+        limit.calendar = 0;
+    return limit;
 }
 
 /* Longest time an expired window state may stay in the table before its index could be mistaken for

@@ -32,7 +32,7 @@ static int bind_overrides(struct owners_change *change, struct rule *rule, struc
     for (uint32_t i = 0; i < count && !result; i++) {
         struct config_override *override = &rule->overrides->items[i];
         owner.override = override_number(override);
-        owner.limit = override->rule.limit;
+        owner.limit = limit_without_calendar(override->rule.limit);
         result = owners_take(change, &owner, &override->rule.index);
     }
     return result;
@@ -45,7 +45,7 @@ static int bind_tenant(struct owners_change *change, struct tenant *tenant,
     for (uint32_t i = 0; i < tenant->rule_count; i++) {
         struct rule *rule = &tenant->rules[i];
         owner.rule_id = rule->id;
-        owner.limit = rule->limit;
+        owner.limit = limit_without_calendar(rule->limit);
         int result = owners_take(change, &owner, &rule->index);
         if (!result)
             result = bind_overrides(change, rule, owner);

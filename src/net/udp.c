@@ -1,12 +1,15 @@
 #include "net/udp.h"
 
+/* Repeats are asked for so far ahead; for all at once they would be in each other's way. */
+#define PREFETCH_AHEAD 16u
+
 void udp_init(struct udp *udp, const struct udp_policy *policy, const struct udp_options *options)
 {
     udp->policy = *policy;
     udp->given = *options;
     udp->restarted_at_ns = 0;
     udp->request_count = 0;
-    udp->wanted_count = 0;
+    udp->has_lanes = tags_has_lanes();
 }
 
 /* Answers that follow each other with one size to one message are one run, one send. */
@@ -57,72 +60,105 @@ static void count_answer(struct udp *udp, const struct udp_request *request)
     udp_tally(udp, COUNTER_ANSWERED, request->answer != UDP_ANSWER_NONE);
 }
 
+/* How many requests from `first` on ask for no more checks than the engine is asked at once. */
+static uint32_t count_portion(const struct udp *udp, uint32_t first)
+{
+    uint32_t checks = 0;
+    uint32_t end = first;
+    while (end < udp->request_count) {
+        const struct udp_request *request = &udp->requests[end];
+        if (request->answer == UDP_ANSWER_CHECKS)
+            checks += request->header.n;
+        if (checks > UDP_CHECKS)
+            break;
+        end++;
+    }
+    return end - first;
+}
+
 /* From believed datagrams to the engine's answers. */
-static void decide_all(struct udp *udp, const struct instant *now)
+static void decide(struct udp *udp, struct udp_request *requests, uint32_t count,
+                   const struct instant *now)
 {
     udp->check_count = 0;
     udp->word_count = 0;
-    for (uint32_t i = 0; i < udp->request_count; i++) {
-        udp_claim(udp, now, &udp->requests[i]);
-        if (udp->requests[i].answer == UDP_ANSWER_CHECKS)
-            udp_gather(udp, &udp->requests[i]);
+    for (uint32_t i = 0; i < PREFETCH_AHEAD && i < count; i++)
+        udp_prefetch_repeat(udp, &requests[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        if (i + PREFETCH_AHEAD < count)
+            udp_prefetch_repeat(udp, &requests[i + PREFETCH_AHEAD]);
+        udp_claim(udp, now, &requests[i]);
+        if (requests[i].answer == UDP_ANSWER_CHECKS)
+            udp_gather(udp, &requests[i]);
     }
     engine_check_batch(udp->given.engine, udp->checks, udp->check_count, now, udp->answers);
-    for (uint32_t i = 0; i < udp->request_count; i++)
-        udp_settle_repeat(udp, &udp->requests[i]);
+    for (uint32_t i = 0; i < count; i++)
+        udp_settle_repeat(udp, &requests[i]);
 }
 
-static void answer_all(struct udp *udp, struct io *io, const struct io_message *messages,
-                       const struct instant *now)
+static bool is_silent(const struct udp_request *request)
 {
-    decide_all(udp, now);
-    struct run run = {.message = UINT32_MAX, .segment = 1};
-    for (uint32_t i = 0; i < udp->request_count; i++) {
-        struct udp_request *request = &udp->requests[i];
+    return request->answer == UDP_ANSWER_NONE || request->answer == UDP_ANSWER_DROPPED;
+}
+
+/* Answers stand back to back from where the first of a message's requests in the list stood, which
+ * is never before the end of what was answered of that message earlier. */
+static void encode(struct udp *udp, struct udp_request *requests, uint32_t count,
+                   const struct instant *now)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct udp_request *request = &requests[i];
+        if (request->answer == UDP_ANSWER_DROPPED)
+            continue;
         count_answer(udp, request);
         if (request->answer == UDP_ANSWER_NONE)
             continue;
+        if (request->message != udp->out_message) {
+            udp->out_message = request->message;
+            udp->out = request->bytes;
+        }
+        size_t len = udp_encode(udp, request, udp->answers + request->first_check, now, udp->out);
+        request->bytes = udp->out;
+        request->len = (uint32_t)len;
+        udp->out += len;
+    }
+}
+
+/* Hands the answers over, joined as far as they stand in one message. */
+static void reply_all(struct udp *udp, struct io *io, const struct io_message *messages)
+{
+    struct run run = {.message = UINT32_MAX, .segment = 1};
+    for (uint32_t i = 0; i < udp->request_count; i++) {
+        const struct udp_request *request = &udp->requests[i];
+        if (is_silent(request))
+            continue;
         if (request->message != run.message) {
             close_run(io, messages, &run);
-            /* A message cut by the end of the list goes on behind what was already answered: at the
-             * start of this request, which is never before the end of an earlier answer. */
             run = (struct run){
                 .message = request->message,
                 .offset = (uint32_t)(request->bytes - messages[request->message].data),
                 .segment = 1,
             };
         }
-        uint8_t *out = messages[run.message].data + run.offset + run.len;
-        size_t len = udp_encode(udp, request, udp->answers + request->first_check, now, out);
-        add_to_run(io, messages, &run, (uint32_t)len);
+        add_to_run(io, messages, &run, request->len);
     }
     close_run(io, messages, &run);
-    udp->request_count = 0;
-    udp->wanted_count = 0;
 }
 
-/* Room for one more datagram, whatever it asks? */
-static bool is_full(const struct udp *udp)
+static void answer_all(struct udp *udp, struct io *io, const struct io_message *messages,
+                       const struct instant *now)
 {
-    return udp->request_count == UDP_REQUESTS ||
-           udp->wanted_count + METE_WIRE_MAX_CHECKS > UDP_CHECKS;
-}
-
-/* Puts the datagram into the list, if it is to be answered. */
-static void take(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_trusted, uint32_t message,
-                 const struct instant *now)
-{
-    struct udp_request *request = &udp->requests[udp->request_count];
-    enum counter fate = udp_believe(udp, bytes, len, is_trusted, now, request);
-    if (fate != COUNTER_RECEIVED) {
-        udp_tally(udp, fate, 1);
-        return;
+    udp_believe_all(udp, now);
+    udp->out_message = UINT32_MAX;
+    for (uint32_t first = 0; first < udp->request_count;) {
+        uint32_t count = count_portion(udp, first);
+        decide(udp, &udp->requests[first], count, now);
+        encode(udp, &udp->requests[first], count, now);
+        first += count;
     }
-    request->message = message;
-    udp->request_count++;
-    if (request->answer == UDP_ANSWER_CHECKS)
-        udp->wanted_count += request->header.n;
-    udp_prefetch_repeat(udp, request);
+    udp_sign_all(udp);
+    reply_all(udp, io, messages);
+    udp->request_count = 0;
 }
 
 void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages, uint32_t count,
@@ -141,9 +177,13 @@ void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages
         for (uint32_t at = 0; at < message->len; at += message->segment) {
             uint32_t left = message->len - at;
             uint32_t len = left < message->segment ? left : message->segment;
-            if (is_full(udp))
+            if (udp->request_count == UDP_REQUESTS)
                 answer_all(udp, io, messages, now);
-            take(udp, message->data + at, len, is_trusted, i, now);
+            struct udp_request *request = &udp->requests[udp->request_count];
+            enum counter fate = udp_recognize(udp, message->data + at, len, is_trusted, request);
+            request->message = i;
+            udp->request_count += fate == COUNTER_RECEIVED;
+            udp_tally(udp, fate, fate != COUNTER_RECEIVED);
             received++;
         }
     }

@@ -15,11 +15,12 @@
 #include "mete/wire.h"
 #include "net/io.h"
 #include "net/keys.h"
+#include "net/tags.h"
 
 /* Gathered before the engine is asked: at least one datagram's, enough to overlap cache misses, and
  * few enough that checks, answers and the datagrams stay in the first-level cache. */
 #define UDP_CHECKS 128u
-#define UDP_REQUESTS 128u
+#define UDP_REQUESTS 128u                         /* whose tags are computed side by side */
 #define UDP_WORDS (UDP_CHECKS / 2 + UDP_REQUESTS) /* 32 bits per check, in whole words */
 _Static_assert(UDP_CHECKS >= METE_WIRE_MAX_CHECKS, "a datagram fits");
 
@@ -48,15 +49,17 @@ enum udp_answer {
     UDP_ANSWER_HELLO,
     UDP_ANSWER_STATUS,
     UDP_ANSWER_RESTARTED,
-    UDP_ANSWER_NONE, /* the same bytes are being answered this moment */
+    UDP_ANSWER_NONE,    /* the same bytes are being answered this moment */
+    UDP_ANSWER_DROPPED, /* not believed, and counted so */
 };
 
-struct udp_request { /* one datagram to be answered */
+struct udp_request { /* one datagram of the right form, from a tenant that we know */
     struct mete_header header;
     const struct tenant *tenant;
     const struct mete_mac_key *key; /* NULL: without a secret */
     uint64_t tag;
-    uint8_t *bytes; /* where it stands in its message, its answer will not pass its end */
+    uint8_t *bytes; /* where it stands in its message, its answer will not pass its end; then the
+                       answer */
     uint32_t len;
     uint32_t message; /* index of its message */
     uint16_t first_check;
@@ -81,11 +84,15 @@ struct udp {
     struct udp_options given;
     uint64_t restarted_at_ns; /* the instant that the RESTARTED already sent stand for */
     uint32_t request_count;
-    uint32_t wanted_count; /* checks that the requests in the list ask for */
     uint32_t check_count;
     uint32_t word_count; /* of words in use */
     uint64_t words[UDP_WORDS];
     struct udp_request requests[UDP_REQUESTS];
+    uint32_t out_message; /* the last one answered, */
+    uint8_t *out;         /* and where its next answer goes */
+    bool has_lanes;       /* see net/tags.h */
+    struct tags_job jobs[UDP_REQUESTS];
+    uint64_t tags[UDP_REQUESTS];
     struct check checks[UDP_CHECKS];
     struct answer answers[UDP_CHECKS];
     struct limit inline_limits[UDP_CHECKS];
@@ -105,10 +112,14 @@ static inline void udp_use(struct udp *udp, const struct config *config,
 void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages, uint32_t count,
                const struct instant *now);
 
-/* Is the datagram believed? Fills request, but for its place among messages and checks. Result:
- * COUNTER_RECEIVED, it is to be answered as request->answer says; else why it is dropped. */
-enum counter udp_believe(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_trusted,
-                         const struct instant *now, struct udp_request *request);
+/* Has the datagram the form, the tenant and, as far as it has one, the key of something that could
+ * be believed? Fills request, but for its place among messages and checks. Result:
+ * COUNTER_RECEIVED, or why it is dropped. */
+enum counter udp_recognize(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_trusted,
+                           struct udp_request *request);
+
+/* Verifies the tags of all requests, and says for each how it is to be answered. */
+void udp_believe_all(struct udp *udp, const struct instant *now);
 
 /* Asks for the line in which udp_claim() will look. */
 void udp_prefetch_repeat(const struct udp *udp, const struct udp_request *request);
@@ -125,10 +136,13 @@ void udp_ask_again(const struct udp *udp, const struct udp_request *request, str
 /* When the engine has answered: remembers the decisions, or restores what was remembered. */
 void udp_settle_repeat(struct udp *udp, const struct udp_request *request);
 
-/* Writes the answer to one request over its bytes; returns its length, never more than
- * request->len. */
+/* Writes the answer to one request to out, over or before its bytes; returns its length, never more
+ * than request->len. Its tag is udp_sign_all()'s. */
 size_t udp_encode(const struct udp *udp, const struct udp_request *request,
                   const struct answer *answers, const struct instant *now, uint8_t *out);
+
+/* Puts the tags of all answers in place: request->bytes, request->len. */
+void udp_sign_all(struct udp *udp);
 
 /* The server's clock as the wire has it: ms, wraps, never 0. */
 static inline uint32_t udp_clock_ms(const struct instant *now)

@@ -63,31 +63,6 @@ static enum counter doubt(struct udp *udp, const struct instant *now, struct udp
     return COUNTER_RECEIVED;
 }
 
-/* COUNTER_RECEIVED: the tag is good, or the path itself is trusted. */
-static enum counter verify(struct udp *udp, bool is_trusted, const struct instant *now,
-                           struct udp_request *request)
-{
-    const struct mete_header *header = &request->header;
-    const struct tenant *tenant = request->tenant;
-    if (header->secret == METE_WIRE_NO_SECRET) {
-        request->key = NULL;
-        if (!is_trusted)
-            return COUNTER_UNTRUSTED;
-        return mete_wire_verify_request(request->bytes, request->len, NULL) ? COUNTER_RECEIVED
-                                                                            : COUNTER_BAD_TAG;
-    }
-    if (header->secret >= tenant->secret_count)
-        return COUNTER_BAD_TAG;
-    uint32_t position = (uint32_t)(tenant - udp->policy.config->tenants);
-    const struct tenant_keys *keys = &udp->policy.keys[position];
-    request->key =
-        header->type == METE_HELLO ? &keys->hello[header->secret] : &keys->boot[header->secret];
-    if (!mete_wire_verify_request(request->bytes, request->len, request->key))
-        return doubt(udp, now, request);
-    counter_add(&udp->policy.secret_counters[tenant->inline_index].used[header->secret], 1);
-    return COUNTER_RECEIVED;
-}
-
 /* Is the clock that the datagram carries within what a repeat is known for? */
 static bool is_stale(const struct udp *udp, const struct udp_request *request,
                      const struct instant *now)
@@ -109,8 +84,24 @@ static enum counter answer_status(struct udp_request *request, enum mete_status 
     return COUNTER_RECEIVED;
 }
 
-enum counter udp_believe(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_trusted,
-                         const struct instant *now, struct udp_request *request)
+/* COUNTER_RECEIVED: by this key, or by the path that it came by. */
+static enum counter find_key(const struct udp *udp, bool is_trusted, struct udp_request *request)
+{
+    const struct mete_header *header = &request->header;
+    const struct tenant *tenant = request->tenant;
+    request->key = NULL;
+    if (header->secret == METE_WIRE_NO_SECRET)
+        return is_trusted ? COUNTER_RECEIVED : COUNTER_UNTRUSTED;
+    if (header->secret >= tenant->secret_count)
+        return COUNTER_BAD_TAG;
+    const struct tenant_keys *keys = &udp->policy.keys[tenant - udp->policy.config->tenants];
+    request->key =
+        header->type == METE_HELLO ? &keys->hello[header->secret] : &keys->boot[header->secret];
+    return COUNTER_RECEIVED;
+}
+
+enum counter udp_recognize(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_trusted,
+                           struct udp_request *request)
 {
     enum mete_wire form = mete_wire_decode_header(bytes, len, &request->header);
     if (form != METE_WIRE_OK)
@@ -125,7 +116,27 @@ enum counter udp_believe(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_
     request->check_count = 0;
     request->answer = UDP_ANSWER_CHECKS;
     request->status = METE_STATUS_OK;
-    enum counter fate = verify(udp, is_trusted, now, request);
+    return find_key(udp, is_trusted, request);
+}
+
+/* tag: what the datagram's should be. COUNTER_RECEIVED: it is believed, or answered by a hint. */
+static enum counter verify(struct udp *udp, uint64_t tag, const struct instant *now,
+                           struct udp_request *request)
+{
+    bool is_good = mete_mac_equal(tag, request->tag);
+    if (!request->key)
+        return is_good ? COUNTER_RECEIVED : COUNTER_BAD_TAG;
+    if (!is_good)
+        return doubt(udp, now, request);
+    struct secret_counters *counters = &udp->policy.secret_counters[request->tenant->inline_index];
+    counter_add(&counters->used[request->header.secret], 1);
+    return COUNTER_RECEIVED;
+}
+
+static enum counter believe(struct udp *udp, uint64_t tag, const struct instant *now,
+                            struct udp_request *request)
+{
+    enum counter fate = verify(udp, tag, now, request);
     if (fate != COUNTER_RECEIVED || request->answer == UDP_ANSWER_RESTARTED)
         return fate;
     if (!is_supported(&request->header))
@@ -145,4 +156,37 @@ enum counter udp_believe(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_
                     request->header.n, now->now_ns))
         return answer_status(request, METE_STATUS_LIMITED);
     return COUNTER_RECEIVED;
+}
+
+/* In jobs and tags those under a secret stand in their order. */
+static void compute_tags(struct udp *udp)
+{
+    unsigned count = 0;
+    for (uint32_t i = 0; i < udp->request_count; i++) {
+        const struct udp_request *request = &udp->requests[i];
+        if (request->key)
+            udp->jobs[count++] = (struct tags_job){
+                .key = request->key,
+                .bytes = request->bytes,
+                .len = request->len - METE_WIRE_TAG_BYTES,
+            };
+    }
+    tags_compute(udp->has_lanes, udp->jobs, count, udp->tags);
+}
+
+void udp_believe_all(struct udp *udp, const struct instant *now)
+{
+    compute_tags(udp);
+    unsigned next = 0;
+    for (uint32_t i = 0; i < udp->request_count; i++) {
+        struct udp_request *request = &udp->requests[i];
+        uint64_t tag = request->key
+                           ? udp->tags[next++]
+                           : mete_wire_make_request_tag(request->bytes, request->len, NULL);
+        enum counter fate = believe(udp, tag, now, request);
+        if (fate == COUNTER_RECEIVED)
+            continue;
+        udp_tally(udp, fate, 1);
+        request->answer = UDP_ANSWER_DROPPED;
+    }
 }

@@ -87,7 +87,6 @@ static void encode_checks(const struct udp_request *request, const struct answer
     }
 }
 
-/* The hint that the server was restarted carries the request's tag in place of one of its own. */
 static size_t encode_restarted(const struct udp *udp, const struct udp_request *request,
                                uint8_t *out)
 {
@@ -97,9 +96,7 @@ static size_t encode_restarted(const struct udp *udp, const struct udp_request *
         .boot = (uint16_t)udp->given.boot_id,
     };
     mete_wire_encode_result_header(out, &header);
-    size_t len = mete_wire_result_bytes(header.type, 0, 0);
-    mete_wire_put64(out + len - METE_WIRE_TAG_BYTES, request->tag);
-    return len;
+    return mete_wire_result_bytes(header.type, 0, 0);
 }
 
 size_t udp_encode(const struct udp *udp, const struct udp_request *request,
@@ -126,6 +123,42 @@ size_t udp_encode(const struct udp *udp, const struct udp_request *request,
     mete_wire_encode_result_header(out, &header);
     size_t len = mete_wire_result_bytes(header.type, header.flags, header.n);
     ASSERT(len <= request->len); /* never more out than in */
-    mete_wire_sign_result(out, len, request->tag, request->key);
     return len;
+}
+
+static bool is_answered(const struct udp_request *request)
+{
+    return request->answer != UDP_ANSWER_NONE && request->answer != UDP_ANSWER_DROPPED;
+}
+
+static uint8_t *tag_at(const struct udp_request *request)
+{
+    return request->bytes + request->len - METE_WIRE_TAG_BYTES;
+}
+
+void udp_sign_all(struct udp *udp)
+{
+    unsigned count = 0;
+    uint8_t *places[UDP_REQUESTS];
+    for (uint32_t i = 0; i < udp->request_count; i++) {
+        const struct udp_request *request = &udp->requests[i];
+        if (!is_answered(request))
+            continue;
+        if (!request->key || request->answer == UDP_ANSWER_RESTARTED) {
+            /* without a secret, and in the hint that nothing signs: the request's own tag */
+            mete_wire_put64(tag_at(request), request->tag);
+            continue;
+        }
+        places[count] = tag_at(request);
+        udp->jobs[count++] = (struct tags_job){
+            .key = request->key,
+            .bytes = request->bytes,
+            .len = request->len - METE_WIRE_TAG_BYTES,
+            .has_request_tag = true,
+            .request_tag = request->tag,
+        };
+    }
+    tags_compute(udp->has_lanes, udp->jobs, count, udp->tags);
+    for (unsigned i = 0; i < count; i++)
+        mete_wire_put64(places[i], udp->tags[i]);
 }

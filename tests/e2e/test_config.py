@@ -199,7 +199,17 @@ BROKEN = [
     ("long lease", rule("algorithm: concurrency, limit: 3, lease: 8d"), 3, R + ".lease", "from 10ms to 7d"),
     ("lease of an override", rule("algorithm: concurrency, limit: 3, lease: 3s, overrides: [{subject: a, lease: 4s}]"),
      3, R + ".overrides[0].lease", "unknown field"),
-    ("calendar", rule("algorithm: calendar"), 3, R + ".algorithm", "not served"),
+    ("calendar without per", rule("algorithm: calendar, limit: 5"), 3, R + ".per", "is missing; a calendar's period"),
+    ("calendar without limit", rule("algorithm: calendar, per: day"), 3, R + ".limit", "missing"),
+    ("calendar of days", rule("algorithm: calendar, limit: 5, per: 3 days"), 3, R + ".per", "'3 days' has a count"),
+    ("calendar of hours", rule("algorithm: calendar, limit: 5, per: hour"), 3, R + ".per", "not one of day, week"),
+    ("calendar's rate", rule("algorithm: calendar, rate: 5/d, per: day"), 3, R + ".rate", "takes limit, per and time_zone"),
+    ("calendar's limit", rule("algorithm: calendar, limit: 5/d, per: day"), 3, R + ".limit", "whole number"),
+    ("calendar of none", rule("algorithm: calendar, limit: 0, per: day"), 3, R + ".limit", "from 1 to 4294967295"),
+    ("calendar's zone", rule("algorithm: calendar, limit: 5, per: day, time_zone: Mars/Base"), 3, R + ".time_zone",
+     "'Mars/Base' cannot be read from"),
+    ("calendar's override", rule("algorithm: calendar, limit: 5, per: day, overrides: [{subject: a, limit: 5/d}]"), 3,
+     O + ".limit", "whole number"),
     ("limit of a bucket", rule("algorithm: token_bucket, limit: 1/s"), 3, R + ".limit",
      "takes rate and burst, not limit"),
     ("rate of a window", rule("algorithm: sliding_window, rate: 1/s"), 3, R + ".rate",
@@ -228,8 +238,8 @@ BROKEN = [
     ("shadow", rule("algorithm: deny, shadow: maybe"), 3, R + ".shadow", "false, true"),
     ("sync", rule("algorithm: deny, sync: exact"), 3, R + ".sync", "not served"),
     ("lease", rule("algorithm: deny, lease: 5s"), 3, R + ".lease", "takes no numbers, not lease"),
-    ("per", rule("algorithm: deny, per: day"), 3, R + ".per", "not served"),
-    ("time zone", rule("algorithm: deny, time_zone: UTC"), 3, R + ".time_zone", "not served"),
+    ("per", rule("algorithm: deny, per: day"), 3, R + ".per", "only calendar has a per, deny has none"),
+    ("time zone", rule("algorithm: deny, time_zone: UTC"), 3, R + ".time_zone", "only calendar has a time_zone"),
     ("on_backend_loss", rule("algorithm: deny, on_backend_loss: deny"), 3,
      R + ".on_backend_loss", "not served"),
     ("unknown rule field", rule("algorithm: token_bucket, rate: 1/s, brust: 3"), 3, R + ".brust",
@@ -298,6 +308,7 @@ tenants:
     rules:
       - {name: w, id: 9, algorithm: fixed_window, limit: 7/90s}
       - {name: u, algorithm: unlimited}
+      - {name: c, algorithm: calendar, limit: 9, per: week, time_zone: America/New_York, overrides: [{subject: s, limit: 1}]}
       - {name: m, algorithm: leaky_bucket, rate: 1/1500ms, mode: deny}
 """ % (HASH, HASH[::-1])
 
@@ -383,7 +394,7 @@ class Config(unittest.TestCase):
         done = self.run_mete("check", path)
         self.assertEqual((done.returncode, done.stderr), (0, b""), done)
         # acme: api, login, default; odd: api, login; other: w, u, m
-        self.assertEqual(done.stdout.decode(), path + ": ok, 3 tenants, 8 rules\n")
+        self.assertEqual(done.stdout.decode(), path + ": ok, 3 tenants, 9 rules\n")
         shown = self.show("--config", path)
         self.assertIn("login, algorithm: sliding_window, limit: 5/m, shadow: true}", shown)
         self.assertIn("rate: 700000000/s, burst: 3, mode: queue} # id 0x933b5bde, "

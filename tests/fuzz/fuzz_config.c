@@ -2,7 +2,7 @@
  * result is a configuration or one printable line, never both and never neither. What was accepted
  * prints as a text that is accepted again, prints the same and differs in nothing, and each of its
  * rules is found by its id, each override by its subject. No file is read: a secret's bytes come
- * from its name. */
+ * from its name, and the only time zone is UTC. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -147,12 +147,23 @@ static void fuzz_rule_text(const char *middle, size_t len)
     for (const char *at = error; *at; at++)
         require((unsigned char)*at >= 0x20 && *at != 0x7f);
     require(result != 0 || limit_compile(&spec, &limit) == LIMIT_OK);
+
+    struct calendar *calendar = NULL;
+    *error = 0;
+    const int compiled = config_compile_rule_text(text, &limit, &calendar, error, sizeof(error));
+    require((compiled != 0) == (*error != 0));
+    require(result != 0 || compiled == 0);
+    require(compiled != 0 || (calendar != NULL) == (limit.algorithm == ALGORITHM_CALENDAR));
+    for (const char *at = error; *at; at++)
+        require((unsigned char)*at >= 0x20 && *at != 0x7f);
+    free(calendar);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0 || size > MAX_TEXT)
         return 0;
+    setenv("TZDIR", "/nonexistent", 1);
     const char *text = (const char *)data + 1;
     const size_t len = size - 1;
     switch (data[0] % 11) {

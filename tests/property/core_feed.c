@@ -12,13 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/calendar.h"
 #include "core/limit.h"
+#include "core/zone.h"
 
 #define SECOND_NS 1000000000ull
 #define DAY_NS (86400 * SECOND_NS)
 #define GCRA_END_NS (1ull << 60)
 
-/* Little endian, no padding; model_limits.py unpacks it as RECORD. */
+/* Little endian, no padding; model_limits.py unpacks it as RECORD. Of a calendar, interval is the
+ * period and tolerance the zone's offset in seconds. */
 struct record {
     uint64_t interval, tolerance, state, now_ns, next_state, retry_after_ns, reset_after_ns;
     uint64_t rest_after_ns, wrap_ns;
@@ -42,7 +45,7 @@ static const struct {
 } KINDS[] = {
     {"token_bucket", ALGORITHM_TOKEN_BUCKET},     {"leaky_meter", ALGORITHM_LEAKY_METER},
     {"leaky_queue", ALGORITHM_LEAKY_QUEUE},       {"fixed_window", ALGORITHM_FIXED_WINDOW},
-    {"sliding_window", ALGORITHM_SLIDING_WINDOW},
+    {"sliding_window", ALGORITHM_SLIDING_WINDOW}, {"calendar", ALGORITHM_CALENDAR},
 };
 
 /* splitmix64, by Sebastiano Vigna. */
@@ -90,6 +93,40 @@ static uint64_t draw_count(uint64_t *random)
     return 1 + draw_magnitude(random, 32);
 }
 
+/* Zones of one offset, named by it: what an edge is in a real one is prop_calendar.py's to judge.
+ */
+static const int32_t OFFSETS_S[] = {0, 3600, -12 * 3600, 14 * 3600, 20700, -9052};
+#define OFFSET_COUNT (sizeof(OFFSETS_S) / sizeof(OFFSETS_S[0]))
+
+static const struct calendar *draw_calendar(uint64_t *random)
+{
+    static struct calendar *calendars[CALENDAR_PER_COUNT][OFFSET_COUNT];
+    const unsigned per = (unsigned)below(random, CALENDAR_PER_COUNT);
+    const unsigned place = (unsigned)below(random, OFFSET_COUNT);
+    struct calendar **calendar = &calendars[per][place];
+    static struct zone zone;
+    char name[16];
+
+    if (!*calendar) {
+        *calendar = malloc(calendar_size_bytes((enum calendar_per)per));
+        if (!*calendar)
+            exit(1);
+        zone_init_utc(&zone);
+        zone.changes[0].offset_s = OFFSETS_S[place];
+        snprintf(name, sizeof(name), "%d", OFFSETS_S[place]);
+        calendar_init(*calendar, (enum calendar_per)per, name, &zone);
+    }
+    return *calendar;
+}
+
+/* A window's length, a calendar's mean one, or what a unit of a bucket takes. */
+static uint64_t unit_of(const struct limit *limit)
+{
+    if (limit->algorithm == ALGORITHM_CALENDAR)
+        return limit->calendar->period_s * SECOND_NS;
+    return limit_is_wall(limit) ? limit->interval : limit->interval / LIMIT_TICKS_PER_NS;
+}
+
 /* A limit that compiles; most draws do. */
 static struct limit draw_limit(uint64_t *random, enum algorithm algorithm)
 {
@@ -99,6 +136,9 @@ static struct limit draw_limit(uint64_t *random, enum algorithm algorithm)
                                   .period_ns = draw_period(random),
                                   .burst = one_in(random, 3) ? 0 : draw_count(random)};
         struct limit limit;
+        if (algorithm == ALGORITHM_CALENDAR &&
+            !calendar_compile(draw_calendar(random), spec.count, &limit))
+            return limit;
         if (algorithm == ALGORITHM_SLIDING_WINDOW && one_in(random, 4))
             spec.count = LIMIT_SLIDING_MAX - below(random, 2);
         if (limit_compile(&spec, &limit) != LIMIT_OK)
@@ -143,8 +183,22 @@ static enum operation draw_operation(uint64_t *random)
 /* Where a subject's life begins. */
 static uint64_t draw_base(uint64_t *random, const struct limit *limit)
 {
-    const uint64_t near = 3 * limit->interval + SECOND_NS;
+    const uint64_t near = 3 * unit_of(limit) + SECOND_NS;
 
+    if (limit->algorithm == ALGORITHM_CALENDAR) {
+        const uint64_t last_ns = UINT32_MAX * SECOND_NS;
+        switch (below(random, 5)) {
+        case 0: /* before an edge */
+            return limit->calendar->ends_s[below(random, limit->calendar->count)] * SECOND_NS -
+                   below(random, SECOND_NS);
+        case 1:
+            return draw_magnitude(random, 57);
+        case 2:
+            return last_ns + DAY_NS - below(random, near);
+        default:
+            return below(random, last_ns);
+        }
+    }
     if (limit_is_wall(limit)) {
         const unsigned bits = limit->algorithm == ALGORITHM_FIXED_WINDOW ? 32 : 16;
         const unsigned __int128 wrap = (unsigned __int128)limit->interval << bits;
@@ -173,6 +227,10 @@ static uint64_t draw_state(uint64_t *random, const struct limit *limit, uint64_t
 {
     if (one_in(random, 8))
         return draw(random);
+    if (limit->algorithm == ALGORITHM_CALENDAR)
+        return (uint64_t)(uint32_t)((now_ns + below(random, 2 * unit_of(limit))) / SECOND_NS)
+                   << 32 |
+               below(random, (uint64_t)limit->burst + 3);
     if (limit->algorithm == ALGORITHM_FIXED_WINDOW)
         return (uint64_t)(uint32_t)(now_ns / limit->interval + below(random, 6) - 3) << 32 |
                below(random, (uint64_t)limit->burst + 3);
@@ -188,8 +246,7 @@ static uint64_t draw_state(uint64_t *random, const struct limit *limit, uint64_t
 static uint64_t draw_step_ns(uint64_t *random, const struct limit *limit,
                              const struct verdict *last)
 {
-    const uint64_t unit_ns =
-        limit_is_wall(limit) ? limit->interval : limit->interval / LIMIT_TICKS_PER_NS;
+    const uint64_t unit_ns = unit_of(limit);
     switch (below(random, 16)) {
     case 0:
         return unit_ns;
@@ -252,7 +309,10 @@ static void feed_operations(uint64_t *random, uint64_t count, enum algorithm alg
         } else if (one_in(random, 30)) { /* another limit for the same one */
             const struct limit former = limit;
             limit = draw_limit(random, algorithm);
-            if (limit_is_wall(&limit) && one_in(random, 2)) {
+            if (algorithm == ALGORITHM_CALENDAR) {
+                limit.interval = former.interval;
+                limit.calendar = former.calendar;
+            } else if (limit_is_wall(&limit) && one_in(random, 2)) {
                 limit.interval = former.interval;
             } else if (one_in(random, 2)) {
                 limit.interval = former.interval;
@@ -265,8 +325,10 @@ static void feed_operations(uint64_t *random, uint64_t count, enum algorithm alg
         const uint32_t cost = draw_cost(random, &limit);
         const struct step step = limit_apply(&limit, state, operation, cost, now_ns);
         last = step.verdict;
-        put(&(struct record){.interval = limit.interval,
-                             .tolerance = limit.tolerance,
+        const bool is_calendar = algorithm == ALGORITHM_CALENDAR;
+        put(&(struct record){.interval = is_calendar ? limit.calendar->per : limit.interval,
+                             .tolerance = is_calendar ? strtoull(limit.calendar->zone, NULL, 10)
+                                                      : limit.tolerance,
                              .state = state,
                              .now_ns = now_ns,
                              .next_state = step.state,

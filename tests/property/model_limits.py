@@ -13,12 +13,14 @@ The next state, what remains and the time to the full quota follow from the fact
 Quantities of the windows are compared as units times nanoseconds, which is exact.
 """
 
+import datetime
 import struct
 from fractions import Fraction
 
 NEVER = 2**64 - 1
 CHECK, PEEK, AT_MOST, REFUND, RESET = range(5)
 TOKEN_BUCKET, LEAKY_METER, LEAKY_QUEUE, FIXED_WINDOW, SLIDING_WINDOW = range(1, 6)
+CALENDAR = 7
 UNLIMITED, DENY = 8, 9
 TICKS_PER_NS = 16
 TEN_YEARS_NS = 10 * 365 * 86400 * 10**9
@@ -158,6 +160,55 @@ class SlidingWindow(Window):
         return (index % 2**16) * 2**48 + previous * 2**24 + current
 
 
+class Calendar:
+    """Units taken until an instant. What is written down says when that is, in seconds; the dates of a zone of one offset say
+    it of a new period. 2^32 - 1 s is never."""
+
+    EPOCH = datetime.date(1970, 1, 1).toordinal()
+    NO_END = 2**32 - 1
+    wrap_ns = NEVER
+
+    def __init__(self, record, state, now_ns):
+        self.per, self.burst = record.interval, record.burst
+        self.offset_s = (record.tolerance + 2**63) % 2**64 - 2**63
+        self.end_s, self.taken = divmod(state, 2**32)
+        self.taken = min(self.taken, self.burst)
+        if self.taken == 0 or self.end_ns() <= now_ns:
+            self.end_s, self.taken = self.end_of(now_ns // 10**9), 0
+
+    def end_of(self, at_s):
+        date = datetime.date.fromordinal(self.EPOCH + (at_s + self.offset_s) // 86400)
+        following = (date + datetime.timedelta(1),
+                     date + datetime.timedelta(7 - date.weekday()),
+                     (date.replace(day=1) + datetime.timedelta(31)).replace(day=1),
+                     datetime.date(date.year + 1, 1, 1))[self.per]
+        return min((following.toordinal() - self.EPOCH) * 86400 - self.offset_s, self.NO_END)
+
+    def end_ns(self):
+        return float("inf") if self.end_s == self.NO_END else self.end_s * 10**9
+
+    def used(self, now_ns):
+        return self.taken if now_ns < self.end_ns() else 0
+
+    def passes(self, cost, now_ns):
+        return self.used(now_ns) + cost <= self.burst
+
+    def at_rest(self, now_ns):
+        return self.used(now_ns) == 0
+
+    def remaining(self, now_ns):
+        return self.burst - self.used(now_ns)
+
+    def charged(self, cost, now_ns):
+        taken = max(self.taken + cost, 0)
+        if not taken:
+            return 0, self.burst, 0
+        return self.end_s * 2**32 + taken, self.burst - taken, min(self.end_ns() - now_ns, NEVER)
+
+    def refunded(self, cost, now_ns):
+        return self.charged(-cost, now_ns)
+
+
 class Record:
     __slots__ = ("interval", "tolerance", "state", "now_ns", "next_state", "retry_after_ns",
                  "reset_after_ns", "rest_after_ns", "wrap_ns", "burst", "cost", "granted",
@@ -176,7 +227,7 @@ class Record:
 def subject_of(record):
     if record.algorithm in (TOKEN_BUCKET, LEAKY_METER, LEAKY_QUEUE):
         return Bucket(record, record.state)
-    kind = {FIXED_WINDOW: FixedWindow, SLIDING_WINDOW: SlidingWindow}[record.algorithm]
+    kind = {FIXED_WINDOW: FixedWindow, SLIDING_WINDOW: SlidingWindow, CALENDAR: Calendar}[record.algorithm]
     return kind(record, record.state, record.now_ns)
 
 

@@ -22,7 +22,8 @@ BUILD = os.environ.get("METE_BUILD", os.path.join(ROOT, "build", "check"))
 FEED = os.path.join(BUILD, "tests", "property", "core_feed")
 SEED = int(os.environ.get("METE_SEED", "1"), 0)
 COUNT = int(os.environ.get("METE_COUNT", "200000"))
-ALGORITHMS = ("token_bucket", "leaky_meter", "leaky_queue", "fixed_window", "sliding_window")
+ALGORITHMS = ("token_bucket", "leaky_meter", "leaky_queue", "fixed_window", "sliding_window",
+              "calendar")
 PROGRESS_S = 2
 KEPT_DIFFERENCES = 5
 
@@ -87,6 +88,9 @@ class CoreAgainstModel(unittest.TestCase):
 
     def test_sliding_window(self):
         self.check("sliding_window")
+
+    def test_calendar(self):
+        self.check("calendar")
 
     def test_compile(self):
         errors, count = collections.Counter(), max(COUNT // 4, 1000)
