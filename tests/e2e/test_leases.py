@@ -9,7 +9,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib import mete_wire as wire
-from lib.daemon import PATIENCE_S, Client, Daemon
+from lib.daemon import PATIENCE_S, Client, Daemon, mete
 from lib.mete_wire import (ACQUIRE, ALLOW, CHECK, EXPIRED_LEASE, MIN_RESULT, OK, PEEK, RAW_SUBJECT, REFUND, RELEASE, RENEW,
                            REPEAT, RESET, SHADOW, STATUS, UNKNOWN_LEASE, UNKNOWN_RULE, UNSUPPORTED, WOULD_DENY)
 
@@ -247,6 +247,18 @@ class Leases(unittest.TestCase):
         for lease, client in zip(leases, reversed(clients)):  # whoever knows the id
             self.ask(RELEASE, lease=lease, client=client)
         self.assertEqual(self.left(), 3)
+
+    def test_configuration_is_shown_and_compared(self):
+        folder = pathlib.Path(self.daemon.folder)
+        old, new, shown = folder / "old.yaml", folder / "new.yaml", folder / "shown.yaml"
+        old.write_text(CONFIG)
+        new.write_text(CONFIG.replace("limit: 3, lease: 1h}", "limit: 4, lease: 90s}", 1))
+        shown.write_text(mete("config", "show", "--config", str(old)).stdout)
+        self.assertIn("algorithm: concurrency, limit: 2, lease: 50ms}", shown.read_text())
+        self.assertIn('overrides: [ # id', shown.read_text())
+        self.assertEqual(mete("config", "diff", str(shown), "--config", str(old)).stdout, "")
+        self.assertEqual(mete("config", "diff", str(new), "--config", str(old)).stdout,
+                         "rule default/jobs: concurrency 3 lease 1h -> concurrency 4 lease 90s, keeps what is owed\n")
 
     def test_counted(self):
         before = self.daemon.stats()["total"]
