@@ -23,8 +23,13 @@ static bool is_supported(const struct mete_header *header)
         return !(flags & ~(FLAGS_ALWAYS | METE_FLAG_INLINE_LIMIT));
     case METE_HELLO:
         return !(flags & ~METE_FLAG_IGNORABLE);
+    case METE_ACQUIRE:
+        return !(flags & ~(FLAGS_ALWAYS | METE_FLAG_SHADOW));
+    case METE_RENEW:
+    case METE_RELEASE:
+        return !(flags & ~FLAGS_ALWAYS);
     default:
-        return false; /* leases among them */
+        return false;
     }
 }
 

@@ -40,15 +40,20 @@ void udp_prefetch_repeat(const struct udp *udp, const struct udp_request *reques
         repeat_prefetch(udp->given.repeats, tag_of(udp, request));
 }
 
+/* Does it count towards a limit on checks? A release only makes room. */
+static bool is_limited(const struct udp_request *request)
+{
+    return quota_is_set(&request->tenant->checks) && request->header.type != METE_RELEASE;
+}
+
 /* Of the tenant's limit on checks. Before the datagram is looked for among repeats: a flood would
  * make that set forget the others'. And not before it is this datagram's turn: of copies in one
  * batch each gives back what it took before the next one takes. */
 static bool pay(struct udp *udp, const struct instant *now, const struct udp_request *request)
 {
     const struct tenant *tenant = request->tenant;
-    return !quota_is_set(&tenant->checks) ||
-           quota_take(udp->given.quota, tenant->inline_index, &tenant->checks, request->header.n,
-                      now->now_ns);
+    return !is_limited(request) || quota_take(udp->given.quota, tenant->inline_index,
+                                              &tenant->checks, request->header.n, now->now_ns);
 }
 
 /* A tenant pays for a datagram once. Whoever copies one and sends it again and again within the
@@ -56,7 +61,7 @@ static bool pay(struct udp *udp, const struct instant *now, const struct udp_req
 static void give_back(struct udp *udp, const struct instant *now, const struct udp_request *request)
 {
     const struct tenant *tenant = request->tenant;
-    if (quota_is_set(&tenant->checks))
+    if (is_limited(request))
         quota_give(udp->given.quota, tenant->inline_index, &tenant->checks, request->header.n,
                    now->now_ns);
 }
@@ -121,6 +126,10 @@ void udp_ask_again(const struct udp *udp, const struct udp_request *request, str
     const uint64_t *words = &udp->words[request->first_word];
     for (unsigned i = 0; i < request->check_count; i++) {
         checks[i].group_count = 0;
+        if (mete_type_is_lease(request->header.type)) {
+            checks[i].operation = OPERATION_LOOK;
+            continue;
+        }
         checks[i].operation = OPERATION_PEEK;
         if (get_bits(words, i, is_at_most(request)))
             checks[i].cost = 0;
@@ -168,6 +177,31 @@ static void restore(const struct udp_request *request, const struct check *check
     }
 }
 
+/* The lease was looked at (OPERATION_LOOK), and may have come or gone since the first time. */
+static void restore_lease(const struct udp_request *request, const struct check *check, bool passed,
+                          struct answer *answer)
+{
+    bool is_expired = answer->status == METE_STATUS_EXPIRED_LEASE;
+    if (answer->status != METE_STATUS_OK && !is_expired)
+        return; /* of the rule, not of the lease */
+    answer->status = METE_STATUS_OK;
+    if (passed) {
+        bool is_held = answer->flags & METE_VERDICT_ALLOW;
+        answer->flags = METE_VERDICT_ALLOW;
+        answer->retry_after_ns = 0;
+        if (!is_held || request->header.type == METE_RELEASE)
+            answer->reset_after_ns = 0;
+    } else if (request->header.type == METE_ACQUIRE) {
+        answer->flags = is_shadow(check) ? METE_VERDICT_ALLOW | METE_VERDICT_WOULD_DENY : 0;
+        answer->reset_after_ns = 0;
+        if (is_shadow(check))
+            answer->retry_after_ns = 0;
+    } else {
+        *answer = (struct answer){.status = is_expired ? METE_STATUS_EXPIRED_LEASE
+                                                       : METE_STATUS_UNKNOWN_LEASE};
+    }
+}
+
 /* Puts what was decided the first time over what the peeks say. */
 static void restore_all(const struct udp *udp, const struct udp_request *request,
                         struct answer *answers)
@@ -177,7 +211,9 @@ static void restore_all(const struct udp *udp, const struct udp_request *request
     unsigned count = request->check_count;
     unsigned denier = count;
     for (unsigned i = 0; i < count; i++) {
-        if (answers[i].status == METE_STATUS_OK)
+        if (mete_type_is_lease(request->header.type))
+            restore_lease(request, &checks[i], get_bits(words, i, false), &answers[i]);
+        else if (answers[i].status == METE_STATUS_OK)
             restore(request, &checks[i], cost_of(request, i),
                     get_bits(words, i, is_at_most(request)), &answers[i]);
         if (denier == count && !(answers[i].flags & METE_VERDICT_ALLOW))
