@@ -126,7 +126,10 @@ bool repeat_is_fresh(const struct repeat_set *set, uint32_t sent_ms, uint32_t no
 
 void repeat_prefetch(const struct repeat_set *set, uint64_t tag)
 {
-    __builtin_prefetch(bucket_of(set, tag_mix(set, tag)), 1);
+    const struct repeat_bucket *bucket = bucket_of(set, tag_mix(set, tag));
+
+    __builtin_prefetch(bucket, 1);
+    __asm__("" : : "r"(bucket)); /* else gcc finds a function without effect, and drops its calls */
 }
 
 /* ---- one bucket ---- */

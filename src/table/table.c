@@ -33,7 +33,10 @@ struct table_probe table_probe(const struct table *table, struct key key, uint32
 
 void table_prefetch(const struct table *table, const struct table_probe *probe)
 {
-    prefetch_group(home_group(table, probe->home_group));
+    const struct table_entry *group = home_group(table, probe->home_group);
+
+    prefetch_group(group);
+    __asm__("" : : "r"(group)); /* else gcc finds a function without effect, and drops its calls */
 }
 
 /* Is this a live entry of the key? Then *ret_ref is a pair that was there at one instant, together
