@@ -166,7 +166,7 @@ $(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # -Wconversion where bytes from outside are turned into numbers.
-$(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o: CFLAGS += $(STRICT)
+$(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o $(OBJ)/src/replica/%.o: CFLAGS += $(STRICT)
 
 # Rewritten only when the version changed, so that what says it is compiled again then and only then.
 $(OBJ)/version: FORCE
