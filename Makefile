@@ -56,7 +56,7 @@ PREFIX         ?= /usr/local
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick fuzz race lossy tidy format install install-files uninstall clean help deps deps-test deps-ci \
+.PHONY: all demo run test bench bench-quick fuzz race lossy sim tidy format install install-files uninstall clean help deps deps-test deps-ci \
         programs compile
 
 all: deps ## build build/mete and the client library
@@ -92,6 +92,11 @@ race: deps-ci ## the race tests under the thread sanitizer
 lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each is charged once (six minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_COUNT=$(or $(COUNT),10000000) python3 tests/e2e/test_repeats.py
+
+sim: deps-test ## COUNT=1000 worlds of nodes, network and store from SEED=1 on, and every deliberate mistake
+	@$(MAKE) $(PARALLEL) --no-print-directory build/sim
+	@build/sim --count $(or $(COUNT),1000) $(or $(SEED),1)
+	@build/sim --wrong
 
 tidy: ## includes, sizes of functions and files, banned calls
 	@python3 tests/tidy/test_tidy.py
@@ -140,7 +145,7 @@ deps-ci:
 	@tests/lib/install-packages $(PACKAGES_CI)
 
 compile: $(BUILD)/mete $(BUILD)/libmete.a $(BUILD)/libmete.so.$(ABI)
-programs: compile $(TEST_PROGRAMS) $(BENCH_PROGRAMS)
+programs: compile $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim
 
 $(BUILD)/mete: $(OBJ)/src/main.o $(OBJ_LIB)
 	@echo "  link $@"
@@ -160,6 +165,11 @@ $(OBJ)/all.a: $(OBJ_LIB)
 $(BUILD)/tests/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+# The simulator: one program of several files.
+$(BUILD)/sim: $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/sim/*.c)) $(OBJ)/all.a
+	@echo "  link $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
 	@mkdir -p $(@D)

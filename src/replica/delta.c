@@ -2,10 +2,11 @@
  *
  * Whatever the number of charges, a delta is two numbers: their sum and the instant of the first.
  * One batch is in flight at a time. It keeps its sum however often it is sent again, because the
- * store may have applied it already and then tells it by its sequence number; what is charged
+ * store may have applied it already and then knows it by its sequence number; what is charged
  * meanwhile waits beside it. Only its age grows, and from MERGE_OLDEST_US on it is told as what the
- * view of the node still owes. That view holds the waiting charges too, which are then told twice:
- * at most MERGE_OLDEST_US of them, for older ones are told as a view again; on the strict side.
+ * view of the node still owes. That view holds the waiting charges too. The young ones among them
+ * are then told twice, which is on the strict side; the old ones are told as a view again, and
+ * until then the node keeps its view, or the store's where that is stricter.
  *
  * Instants stay here: an age goes out, a distance comes back. The distance is counted from when the
  * answer came, so the view is ahead of the store's by at most the answer's way.
@@ -21,8 +22,9 @@
 void delta_charge(struct delta *delta, const struct limit *limit, uint32_t cost, uint64_t now_ns)
 {
     const uint64_t amount = limit_is_wall(limit) ? cost : saturate_mul(cost, limit->interval);
+    const uint64_t least = limit_is_wall(limit) ? 1 : TICKS_PER_US;
 
-    if (delta->charge == 0)
+    if (delta->charge < least) /* nothing, or the rest of a batch: its age does not count */
         delta->first_ns = now_ns;
     delta->charge = saturate_add(delta->charge, amount);
     delta->units = saturate_u32((uint64_t)delta->units + cost);
@@ -46,6 +48,11 @@ bool delta_take(struct delta *delta, const struct limit *limit, uint64_t now_ns)
     return true;
 }
 
+static bool is_old(uint64_t first_ns, uint64_t now_ns)
+{
+    return saturate_sub(now_ns, first_ns) / 1000 > MERGE_OLDEST_US;
+}
+
 struct merge_delta delta_message(const struct delta *delta, const struct limit *limit,
                                  uint64_t state, uint64_t debt_us, uint64_t now_ns)
 {
@@ -55,7 +62,7 @@ struct merge_delta delta_message(const struct delta *delta, const struct limit *
         return message;
     const uint64_t age_us = saturate_sub(now_ns, delta->sent_first_ns) / 1000;
     message.cap_us = saturate_add(limit->tolerance / TICKS_PER_US, debt_us);
-    if (delta->sent > 0 && age_us > MERGE_OLDEST_US) {
+    if (delta->sent > 0 && is_old(delta->sent_first_ns, now_ns)) {
         message.charge = 0;
         message.ahead_us = (int64_t)(saturate_sub(state, gcra_ticks(now_ns)) / TICKS_PER_US);
     } else {
@@ -64,8 +71,8 @@ struct merge_delta delta_message(const struct delta *delta, const struct limit *
     return message;
 }
 
-uint64_t delta_settle(struct delta *delta, const struct limit *limit, uint32_t spread,
-                      const struct delta_answer *answer)
+uint64_t delta_settle(struct delta *delta, const struct limit *limit, uint64_t state,
+                      uint32_t spread, const struct delta_answer *answer)
 {
     const uint64_t since = saturate_mul(delta->charge, spread);
 
@@ -79,6 +86,8 @@ uint64_t delta_settle(struct delta *delta, const struct limit *limit, uint32_t s
     uint64_t view = owed_us == 0 ? 0
                                  : saturate_add(gcra_ticks(answer->received_ns),
                                                 saturate_mul(owed_us, TICKS_PER_US));
+    if (delta->charge >= TICKS_PER_US && is_old(delta->first_ns, answer->received_ns))
+        return view > state ? view : state;
     const uint64_t first = gcra_ticks(delta->first_ns);
     if (since > 0 && view < first)
         view = first;

@@ -20,7 +20,7 @@ struct delta {
     uint32_t sent_units;    /* in flight */
     bool is_sent;           /* a batch with this delta is in flight */
 };
-_Static_assert(sizeof(struct delta) <= 64, "a side row is a cache line");
+_Static_assert(sizeof(struct delta) <= 64, "a cache line");
 
 /* A cost was admitted. */
 void delta_charge(struct delta *delta, const struct limit *limit, uint32_t cost, uint64_t now_ns);
@@ -44,8 +44,8 @@ struct delta_answer {
 
 /* The batch was applied. Returns how the key stands by the answer and what was charged since, each
  * charge spread times over: a tat in ticks of this node's clock, or units. spread is one over the
- * node's share. */
-uint64_t delta_settle(struct delta *delta, const struct limit *limit, uint32_t spread,
-                      const struct delta_answer *answer);
+ * node's share. state is the entry's, as for delta_message(). */
+uint64_t delta_settle(struct delta *delta, const struct limit *limit, uint64_t state,
+                      uint32_t spread, const struct delta_answer *answer);
 
 #endif

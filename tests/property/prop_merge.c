@@ -136,7 +136,7 @@ static void settle(struct node *node, struct merge_cell cell)
     struct delta_answer answer = {
         .cell = cell, .store_now_us = store_us(), .received_ns = node_now(node)};
 
-    node->view = delta_settle(&node->delta[node->window], &world.limit, 1, &answer);
+    node->view = delta_settle(&node->delta[node->window], &world.limit, node->view, 1, &answer);
 }
 
 /* The packet with this index arrives; its answer may be lost. */

@@ -41,6 +41,24 @@ static void test_message_ages(void **state)
     }
 }
 
+/* Less than a microsecond is left of a batch; the next one is as old as its own first charge. */
+static void test_a_rest_does_not_age(void **state)
+{
+    struct delta delta = {0};
+    const struct delta_answer answer = {0};
+    (void)state;
+
+    delta_charge(&delta, &BUCKET, 1, 10 * MS);
+    assert_true(delta_take(&delta, &BUCKET, 11 * MS));
+    delta_settle(&delta, &BUCKET, 0, 1, &answer);
+    assert_int_equal(delta.charge, 1);
+    delta_charge(&delta, &BUCKET, 1, 500 * MS);
+    assert_true(delta_take(&delta, &BUCKET, 501 * MS));
+    const struct merge_delta message = delta_message(&delta, &BUCKET, 0, 0, 501 * MS);
+    assert_int_equal(message.charge, 100);
+    assert_int_equal(message.ahead_us, -1000);
+}
+
 static void test_take_waits_for_the_answer(void **state)
 {
     struct delta delta = {0};
@@ -52,7 +70,7 @@ static void test_take_waits_for_the_answer(void **state)
     delta_charge(&delta, &WINDOW, 5, 0);
     assert_false(delta_take(&delta, &WINDOW, 0));
     assert_int_equal(delta.sent, 4);
-    assert_int_equal(delta_settle(&delta, &WINDOW, 3, &answer), 7 + 3 * 5);
+    assert_int_equal(delta_settle(&delta, &WINDOW, 0, 3, &answer), 7 + 3 * 5);
     assert_int_equal(delta.base.epoch, 2);
     assert_int_equal(delta.base.value, 7);
     assert_true(delta_take(&delta, &WINDOW, 0));
@@ -69,21 +87,22 @@ static void test_view_of_a_bucket(void **state)
     (void)state;
 
     delta_take(&delta, &BUCKET, 19 * MS);
-    assert_int_equal(delta_settle(&delta, &BUCKET, 8, &answer), 20700 * TICKS_PER_US);
+    assert_int_equal(delta_settle(&delta, &BUCKET, 0, 8, &answer), 20700 * TICKS_PER_US);
 
     delta_take(&delta, &BUCKET, 19 * MS);
     delta_charge(&delta, &BUCKET, 1, 19 * MS);
-    assert_int_equal(delta_settle(&delta, &BUCKET, 8, &answer), 20700 * TICKS_PER_US + 8 * unit);
+    assert_int_equal(delta_settle(&delta, &BUCKET, 0, 8, &answer), 20700 * TICKS_PER_US + 8 * unit);
 
     answer.cell.value = 4000000; /* at rest: only what was charged since */
     delta.is_sent = true;
-    assert_int_equal(delta_settle(&delta, &BUCKET, 8, &answer), 19000 * TICKS_PER_US + 8 * unit);
+    assert_int_equal(delta_settle(&delta, &BUCKET, 0, 8, &answer), 19000 * TICKS_PER_US + 8 * unit);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_message_ages),
+        cmocka_unit_test(test_a_rest_does_not_age),
         cmocka_unit_test(test_take_waits_for_the_answer),
         cmocka_unit_test(test_view_of_a_bucket),
     };
