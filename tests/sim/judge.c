@@ -1,4 +1,5 @@
 /* What must hold, by what really happened. */
+#include "replica/adopt.h"
 #include "sim.h"
 
 #define TICKS_PER_US 16000
@@ -23,28 +24,73 @@ static uint64_t true_ticks(const struct world *world)
     return (uint64_t)world->now_ns * LIMIT_TICKS_PER_NS;
 }
 
-static void note_excess(struct world *world, int64_t excess)
+/* What this node knows of the store's value, as it charges. */
+static void note_known(struct world *world, uint32_t n, uint32_t key, uint64_t window)
 {
-    if (excess > world->excess)
-        world->excess = excess;
+    struct known *known = &world->known[n][key];
+
+    *known = (struct known){.window = window,
+                            .value = is_bucket(world) ? sim_store_us(world) - MERGE_OLDEST_US : 0};
+    for (uint32_t i = 0; i < ROWS; i++) {
+        const struct partition_row *row = &world->nodes[n].rows[i];
+        if (row->is_used && row->window == window && row->key.low == sim_key(key).low &&
+            row->delta.base.value > known->value)
+            known->value = row->delta.base.value;
+    }
 }
 
-void judge_charge(struct world *world, uint32_t key, uint64_t window, uint32_t cost)
+/* What the store has and the nodes did not know when they charged last, in the mean over the nodes.
+ * Of what a node saw left it took no more than its share, one of N; so no more than this can pass
+ * beyond the limit (buckets: and F, by which the store and the truth may differ). */
+static int64_t unknown(struct world *world, uint32_t key, uint64_t window)
+{
+    const uint64_t store = sim_cell(world->data.cells[key], window)->cell.value;
+    const uint64_t full = is_bucket(world)
+                              ? sim_store_us(world) + world->limit.tolerance / TICKS_PER_US
+                              : world->limit.burst;
+    uint64_t sum = 0;
+
+    for (uint32_t n = 0; n < world->node_count; n++) {
+        const struct known *known = &world->known[n][key];
+        const bool is_short = known->window == window && known->value < full;
+        const uint64_t value = is_short ? known->value : full;
+        sum += store > value ? store - value : 0;
+    }
+    return (int64_t)(sum / world->node_count) * (is_bucket(world) ? TICKS_PER_US : 1);
+}
+
+static void judge_excess(struct world *world, uint32_t key, uint64_t window, int64_t excess)
+{
+    const uint32_t others = ~(uint32_t)(FAULT_LOSS | FAULT_DOUBLE | FAULT_DELAY | FAULT_HOST_CLOCK);
+    const int64_t f_ns = 7 * MS > world->oldest_ns ? 7 * MS : world->oldest_ns;
+    const int64_t slack = is_bucket(world) ? f_ns * LIMIT_TICKS_PER_NS : 1;
+
+    if (excess <= 0 || world->limit.algorithm == ALGORITHM_SLIDING_WINDOW)
+        return;
+    if (excess > world->excess)
+        world->excess = excess;
+    if ((world->faults & others) || world->old_count > 0)
+        return;
+    const int64_t bound = unknown(world, key, window) + slack;
+    expect(world, excess <= bound, "more passed than the bound says", excess, bound);
+}
+
+void judge_charge(struct world *world, uint32_t node, uint32_t key, uint64_t window, uint32_t cost)
 {
     struct cell *cell = sim_cell(world->admitted[key], window);
     const uint64_t now = true_ticks(world);
     uint64_t *x = &world->central[key];
 
+    note_known(world, node, key, window);
     cell->units += cost;
     world->admitted_units += cost;
     if (!is_bucket(world)) {
-        if (world->limit.algorithm != ALGORITHM_SLIDING_WINDOW)
-            note_excess(world, (int64_t)cell->units - world->limit.burst);
+        judge_excess(world, key, window, (int64_t)cell->units - world->limit.burst);
         return;
     }
     const uint64_t most = now + world->limit.tolerance + world->debt_us * TICKS_PER_US;
     *x = (*x > now ? *x : now) + cost * world->limit.interval;
-    note_excess(world, (int64_t)(*x - now - world->limit.tolerance));
+    judge_excess(world, key, window, (int64_t)(*x - now - world->limit.tolerance));
     if (*x > most)
         *x = most;
 }
@@ -60,34 +106,44 @@ void judge_applied(struct world *world, uint32_t node, uint32_t key, struct merg
            (long long)cell.value, (long long)seen.value);
 }
 
-/* How much the store merged of one key within the time that a node's view may be old. */
-void judge_step(struct world *world)
+/* What a state says of its window; buckets: of the store's clock, in us. */
+static uint64_t value_of(const struct world *world, const struct node *node, uint64_t state)
 {
-    const uint64_t step = (uint64_t)(world->now_ns / STEP_NS);
-
-    for (uint32_t key = 0; key < KEYS; key++) {
-        uint64_t *then = &world->merged_us[key][step % STALE_STEPS];
-        const uint64_t merged = world->merged[key] - *then;
-        if (step >= STALE_STEPS && merged > world->most_merged)
-            world->most_merged = merged;
-        if (step < STALE_STEPS && world->merged[key] > world->most_merged)
-            world->most_merged = world->merged[key];
-        *then = world->merged[key];
-    }
+    if (world->limit.algorithm == ALGORITHM_SLIDING_WINDOW)
+        return state & LIMIT_SLIDING_MAX;
+    if (!is_bucket(world))
+        return (uint32_t)state;
+    return state / TICKS_PER_US - (uint64_t)(node->clock_ns / 1000) +
+           (uint64_t)(world->store_ns / 1000);
 }
 
-static void judge_limit(struct world *world)
+/* Without traffic, after one more round of reads, every node decides by what the store has; a
+ * bucket by as much more as an answer is under way. */
+void judge_tables(struct world *world)
 {
-    const uint64_t unit = is_bucket(world) ? world->limit.interval : 1;
-    const uint64_t merged = world->most_merged * (is_bucket(world) ? TICKS_PER_US : 1);
-    const uint64_t bound = merged + world->node_count * MOST_COST * unit;
-    /* the whole quota, as admitted from all keys; a window's by its length */
+    for (uint32_t n = 0; n < world->node_count; n++)
+        for (uint32_t key = 0; key < KEYS; key++) {
+            struct node *node = &world->nodes[n];
+            const uint64_t state = node_state(node, key);
+            const uint64_t window = adopt_window(&world->limit, state);
+            const uint64_t is = value_of(world, node, state);
+            const uint64_t store = sim_cell(world->data.cells[key], window)->cell.value;
+            const uint64_t way_us = is_bucket(world) ? 2 * MS / 1000 : 0;
+            if (state == 0 || (is_bucket(world) && store <= sim_store_us(world)))
+                continue;
+            if (!is_bucket(world) && (world->faults & FAULTS_OF_DATA))
+                continue;
+            expect(world, is + 2 >= store && is <= store + way_us + 2, "a table is of another mind",
+                   (long long)is, (long long)store);
+        }
+}
+
+static void judge_use(struct world *world)
+{
     const double time_ns = (double)STOP_NS;
     const double rate = is_bucket(world) ? 16.0 / (double)world->limit.interval
                                          : world->limit.burst / ((double)world->limit.interval);
 
-    expect(world, world->excess <= (int64_t)bound, "more passed than the bound says", world->excess,
-           (long long)bound);
     if (world->overload_percent < 200 || world->limit.algorithm == ALGORITHM_CALENDAR)
         return;
     expect(world, (double)world->admitted_units > 0.9 * rate * time_ns * KEYS,
@@ -161,5 +217,5 @@ void judge_end(struct world *world)
         judge_buckets(world);
     judge_views(world);
     if (world->faults == 0)
-        judge_limit(world);
+        judge_use(world);
 }

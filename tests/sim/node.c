@@ -65,7 +65,7 @@ void node_charge(struct world *world, struct node *node, uint32_t key, uint32_t 
         return;
     }
     delta_charge(&row->delta, &world->limit, cost, now.now_ns);
-    judge_charge(world, key, window, cost);
+    judge_charge(world, (uint32_t)(node - world->nodes), key, window, cost);
 }
 
 static void make_wrong(const struct world *world, const struct node *node,
@@ -87,6 +87,11 @@ static uint64_t state_of(struct node *node, struct key key)
     struct table_ref ref;
 
     return table_find(node->table, &probe, &ref) == TABLE_FOUND ? ref.state : 0;
+}
+
+uint64_t node_state(struct node *node, uint32_t key)
+{
+    return state_of(node, sim_key(key));
 }
 
 static uint32_t number_of(struct key key)

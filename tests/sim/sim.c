@@ -109,6 +109,8 @@ static bool begin(struct world *world)
     world->store_ns = 1700000000ll * 1000 * MS + (int64_t)sim_random(world, 1u << 30) * 1000;
     choose_limit(world);
     choose_faults(world);
+    if (sim_random(world, 2) == 0)
+        world->flash_ns = (int64_t)sim_random(world, STOP_NS);
     world->debt_us = 3 * (world->limit.tolerance / 16000);
     if (limit_is_wall(&world->limit))
         world->debt_us = 0;
@@ -154,6 +156,8 @@ static void traffic(struct world *world)
 
     if (world->now_ns >= STOP_NS)
         return;
+    if (world->now_ns / STEP_NS == world->flash_ns / STEP_NS)
+        count += 2 * KEYS * world->limit.burst;
     count += (double)sim_random(world, 1000) < 1000 * (per_step - (double)count);
     while (count-- > 0)
         node_charge(world, &world->nodes[sim_random(world, world->node_count)],
@@ -171,7 +175,8 @@ static void run(struct world *world)
         for (uint32_t i = 0; i < world->node_count; i++)
             node_step(world, &world->nodes[i]);
         traffic(world);
-        judge_step(world);
+        if (world->now_ns == TABLES_NS)
+            judge_tables(world);
     }
     if (!world->fault)
         judge_end(world);

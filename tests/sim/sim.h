@@ -22,9 +22,10 @@
 #define FLUSH_NS (5 * MS)
 #define READ_NS (250 * MS)
 #define RETRY_NS (20 * MS)
-#define STALE_STEPS 28u     /* two flushes, a round trip, and the grain of the steps */
-#define CALM_NS (3000 * MS) /* faults are over */
-#define STOP_NS (4200 * MS) /* traffic is over */
+#define STALE_STEPS 28u                /* two flushes, a round trip, and the grain of the steps */
+#define CALM_NS (3000 * MS)            /* faults are over */
+#define STOP_NS (4200 * MS)            /* traffic is over */
+#define TABLES_NS (STOP_NS + 300 * MS) /* each node has read everything once more */
 #define END_NS (5300 * MS)
 #define MOST_COST 3u
 
@@ -92,6 +93,10 @@ struct cell {
     uint64_t units; /* of the judge's: what was admitted in this window */
 };
 
+struct known { /* of the store's value */
+    uint64_t window, value;
+};
+
 struct data { /* the store's data set */
     struct cell cells[KEYS][SLOTS];
     uint64_t last[NODES];
@@ -118,8 +123,9 @@ struct world {
     uint64_t central[KEYS]; /* ticks of true time */
     uint64_t debt_us, oldest_ns;
     struct merge_cell seen[NODES][KEYS]; /* bases when the store lost its data; buckets */
-    uint64_t merged_us[KEYS][STALE_STEPS], merged[KEYS], most_merged;
-    int64_t excess; /* ticks, or units */
+    struct known known[NODES][KEYS];     /* when the node charged last */
+    int64_t excess;                      /* beyond the limit: ticks, or units */
+    int64_t flash_ns; /* when far more than the limit is asked at once; 0: never */
     const char *fault;
     long long left, right;
 };
@@ -133,6 +139,7 @@ struct cell *sim_cell(struct cell cells[SLOTS], uint64_t name); /* found or made
 bool node_create(struct world *world, struct node *node);
 void node_destroy(struct node *node);
 void node_charge(struct world *world, struct node *node, uint32_t key, uint32_t cost);
+uint64_t node_state(struct node *node, uint32_t key);
 void node_step(struct world *world, struct node *node);
 void node_answered(struct world *world, struct node *node, const struct packet *packet);
 
@@ -146,9 +153,9 @@ void net_step(struct world *world);
 void net_drop_all(struct world *world);
 
 /* judge.c */
-void judge_charge(struct world *world, uint32_t key, uint64_t window, uint32_t cost);
+void judge_charge(struct world *world, uint32_t node, uint32_t key, uint64_t window, uint32_t cost);
 void judge_applied(struct world *world, uint32_t node, uint32_t key, struct merge_cell cell);
-void judge_step(struct world *world);
+void judge_tables(struct world *world);
 void judge_end(struct world *world);
 
 #endif

@@ -33,7 +33,6 @@ static void apply(struct world *world, const struct item *item, struct cell *cel
 
     cell->cell = limit_merge(&world->limit, cell->cell, &item->delta, sim_store_us(world));
     world->data.usage += item->units;
-    world->merged[item->key] += item->delta.charge;
     if (item->delta.charge > 0 && age_ns > world->oldest_ns)
         world->oldest_ns = age_ns;
 }
