@@ -36,7 +36,7 @@ static inline struct merge_cell merge_larger(struct merge_cell a, struct merge_c
     return a.value > b.value ? a : b;
 }
 
-/* The cell after this delta. now_us is the store's clock. */
+/* The cell after this delta, for buckets, windows and calendars. now_us is the store's clock. */
 struct merge_cell limit_merge(const struct limit *limit, struct merge_cell cell,
                               const struct merge_delta *delta, uint64_t now_us);
 

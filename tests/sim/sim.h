@@ -1,5 +1,5 @@
 /* A world of nodes, a network and a store in one thread, without clocks: everything follows from
- * the seed. sim.c says what is real in it. */
+ * the seed. sim.c says what is real in it and what is a model. */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
 

@@ -98,6 +98,27 @@ static void test_view_of_a_bucket(void **state)
     assert_int_equal(delta_settle(&delta, &BUCKET, 0, 8, &answer), 19000 * TICKS_PER_US + 8 * unit);
 }
 
+/* What waited for long is in the view already, and will be told as a view: made anew from its sum
+ * and its first instant, the view would lack what was idle time between. */
+static void test_old_charges_keep_the_view(void **state)
+{
+    struct delta delta = {.is_sent = true};
+    struct delta_answer answer = {
+        .cell = {0, 5000700}, .store_now_us = 5000000, .received_ns = 30 * MS};
+    const uint64_t view = 50 * MS * LIMIT_TICKS_PER_NS;
+    (void)state;
+
+    delta_charge(&delta, &BUCKET, 1, 10 * MS);
+    assert_int_equal(delta_settle(&delta, &BUCKET, view, 8, &answer),
+                     30700 * TICKS_PER_US + 8 * BUCKET.interval);
+    answer.received_ns = 31 * MS;
+    delta.is_sent = true;
+    assert_int_equal(delta_settle(&delta, &BUCKET, view, 8, &answer), view);
+    answer.cell.value = 5100000; /* the store's is stricter */
+    delta.is_sent = true;
+    assert_int_equal(delta_settle(&delta, &BUCKET, view, 8, &answer), 131000 * TICKS_PER_US);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -105,6 +126,7 @@ int main(void)
         cmocka_unit_test(test_a_rest_does_not_age),
         cmocka_unit_test(test_take_waits_for_the_answer),
         cmocka_unit_test(test_view_of_a_bucket),
+        cmocka_unit_test(test_old_charges_keep_the_view),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
