@@ -10,17 +10,21 @@
  *
  * Claim. Let x_central be what one bucket makes of all charges in the order of their instants, and
  * x_merged what the store has after all their batches. If each batch is applied once, within F of
- * its first charge, then |x_merged - x_central| <= F, for any number of nodes, batches and any
- * order.
+ * its first charge, and tells 0 <= f <= C, no more than its age, then
+ *
+ *     -C <= x_merged - x_central <= F
+ *
+ * for any number of nodes and batches, in any order. The nodes cut f at C = MERGE_CREDIT_US: a
+ * delta that comes late errs on the strict side.
  *
  * Proof. Written out, with x0 the value before, the maps are
  *     x_central = max(x0 + sum of all a, max over charges j of  t_j + sum of a_i with t_i >= t_j)
  *     x_merged  = max(x0 + sum of all A, max over batches k of  g_k + sum of A_m, m not before k)
- * with g_k = r_k - f_k; r_k - F <= g_k <= r_k, as 0 <= f_k <= F.
- *   Above: batches from k on hold charges no older than r_k - F. Let j be the first charge that
- *     old or younger: x_central >= t_j + (their sum) >= r_k - F + (their sum) >= (term k) - F.
+ * with g_k = r_k - f_k <= r_k.
+ *   Above: batches from k on hold charges no older than r_k - F. Let j be the first charge of that
+ *     age or younger: x_central >= t_j + (their sum) >= r_k - F + (their sum) >= (term k) - F.
  *   Below: charges from j on lie in batches applied at t_j or later. Let k be the first of those:
- *     x_merged >= g_k + (their sum) >= r_k - F + (their sum) >= t_j - F + (their sum).
+ *     x_merged >= g_k + (their sum) >= r_k - C + (their sum) >= t_j - C + (their sum).
  *   The terms with x0 are equal. While one of them is the largest (a bucket that was never at
  *   rest), x_merged = x_central exactly, in any order. Rounding to whole us leaves the rest of a
  *   charge with its node, so it adds less than 1 us per node and 1 us for f.
@@ -31,8 +35,8 @@
  * were cut off together, this errs on the strict side only, and by no more than a view may owe
  * (tau): the mean of the views, weighted by s, grows by at least the sum of all a and shrinks no
  * faster than time, so it is never below the backlog of x_central; and the largest view is not
- * below the mean. A sum of what each node owes on its own would be: each drains at the full rate.
- * A node that was cut off alone is not repaid by the others beyond its view.
+ * below the mean. Adding up what each node owes would give units back: each drains at the full
+ * rate. What a node admitted that was cut off alone, the others repay only as far as its view.
  *
  * Windows and calendars. Each window has a cell of its own, named by the node when it charged; the
  * merge is a sum, exact in any order.

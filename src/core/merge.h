@@ -12,7 +12,8 @@
 #include "core/limit.h"
 
 #define MERGE_MAX ((1ull << 53) - 1)
-#define MERGE_OLDEST_US 20000 /* the largest age of a delta that is added */
+#define MERGE_CREDIT_US 20000  /* the largest age that the store is told, f */
+#define MERGE_OLDEST_US 250000 /* the largest age of a delta that is added */
 
 /* What the store knows of a key. The larger of two cells is the newer one: epoch first. */
 struct merge_cell {

@@ -3,10 +3,12 @@
  * Whatever the number of charges, a delta is two numbers: their sum and the instant of the first.
  * One batch is in flight at a time. It keeps its sum however often it is sent again, because the
  * store may have applied it already and then knows it by its sequence number; what is charged
- * meanwhile waits beside it. Only its age grows, and from MERGE_OLDEST_US on it is told as what the
- * view of the node still owes. That view holds the waiting charges too. The young ones among them
- * are then told twice, which is on the strict side; the old ones are told as a view again, and
- * until then the node keeps its view, or the store's where that is stricter.
+ * meanwhile waits beside it. Only its age grows. Above MERGE_CREDIT_US it is no longer believed,
+ * which is strict by the difference; above MERGE_OLDEST_US that would be too strict (and below, the
+ * view too lenient, for who lost a message alone), and it is told as what the view of the node
+ * owes. That view holds the waiting charges too. The young ones among them are then told twice,
+ * which is on the strict side; the old ones are told as a view again, and until then the node keeps
+ * its view, or the store's where that is stricter.
  *
  * Instants stay here: an age goes out, a distance comes back. The distance is counted from when the
  * answer came, so the view is ahead of the store's by at most the answer's way.
@@ -66,7 +68,7 @@ struct merge_delta delta_message(const struct delta *delta, const struct limit *
         message.charge = 0;
         message.ahead_us = (int64_t)(saturate_sub(state, gcra_ticks(now_ns)) / TICKS_PER_US);
     } else {
-        message.ahead_us = -(int64_t)age_us;
+        message.ahead_us = -(int64_t)(age_us < MERGE_CREDIT_US ? age_us : MERGE_CREDIT_US);
     }
     return message;
 }
@@ -88,7 +90,9 @@ uint64_t delta_settle(struct delta *delta, const struct limit *limit, uint64_t s
                                                 saturate_mul(owed_us, TICKS_PER_US));
     if (delta->charge >= TICKS_PER_US && is_old(delta->first_ns, answer->received_ns))
         return view > state ? view : state;
-    const uint64_t first = gcra_ticks(delta->first_ns);
+    const uint64_t credit_at_ns = saturate_sub(answer->received_ns, MERGE_CREDIT_US * 1000ull);
+    const uint64_t first =
+        gcra_ticks(delta->first_ns > credit_at_ns ? delta->first_ns : credit_at_ns);
     if (since > 0 && view < first)
         view = first;
     return saturate_add(view, since);

@@ -30,7 +30,7 @@ static void note_known(struct world *world, uint32_t n, uint32_t key, uint64_t w
     struct known *known = &world->known[n][key];
 
     *known = (struct known){.window = window,
-                            .value = is_bucket(world) ? sim_store_us(world) - MERGE_OLDEST_US : 0};
+                            .value = is_bucket(world) ? sim_store_us(world) - MERGE_CREDIT_US : 0};
     for (uint32_t i = 0; i < ROWS; i++) {
         const struct partition_row *row = &world->nodes[n].rows[i];
         if (row->is_used && row->window == window && row->key.low == sim_key(key).low &&
@@ -62,7 +62,7 @@ static int64_t unknown(struct world *world, uint32_t key, uint64_t window)
 static void judge_excess(struct world *world, uint32_t key, uint64_t window, int64_t excess)
 {
     const uint32_t others = ~(uint32_t)(FAULT_LOSS | FAULT_DOUBLE | FAULT_DELAY | FAULT_HOST_CLOCK);
-    const int64_t f_ns = 7 * MS > world->oldest_ns ? 7 * MS : world->oldest_ns;
+    const int64_t f_ns = MERGE_CREDIT_US * 1000;
     const int64_t slack = is_bucket(world) ? f_ns * LIMIT_TICKS_PER_NS : 1;
 
     if (excess <= 0 || world->limit.algorithm == ALGORITHM_SLIDING_WINDOW)
@@ -159,16 +159,17 @@ static void judge_buckets(struct world *world)
         const int64_t central_us = (int64_t)(world->central[key] / TICKS_PER_US);
         const int64_t error_us = merged_us - central_us;
         const int64_t f_us = (int64_t)world->oldest_ns / 1000 + NODES + 2;
+        const int64_t credit_us = MERGE_CREDIT_US + NODES + 2;
         const int64_t tau_us = (int64_t)(world->limit.tolerance / TICKS_PER_US);
         if (central_us == 0)
             continue;
         if (world->old_count == 0)
-            expect(world, error_us <= f_us && error_us >= -f_us, "the merge is off by more than F",
-                   error_us, f_us);
+            expect(world, error_us <= f_us && error_us >= -credit_us,
+                   "the merge is off by more than F", error_us, f_us);
         expect(world, error_us <= tau_us + f_us, "stricter by more than a full bucket", error_us,
                tau_us);
         if (!(world->faults & FAULT_CUT) && !(world->faults & FAULT_KILL))
-            expect(world, error_us >= -2 * f_us, "an outage gave units back", error_us, f_us);
+            expect(world, error_us >= -2 * credit_us, "an outage gave units back", error_us, f_us);
     }
 }
 

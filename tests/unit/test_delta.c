@@ -22,7 +22,8 @@ static void test_message_ages(void **state)
     static const struct {
         uint64_t at_ms, charge;
         int64_t ahead_us;
-    } TABLE[] = {{10, 300, 0}, {15, 300, -5000}, {30, 300, -20000}, {31, 0, 7000}};
+    } TABLE[] = {{10, 300, 0},      {15, 300, -5000},   {30, 300, -20000},
+                 {31, 300, -20000}, {260, 300, -20000}, {261, 0, 7000}};
     struct delta delta = {0};
     (void)state;
 
@@ -32,7 +33,7 @@ static void test_message_ages(void **state)
     assert_int_equal(delta.sent_units, 3);
     assert_int_equal(delta.charge, 3); /* ticks, of three charges */
     for (unsigned i = 0; i < sizeof TABLE / sizeof TABLE[0]; i++) {
-        const uint64_t view = 38 * MS * LIMIT_TICKS_PER_NS;
+        const uint64_t view = 268 * MS * LIMIT_TICKS_PER_NS;
         struct merge_delta message =
             delta_message(&delta, &BUCKET, view, 5000, TABLE[i].at_ms * MS);
         assert_int_equal(message.charge, TABLE[i].charge);
@@ -104,19 +105,23 @@ static void test_old_charges_keep_the_view(void **state)
 {
     struct delta delta = {.is_sent = true};
     struct delta_answer answer = {
-        .cell = {0, 5000700}, .store_now_us = 5000000, .received_ns = 30 * MS};
-    const uint64_t view = 50 * MS * LIMIT_TICKS_PER_NS;
+        .cell = {0, 5000700}, .store_now_us = 5000000, .received_ns = 260 * MS};
+    const uint64_t view = 290 * MS * LIMIT_TICKS_PER_NS;
     (void)state;
 
     delta_charge(&delta, &BUCKET, 1, 10 * MS);
     assert_int_equal(delta_settle(&delta, &BUCKET, view, 8, &answer),
-                     30700 * TICKS_PER_US + 8 * BUCKET.interval);
-    answer.received_ns = 31 * MS;
+                     260700 * TICKS_PER_US + 8 * BUCKET.interval);
+    answer.cell.value = 4000000; /* at rest: no more than so much idle time counts */
+    delta.is_sent = true;
+    assert_int_equal(delta_settle(&delta, &BUCKET, view, 8, &answer),
+                     240000 * TICKS_PER_US + 8 * BUCKET.interval);
+    answer.received_ns = 261 * MS;
     delta.is_sent = true;
     assert_int_equal(delta_settle(&delta, &BUCKET, view, 8, &answer), view);
     answer.cell.value = 5100000; /* the store's is stricter */
     delta.is_sent = true;
-    assert_int_equal(delta_settle(&delta, &BUCKET, view, 8, &answer), 131000 * TICKS_PER_US);
+    assert_int_equal(delta_settle(&delta, &BUCKET, view, 8, &answer), 361000 * TICKS_PER_US);
 }
 
 int main(void)
