@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Worlds of nodes, network and store: all hold, one and the same seed gives one and the same world, and each deliberate mistake is seen.
 
-METE_SEED (1): the first world; METE_COUNT (250): how many."""
+METE_SEED (1): the first world; METE_WORLDS (250): how many."""
 import os
 import pathlib
 import re
@@ -11,7 +11,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIM = ROOT / (os.environ.get("METE_BUILD") or "build/check") / "sim"
 SEED = os.environ.get("METE_SEED") or "1"
-COUNT = os.environ.get("METE_COUNT") or "250"
+COUNT = os.environ.get("METE_WORLDS") or "250"
 
 
 def run(*arguments):
