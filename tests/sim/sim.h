@@ -123,7 +123,7 @@ struct world {
     uint64_t central[KEYS]; /* ticks of true time */
     uint64_t debt_us, oldest_ns;
     struct merge_cell seen[NODES][KEYS]; /* bases when the store lost its data; buckets */
-    struct known known[NODES][KEYS];     /* when the node charged last */
+    struct known known[NODES][KEYS][2];  /* when the node charged last; two windows in turn */
     int64_t excess;                      /* beyond the limit: ticks, or units */
     int64_t flash_ns; /* when far more than the limit is asked at once; 0: never */
     const char *fault;
