@@ -56,7 +56,8 @@ PREFIX         ?= /usr/local
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick fuzz race lossy flood tidy format install install-files uninstall clean help deps deps-test deps-ci \
+.PHONY: all demo run test bench bench-quick fuzz race lossy flood sim tidy format install install-files uninstall clean help deps \
+        deps-test deps-ci \
         programs compile
 
 all: deps ## build build/mete and the client library
@@ -96,6 +97,11 @@ lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each
 flood: deps-test ## COUNT=1000000000 random subjects from one tenant: memory stays, the others notice nothing (five minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory compile build/tests/property/crowd_feed
 	@METE_BUILD=build METE_FLOOD=$(or $(COUNT),1000000000) python3 tests/e2e/test_flood.py
+
+sim: deps-test ## COUNT=1000 worlds of nodes, network and store from SEED=1 on, and every deliberate mistake
+	@$(MAKE) $(PARALLEL) --no-print-directory build/sim
+	@build/sim --count $(or $(COUNT),1000) $(or $(SEED),1)
+	@build/sim --wrong
 
 tidy: ## includes, sizes of functions and files, banned calls
 	@python3 tests/tidy/test_tidy.py
@@ -144,7 +150,7 @@ deps-ci:
 	@tests/lib/install-packages $(PACKAGES_CI)
 
 compile: $(BUILD)/mete $(BUILD)/libmete.a $(BUILD)/libmete.so.$(ABI)
-programs: compile $(TEST_PROGRAMS) $(BENCH_PROGRAMS)
+programs: compile $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim
 
 $(BUILD)/mete: $(OBJ)/src/main.o $(OBJ_LIB)
 	@echo "  link $@"
@@ -165,12 +171,17 @@ $(BUILD)/tests/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
+# The simulator: one program of several files.
+$(BUILD)/sim: $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/sim/*.c)) $(OBJ)/all.a
+	@echo "  link $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 $(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # -Wconversion where bytes from outside are turned into numbers.
-$(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o: CFLAGS += $(STRICT)
+$(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o $(OBJ)/src/replica/%.o: CFLAGS += $(STRICT)
 
 # Rewritten only when the version changed, so that what says it is compiled again then and only then.
 $(OBJ)/version: FORCE

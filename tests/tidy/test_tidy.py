@@ -17,6 +17,7 @@ ALLOWED = {
     "src/obs": {"obs", "sys"},
     "src/table": {"table", "core", "sys"},
     "src/config": {"config", "core", "sys"},
+    "src/replica": {"replica", "core", "config", "table", "obs", "sys"},
     "src/engine": {"engine", "core", "table", "config", "obs", "mete"},
     "src/net": {"net", "mete", "config", "engine", "obs", "sys", "core", "table"},
     "src/doors": {"doors", "config", "engine", "obs", "sys"},

@@ -1,0 +1,55 @@
+/* How what several nodes charged becomes one value; merge.c says how, and proves the bound.
+ *
+ * A shared store keeps a cell per key (windows and calendars: per key and window) and adds the
+ * deltas of the nodes to it, each delta once (merge_admit). All numbers are whole and stay below
+ * 2^53, so that a store that computes in doubles gets the same. */
+#ifndef METE_CORE_MERGE_H
+#define METE_CORE_MERGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/limit.h"
+
+#define MERGE_MAX ((1ull << 53) - 1)
+#define MERGE_CREDIT_US 20000  /* the largest age that the store is told, f */
+#define MERGE_OLDEST_US 250000 /* the largest age of a delta that is added */
+
+/* What the store knows of a key. The larger of two cells is the newer one: epoch first. */
+struct merge_cell {
+    uint64_t epoch; /* one more whenever the value falls */
+    uint64_t value; /* buckets: tat, us of the store's clock; else units counted */
+};
+
+struct merge_delta {
+    struct merge_cell base; /* the last merged cell that this node saw; zeros: none */
+    uint64_t charge;        /* buckets: us, else units; 0 reads */
+    int64_t ahead_us;       /* buckets: where the first charge lies as seen from now; 0 or less,
+                               or more for an old delta (charge 0): what the node is owed */
+    uint64_t cap_us;        /* buckets: the most that may be owed: tau and allowed debt */
+    bool resets;            /* forget what was charged before this delta */
+};
+
+static inline struct merge_cell merge_larger(struct merge_cell a, struct merge_cell b)
+{
+    if (a.epoch != b.epoch)
+        return a.epoch > b.epoch ? a : b;
+    return a.value > b.value ? a : b;
+}
+
+/* The cell after this delta, for buckets, windows and calendars. now_us is the store's clock. */
+struct merge_cell limit_merge(const struct limit *limit, struct merge_cell cell,
+                              const struct merge_delta *delta, uint64_t now_us);
+
+/* What the store makes of a batch by its sequence number; numbers begin at 1. */
+enum merge_batch {
+    MERGE_NEXT,   /* apply */
+    MERGE_REPEAT, /* was applied: only read */
+    MERGE_GAP,    /* apply; the store lost what it had applied before */
+    MERGE_NEW,    /* apply; the store knows nothing of this node (last is 0) */
+};
+
+/* last: the number of the batch applied last, 0 if unknown. */
+enum merge_batch merge_admit(uint64_t last, uint64_t sequence);
+
+#endif

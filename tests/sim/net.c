@@ -1,0 +1,60 @@
+/* The network: every message is delayed, and while faults last some are lost, doubled, late. */
+#include "sim.h"
+
+static bool is_cut(const struct world *world, uint32_t node)
+{
+    return world->nodes[node].cut_until_ns > world->now_ns ||
+           world->nodes[node].down_until_ns > world->now_ns;
+}
+
+static bool happens(struct world *world, enum fault fault, uint64_t one_in)
+{
+    return (world->faults & fault) && world->now_ns < CALM_NS && sim_random(world, one_in) == 0;
+}
+
+static void enqueue(struct world *world, const struct packet *packet)
+{
+    int64_t delay_ns = (int64_t)sim_random(world, (uint64_t)MS * 6 / 10) + MS / 10;
+
+    if (world->packet_count == PACKETS)
+        return;
+    if (happens(world, FAULT_DELAY, 3))
+        delay_ns += (int64_t)sim_random(world, 9 * MS);
+    if (happens(world, FAULT_DELAY, 200))
+        delay_ns += (int64_t)sim_random(world, 300 * MS);
+    world->packets[world->packet_count] = *packet;
+    world->packets[world->packet_count++].due_ns = world->now_ns + delay_ns;
+}
+
+void net_send(struct world *world, const struct packet *packet)
+{
+    if (is_cut(world, packet->node) || happens(world, FAULT_LOSS, 10))
+        return;
+    enqueue(world, packet);
+    if (happens(world, FAULT_DOUBLE, 10))
+        enqueue(world, packet);
+}
+
+void net_step(struct world *world)
+{
+    for (uint32_t i = 0; i < world->packet_count;) {
+        static struct packet packet; /* large; one thread */
+        if (world->packets[i].due_ns > world->now_ns) {
+            i++;
+            continue;
+        }
+        packet = world->packets[i];
+        world->packets[i] = world->packets[--world->packet_count];
+        if (is_cut(world, packet.node))
+            continue;
+        if (packet.is_answer)
+            node_answered(world, &world->nodes[packet.node], &packet);
+        else
+            store_receive(world, &packet);
+    }
+}
+
+void net_drop_all(struct world *world)
+{
+    world->packet_count = 0;
+}
