@@ -168,7 +168,7 @@ class Commands(unittest.TestCase):
             self.assertEqual(resp.ask("METE.PEEK", "demo", "alice")[1], 10)
             stats = daemon.stats()  # what the door judged is in the sums
             self.assertEqual(daemon.rule("demo")["units"], 5)
-            self.assertEqual(stats["total"]["allowed"], 2)
+            self.assertEqual((stats["total"]["allowed"], stats["doors"][0]["allowed"]), (2, 1))
 
     def test_courtesies(self):
         with Daemon(sets=ON) as daemon, connect(daemon) as resp:
