@@ -72,7 +72,9 @@ int serve_open_doors(struct server *server)
     if (result)
         return cmd_fail("serve", "doors.connections: no room for %u of them: %s",
                         options.connections, strerror(-result));
-    return open_door(server, "listen.resp", &config->listen_resp, &resp_protocol);
+    result = open_door(server, "listen.resp", &config->listen_resp, &resp_protocol);
+    server->owns_resp_path = !result && config->listen_resp.path;
+    return result;
 }
 
 int serve_start_doors(struct server *server)
@@ -86,6 +88,6 @@ void serve_close_doors(struct server *server)
     if (!server->loop)
         return;
     loop_close(server->loop);
-    if (server->config->listen_resp.path)
+    if (server->owns_resp_path)
         unlink(server->config->listen_resp.path);
 }

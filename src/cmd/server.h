@@ -44,7 +44,8 @@ struct server {
     size_t repeat_size;
     atomic_bool stop;
     struct admin *admin;
-    struct loop *loop; /* of all doors, or NULL: none is open */
+    struct loop *loop;   /* of all doors, or NULL: none is open */
+    bool owns_resp_path; /* its socket is ours to remove */
     struct watch watch;
 };
 
