@@ -87,8 +87,6 @@ BROKEN = [
     ("resp on admin's path", "listen: {resp: /run/x, admin: /run/x}\n" + TENANT, 0, "listen.resp", "they differ"),
     ("no connections", "doors: {connections: 0}\n" + TENANT, 1, "doors.connections", "1 to 65536"),
     ("no patience", "doors: {idle: 0}\n" + TENANT, 1, "doors.idle", "a time from"),
-    ("unknown in doors", "doors: {idel: 1s}\n" + TENANT, 1, "doors.idel", "did you mean 'idle'"),
-    ("http", "listen: {http: 127.0.0.1:6385}\n" + TENANT, 1, "listen.http", "not served"),
     ("one path for two", "listen: {unix: /run/x, admin: /run/x}\n" + TENANT, 0, "listen.unix", "they differ"),
     ("repeats", "repeats: 200ms\n" + TENANT, 1, "repeats", "a mapping"),
     ("window without unit", "repeats: {window: 200}\n" + TENANT, 1, "repeats.window", "a time from 0 to 10s"),
