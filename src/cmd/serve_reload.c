@@ -18,7 +18,7 @@
 #include "cmd/server.h"
 #include "config/diff.h"
 #include "config/keep.h"
-#include "net/policy.h"
+#include "engine/policy.h"
 #include "obs/log.h"
 #include "table/owners.h"
 

@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "doors/listen.h"
+
 #define ADMIN_CONNECTIONS 8u
-#define ADMIN_BACKLOG 64 /* waiting to be accepted: a burst finds room while one is answered */
+#define ADMIN_UMASK 0177 /* the owner only */
 #define ADMIN_COMMAND_BYTES 256u
 #define ADMIN_ASK_SECONDS 5
 #define ADMIN_PAUSE_MS 100
@@ -38,70 +39,14 @@ struct admin {
     struct connection connections[ADMIN_CONNECTIONS];
 };
 
-static int make_address(const char *path, struct sockaddr_un *ret_address)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(address.sun_path))
-        return -ENAMETOOLONG;
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    *ret_address = address;
-    return 0;
-}
-
-/* Only a refused connection says that nobody holds the socket: one of another type (EPROTOTYPE), of
- * another user (EACCES) or with a full backlog (EAGAIN) is somebody's. */
-static bool is_served(const struct sockaddr_un *address)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool is_dead = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
-                   (errno == ECONNREFUSED || errno == ENOENT);
-    if (fd >= 0)
-        close(fd);
-    return !is_dead;
-}
-
-static int listen_on(const struct sockaddr_un *address)
-{
-    struct stat status;
-    if (lstat(address->sun_path, &status) == 0) {
-        if (!S_ISSOCK(status.st_mode))
-            return -EEXIST;
-        if (is_served(address))
-            return -EADDRINUSE;
-        unlink(address->sun_path); /* left behind by a daemon that was killed */
-    }
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
-    mode_t mask = umask(0177);
-    int failed = bind(fd, (const struct sockaddr *)address, sizeof(*address));
-    int error = errno;
-    umask(mask);
-    if (failed || listen(fd, ADMIN_BACKLOG) < 0) {
-        error = failed ? error : errno;
-        close(fd);
-        return -error;
-    }
-    return fd;
-}
-
 int admin_open(const char *path, admin_answer_fn *answer, void *context, struct admin **ret_admin)
 {
-    struct sockaddr_un address;
-    int result = make_address(path, &address);
-    if (result)
-        return result;
     struct admin *admin = calloc(1, sizeof(*admin));
     if (!admin)
         return -ENOMEM;
     admin->path = strdup(path);
-    admin->listener = listen_on(&address);
-    if (admin->listener < 0 || !admin->path) {
-        result = admin->listener < 0 ? admin->listener : -ENOMEM;
-        if (admin->listener >= 0) {
-            close(admin->listener);
-            unlink(path);
-        }
+    int result = admin->path ? listen_open_unix(path, ADMIN_UMASK, &admin->listener) : -ENOMEM;
+    if (result) {
         free(admin->path);
         free(admin);
         return result;
@@ -257,7 +202,7 @@ int admin_run(struct admin *admin, const int *fds, unsigned fd_count, int timeou
 int admin_ask(const char *path, const char *command, FILE *out)
 {
     struct sockaddr_un address;
-    int result = make_address(path, &address);
+    int result = listen_make_address(path, &address);
     if (result)
         return result;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -4,7 +4,7 @@
 #include <sched.h>
 #include <time.h>
 
-#include "net/policy.h"
+#include "engine/policy.h"
 #include "obs/log.h"
 
 #define LOOK_INTERVAL_NS                                                                           \

@@ -1,7 +1,7 @@
 /* What a batch is judged by: a configuration and what was derived from it before it was published.
- * Made and freed by cmd/serve_reload.c, handed to the workers by config/publish.h. */
-#ifndef METE_NET_POLICY_H
-#define METE_NET_POLICY_H
+ * Made and freed by cmd/serve_reload.c, handed to workers and doors by config/publish.h. */
+#ifndef METE_ENGINE_POLICY_H
+#define METE_ENGINE_POLICY_H
 
 #include <stdint.h>
 

@@ -1,0 +1,112 @@
+/* The doors' loop: one thread that serves many stream connections for any protocol.
+ *
+ * A protocol is one function over bytes: it takes what whole requests there are, asks the engine
+ * and writes the answers. The loop does the rest: accepting, reading, joined writing, limits and
+ * time. What is pipelined is answered by one write per readable event. While answers wait to be
+ * written, nothing more is read: who does not read its answers cannot make us keep them.
+ *
+ * Who is closed for what it sent is first told why: the loop goes on reading for a moment, and
+ * throws away, because a close with bytes unread would make the peer's system forget our last
+ * words.
+ *
+ * Limits: connections (one more is told so and closed); LOOP_INPUT_BYTES of a request and
+ * LOOP_OUTPUT_BYTES of answers per connection; idle_ns without a byte in either direction, and as
+ * long from the first byte of a request to its last, however slowly they drip. All memory is
+ * taken by loop_open(): 48 KiB and a few hundred bytes per connection.
+ *
+ * It judges as a worker does: with an engine and counter cells of its own, by what is published
+ * (config/publish.h), at one instant per batch of events. Between two batches it holds nothing of a
+ * configuration; so protocols keep ids and hashes in their state, never pointers.
+ *
+ * Threads: open, start, stop, join and close by the main thread; all else is the loop's. */
+#ifndef METE_DOORS_LOOP_H
+#define METE_DOORS_LOOP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "config/publish.h"
+#include "engine/engine.h"
+#include "engine/quota.h"
+#include "sys/clock.h"
+
+#define LOOP_INPUT_BYTES 16384u
+#define LOOP_OUTPUT_BYTES 32768u
+#define LOOP_STATE_BYTES 192u /* of a protocol, per connection */
+#define LOOP_MAX_LISTENERS 8u
+
+struct loop_input { /* what has arrived and is not taken yet */
+    const uint8_t *bytes;
+    size_t len;
+    size_t used;   /* the protocol's answer: that much of it is done with */
+    bool has_half; /* and this: what is left is the beginning of a request */
+};
+
+struct loop_output { /* answers; the protocol appends */
+    uint8_t *bytes;
+    size_t len;
+    size_t size;
+};
+
+struct loop_call { /* what holds during one call of a protocol */
+    struct engine *engine;
+    const struct config *config;
+    struct quota *quota;
+    const struct instant *now;
+    bool is_local;                       /* loopback or a UNIX socket */
+    const struct sockaddr_storage *peer; /* AF_UNIX: no address */
+    void *state;                         /* LOOP_STATE_BYTES, zero for a new connection */
+    uint64_t connection;                 /* its number, from 1 */
+    void *context;                       /* of the protocol's listener */
+};
+
+enum loop_result { LOOP_GO_ON, LOOP_CLOSE };
+
+struct loop_protocol {
+    const char *name;
+    size_t reply_bytes; /* of the longest answer to one request, at most LOOP_OUTPUT_BYTES */
+    const char *full;   /* what one connection too many is told; "" for nothing */
+    const char *late;   /* what who sent half a request is told before the close; "" for nothing */
+    /* A request that fills the input and is not whole closes the connection: answer it before.
+     * Takes requests as long as there is a whole one and out has room for reply_bytes. Bytes of
+     * half a request stay. LOOP_CLOSE: when out is written. */
+    enum loop_result (*consume)(const struct loop_call *call, struct loop_input *in,
+                                struct loop_output *out);
+};
+
+struct loop_options {
+    struct publish *publish;
+    unsigned reader; /* of publish, and index of the engine */
+    unsigned thread_count;
+    const struct config *config; /* to start with */
+    struct table *table;
+    struct counters *counters;
+    struct rule_counters *rule_counters;
+    struct quota quota; /* with credits of its own */
+    unsigned connections;
+    uint64_t idle_ns;
+};
+
+struct loop;
+
+/* Results: 0, -ENOMEM, or another negative errno. Raises RLIMIT_NOFILE as far as that is allowed
+ * and needed. */
+int loop_open(const struct loop_options *options, struct loop **ret_loop);
+
+/* Serves a listening socket, which becomes the loop's. Before loop_start(). Results: 0, -ENOSPC, or
+ * another negative errno; the socket stays the caller's then. */
+int loop_add(struct loop *loop, int fd, const struct loop_protocol *protocol, void *context);
+
+/* Results: 0, or a negative errno. */
+int loop_start(struct loop *loop);
+
+/* Ends and joins the thread if there is one, closes all sockets, frees. NULL is nothing. */
+void loop_close(struct loop *loop);
+
+/* Appends to what a protocol answers. The protocol has seen to the room. */
+void loop_put(struct loop_output *out, const void *bytes, size_t len);
+
+#endif
