@@ -4,6 +4,7 @@
 #ifndef METE_CMD_SERVER_H
 #define METE_CMD_SERVER_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,9 +14,12 @@
 #include "config/config.h"
 #include "config/publish.h"
 #include "doors/admin.h"
+#include "doors/loop.h"
 #include "net/worker.h"
 #include "obs/counters.h"
 #include "table/table.h"
+
+#define SERVER_MAX_DOORS 4u
 
 struct server {
     struct config *config;                /* the running one; after the start the policy's */
@@ -25,23 +29,32 @@ struct server {
     struct table *table;
     uint64_t started_boot_ns;
     unsigned worker_count;  /* configured */
+    unsigned thread_count;  /* that judge: the workers, then the doors' loop if there is one */
     unsigned running_count; /* started */
     unsigned socket_groups; /* listen addresses whose sockets are open */
     int unix_socket;        /* -1: none; the first worker's */
     struct worker *workers;
-    struct counters *counters;               /* per worker */
+    struct counters *counters;               /* per thread that judges */
     uint32_t row_count;                      /* owner rows of the table */
-    struct rule_counters *rule_counters;     /* row_count per worker, worker by worker */
+    struct rule_counters *rule_counters;     /* row_count per thread, thread by thread */
     struct rule_sum *carried;                /* per row: usage under a row the rule had before */
-    struct secret_counters *secret_counters; /* row_count per worker, worker by worker */
+    struct secret_counters *secret_counters; /* row_count per thread, thread by thread */
     struct secret_sum *secret_carried;       /* per row; wraps, so that it may be negative */
     struct quota_word *quota_words;          /* per row */
-    struct quota_credit *quota_credits;      /* row_count per worker, worker by worker */
+    struct quota_credit *quota_credits;      /* row_count per thread, thread by thread */
     struct repeat_set repeats;               /* of all workers, if repeat_memory is there */
     void *repeat_memory;
     size_t repeat_size;
     atomic_bool stop;
     struct admin *admin;
+    struct loop *loop; /* of all doors, or NULL: none is open */
+    char *door_paths[SERVER_MAX_DOORS]; /* sockets of ours to remove */
+    unsigned door_path_count;
+    struct http_door *http;
+    struct loop *metrics_loop; /* NULL: listen.metrics is off */
+    struct serve_metrics *metrics;
+    pthread_mutex_t usage_lock; /* what is carried: the main thread changes it, metrics read it */
+    _Atomic uint64_t reloads_done, reloads_refused; /* the main thread counts */
     struct watch watch;
 };
 

@@ -25,6 +25,8 @@ static enum loop_result consume(const struct loop_call *call, struct loop_input 
         else
             http_serve_refused(&door->request, &answer);
         in->used = parsed == HTTP_WHOLE ? in->used + used : in->len;
+        if (answer.has_overflown) /* cannot be: the sizes of http_check.h say so */
+            return LOOP_CLOSE;
         out->len += answer.len;
         if (!door->request.keeps_alive)
             return LOOP_CLOSE;
