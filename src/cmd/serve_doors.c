@@ -117,6 +117,8 @@ int serve_open_doors(struct server *server)
         server->http = calloc(1, sizeof(*server->http));
         if (!server->http)
             return cmd_fail("serve", "listen.http: no memory");
+        server->http->usage = usage_answer;
+        server->http->usage_context = server;
         const struct door http = {"listen.http", &config->listen_http, &http_protocol,
                                   server->http};
         result = open_loop(server, server->worker_count, (unsigned)config->door_connections,

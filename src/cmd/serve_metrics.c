@@ -111,22 +111,6 @@ struct family {
     uint64_t others;
 };
 
-static struct rule_sum sum_row(const struct server *server, uint32_t row)
-{
-    struct rule_sum total = usage_sum_row(server, row);
-    usage_add(&total, server->carried[row]);
-    return total;
-}
-
-/* A rule with its overrides: those are subjects, which make no labels. */
-static struct rule_sum sum_rule(const struct server *server, const struct rule *rule)
-{
-    struct rule_sum total = sum_row(server, rule->index);
-    for (uint32_t i = 0; rule->overrides && i < rule->overrides->count; i++)
-        usage_add(&total, sum_row(server, rule->overrides->items[i].rule.index));
-    return total;
-}
-
 static void print_line(struct family *family, const char *tenant, const char *rule, uint64_t value)
 {
     http_print(family->out, "%s{tenant=\"%s\",rule=\"%s\"%s%s%s} %" PRIu64 "\n", family->name,
@@ -151,10 +135,10 @@ static void print_family(struct family family)
     for (uint32_t i = 0; i < family.config->tenant_count; i++) {
         const struct tenant *tenant = &family.config->tenants[i];
         for (uint32_t j = 0; j < tenant->rule_count; j++) {
-            const struct rule_sum total = sum_rule(family.server, &tenant->rules[j]);
+            const struct rule_sum total = usage_sum_rule(family.server, &tenant->rules[j]);
             print_rule(&family, tenant->name, tenant->rules[j].name, &total);
         }
-        const struct rule_sum total = sum_row(family.server, tenant->inline_index);
+        const struct rule_sum total = usage_sum_all(family.server, tenant->inline_index);
         if (total.allowed || total.denied)
             print_rule(&family, tenant->name, "(inline)", &total);
     }

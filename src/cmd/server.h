@@ -47,7 +47,7 @@ struct server {
     size_t repeat_size;
     atomic_bool stop;
     struct admin *admin;
-    struct loop *loop; /* of all doors, or NULL: none is open */
+    struct loop *loop;                  /* of all doors, or NULL: none is open */
     char *door_paths[SERVER_MAX_DOORS]; /* sockets of ours to remove */
     unsigned door_path_count;
     struct http_door *http;

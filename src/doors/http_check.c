@@ -145,26 +145,37 @@ static bool has_quota(struct exchange *exchange)
                       exchange->call->now->now_ns);
 }
 
-/* A request for something that cannot be decided is answered by the first status that says so. */
-static bool answer_status(struct exchange *exchange)
+/* Asked before anything is charged: a list with a name that is wrong is wrong as a whole. */
+static bool has_rules(struct exchange *exchange)
+{
+    const struct http_ask *ask = &exchange->door->ask;
+    char detail[128];
+    for (unsigned i = 0; i < ask->count; i++) {
+        const struct http_text rule = ask->items[i].rule;
+        if (config_find_rule(exchange->tenant, key_name_id(rule.at, rule.len)))
+            continue;
+        snprintf(detail, sizeof(detail), "the tenant has no rule '%.*s'", (int)rule.len, rule.at);
+        problem(exchange, 404, detail);
+        return false;
+    }
+    return true;
+}
+
+/* What is decided, and may not go on, is 429; what could not be decided and may not, 503. */
+static unsigned status_of(const struct exchange *exchange, enum operation operation)
 {
     const struct http_door *door = exchange->door;
-    char detail[128];
+    unsigned status = 200;
     for (unsigned i = 0; i < door->ask.count; i++) {
-        const struct http_item *item = &door->ask.items[i];
-        const uint8_t status = door->answers[i].status;
-        if (status == METE_STATUS_UNKNOWN_RULE) {
-            snprintf(detail, sizeof(detail), "the tenant has no rule '%.*s'", (int)item->rule.len,
-                     item->rule.at);
-            problem(exchange, 404, detail);
-            return true;
-        }
-        if (status == METE_STATUS_OK || http_is_allowed(&door->answers[i]))
+        const struct answer *answer = &door->answers[i];
+        if (http_is_allowed(answer))
             continue;
-        problem(exchange, 503, "the table is full, and nothing was decided");
-        return true;
+        if (answer->status != METE_STATUS_OK)
+            return 503;
+        if (operation == OPERATION_CHECK)
+            status = 429;
     }
-    return false;
+    return status;
 }
 
 static void put_results(struct exchange *exchange)
@@ -181,18 +192,18 @@ static void put_results(struct exchange *exchange)
     http_put(&exchange->body, "]", 1);
 }
 
-/* Decided: the verdicts as a body, after the members of a problem if it was denied. */
-static void put_body(struct exchange *exchange, bool is_denied, unsigned deciding)
+/* The verdicts as a body, behind the members of a problem if there is one. */
+static void put_body(struct exchange *exchange, unsigned status, unsigned deciding)
 {
     const struct http_door *door = exchange->door;
     const struct rule *rule = door->checks[deciding].rule;
     http_put(&exchange->body, "{", 1);
-    if (is_denied) {
-        http_print(&exchange->body,
-                   "\"type\":\"" QUOTA_EXCEEDED "\",\"title\":\"Too Many Requests\","
-                   "\"status\":429,\"violated-policies\":[\"%.*s\"],",
-                   rule ? (int)strcspn(rule->name, "[") : 0, rule ? rule->name : "");
-    }
+    if (status != 200)
+        http_print(&exchange->body, "\"type\":\"%s\",\"title\":\"%s\",\"status\":%u,",
+                   status == 429 ? QUOTA_EXCEEDED : "about:blank", http_reason(status), status);
+    if (status == 429 && rule)
+        http_print(&exchange->body, "\"violated-policies\":[\"%.*s\"],",
+                   (int)strcspn(rule->name, "["), rule->name);
     if (door->ask.is_list)
         put_results(exchange);
     else
@@ -203,6 +214,8 @@ static void put_body(struct exchange *exchange, bool is_denied, unsigned decidin
 static void decide(struct exchange *exchange, enum operation operation, bool is_for_proxy)
 {
     struct http_door *door = exchange->door;
+    if (!has_rules(exchange))
+        return;
     if (!has_quota(exchange)) {
         problem(exchange, 429, "the tenant asks for more checks than it may");
         return;
@@ -210,19 +223,15 @@ static void decide(struct exchange *exchange, enum operation operation, bool is_
     fill_checks(exchange, operation);
     engine_check_batch(exchange->call->engine, door->checks, door->ask.count, exchange->call->now,
                        door->answers);
-    if (answer_status(exchange))
-        return;
     const unsigned deciding = http_deciding(door->checks, door->answers, door->ask.count);
-    const bool is_denied =
-        operation == OPERATION_CHECK && !http_is_allowed(&door->answers[deciding]);
-    const unsigned denied = is_for_proxy && door->ask.denies_by_403 ? 403 : 429;
+    const unsigned status = status_of(exchange, operation);
     http_put_headers(&exchange->headers, &door->checks[deciding], &door->answers[deciding]);
     if (!is_for_proxy)
-        put_body(exchange, is_denied, deciding);
-    answer(exchange, is_denied ? denied : 200,
-           is_for_proxy ? NULL
-           : is_denied  ? PROBLEM
-                        : "application/json");
+        put_body(exchange, status, deciding);
+    if (is_for_proxy)
+        answer(exchange, status == 429 && door->ask.denies_by_403 ? 403 : status, NULL);
+    else
+        answer(exchange, status, status == 200 ? "application/json" : PROBLEM);
 }
 
 static void serve_ask(struct exchange *exchange, enum operation operation, bool is_for_proxy)

@@ -79,10 +79,11 @@ static const char *status_name(uint8_t status)
 void http_put_verdict_members(struct http_out *out, const struct check *check,
                               const struct answer *answer)
 {
-    http_print(out, "\"allowed\":%s,\"status\":\"%s\"", http_is_allowed(answer) ? "true" : "false",
-               status_name(answer->status));
-    if (!is_decided(answer))
+    http_print(out, "\"allowed\":%s", http_is_allowed(answer) ? "true" : "false");
+    if (!is_decided(answer)) {
+        http_print(out, ",\"undecided\":\"%s\"", status_name(answer->status));
         return;
+    }
     if (check->rule && check->rule->limit.algorithm != ALGORITHM_UNLIMITED)
         http_print(out, ",\"limit\":%" PRIu32, check->rule->limit.burst);
     http_print(out, ",\"remaining\":%" PRIu32 ",\"granted\":%" PRIu32 ",\"retry_after_us\":",

@@ -18,7 +18,8 @@ bool http_is_allowed(const struct answer *answer);
  * denied. Nothing for what has no limit and for what was not decided. */
 void http_put_headers(struct http_out *out, const struct check *check, const struct answer *answer);
 
-/* {"allowed":true,"status":"ok","limit":10,"remaining":9,...} */
+/* {"allowed":true,"limit":10,"remaining":9,...}; what could not be decided says why:
+ * {"allowed":false,"undecided":"table_full"} */
 void http_put_verdict(struct http_out *out, const struct check *check, const struct answer *answer);
 
 /* The same members without the braces. */
