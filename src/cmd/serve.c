@@ -1,6 +1,7 @@
 /* `mete serve`: the only file that knows all modules. Reads the configuration, builds what it says,
  * waits for a signal, tears down in reverse. */
 #include "cmd/cmd.h"
+#include "cmd/serve_doors.h"
 #include "cmd/serve_reload.h"
 #include "cmd/server.h"
 
@@ -149,9 +150,9 @@ static int make_counters(struct server *server)
     const size_t align = _Alignof(struct counters);
     server->row_count = serve_row_count(server->config->index_count);
     const size_t rows = server->row_count;
-    const size_t cells = server->worker_count * rows;
+    const size_t cells = server->thread_count * rows;
     server->workers = calloc(server->worker_count, sizeof(*server->workers));
-    server->counters = zeroed(align, server->worker_count * sizeof(*server->counters));
+    server->counters = zeroed(align, server->thread_count * sizeof(*server->counters));
     server->rule_counters = zeroed(align, cells * sizeof(*server->rule_counters));
     server->carried = calloc(rows, sizeof(*server->carried));
     server->secret_counters = zeroed(align, cells * sizeof(*server->secret_counters));
@@ -229,7 +230,7 @@ static int open_unix(struct server *server)
 static int make_policy(struct server *server)
 {
     server->policy = serve_make_policy(server, server->config);
-    if (!server->policy || publish_create(server->worker_count, server->policy, &server->publish))
+    if (!server->policy || publish_create(server->thread_count, server->policy, &server->publish))
         return cmd_fail("serve", "tenants: no memory for the keys of %u of them",
                         server->config->tenant_count);
     return 0;
@@ -265,7 +266,7 @@ static void give_cells(const struct server *server, struct worker *worker)
     worker->quota = (struct quota){
         .words = server->quota_words,
         .credits = &server->quota_credits[first],
-        .worker_count = server->worker_count,
+        .worker_count = server->thread_count,
     };
 }
 
@@ -327,9 +328,11 @@ static void say_ready(const struct server *server)
         log_line("backend: io_uring is not to be had for %u of %u workers (%s), they use mmsg",
                  fallbacks, server->worker_count, strerror(-error));
     const char *local = server->config->listen_unix;
-    log_line("%s udp %s%s%s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
-             addresses, local ? " unix " : "", local ? local : "", server->worker_count,
-             worker->backend, (unsigned long long)table_entry_count(server->table),
+    const char *resp = config_door_text(&server->config->listen_resp);
+    log_line("%s udp %s%s%s%s%s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
+             addresses, local ? " unix " : "", local ? local : "", resp ? " resp " : "",
+             resp ? resp : "", server->worker_count, worker->backend,
+             (unsigned long long)table_entry_count(server->table),
              (double)table_size_bytes(server->table) / 1048576,
              table_has_huge_pages(server->table) ? " in huge pages" : "");
 }
@@ -341,6 +344,7 @@ static int start(struct server *server)
     server->worker_count = server->config->workers ? server->config->workers : usable_cpus(&cpus);
     if (server->worker_count > CONFIG_MAX_WORKERS)
         server->worker_count = CONFIG_MAX_WORKERS;
+    server->thread_count = server->worker_count + serve_has_doors(server->config);
     int result = make_counters(server);
     if (!result)
         result = open_sockets(server); /* before the table: a busy port is told at once */
@@ -355,7 +359,11 @@ static int start(struct server *server)
     if (!result)
         result = open_admin(server);
     if (!result)
+        result = serve_open_doors(server);
+    if (!result)
         result = start_workers(server);
+    if (!result)
+        result = serve_start_doors(server);
     return result;
 }
 
@@ -364,6 +372,7 @@ static void stop(struct server *server)
     atomic_store(&server->stop, true);
     for (unsigned i = 0; i < server->running_count; i++)
         worker_join(&server->workers[i]);
+    serve_close_doors(server);
     watch_close(&server->watch);
     admin_close(server->admin);
     for (unsigned i = 0; i < server->socket_groups; i++)

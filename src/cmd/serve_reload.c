@@ -73,7 +73,7 @@ static void clear_usage(void *context, uint32_t row, uint32_t successor)
     (void)successor;
     server->carried[row] = (struct rule_sum){0};
     server->secret_carried[row] = (struct secret_sum){0};
-    for (unsigned w = 0; w < server->worker_count; w++) {
+    for (unsigned w = 0; w < server->thread_count; w++) {
         struct rule_counters *cell = &server->rule_counters[(size_t)w * server->row_count + row];
         counter_clear(&cell->allowed);
         counter_clear(&cell->denied);

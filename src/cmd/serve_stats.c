@@ -11,7 +11,7 @@
 static uint64_t sum(const struct server *server, enum counter counter)
 {
     uint64_t total = 0;
-    for (unsigned w = 0; w < server->worker_count; w++)
+    for (unsigned w = 0; w < server->thread_count; w++)
         total += counter_read(&server->counters[w].cell[counter]);
     return total;
 }

@@ -26,7 +26,7 @@ void usage_add(struct rule_sum *total, struct rule_sum more)
 struct rule_sum usage_sum_row(const struct server *server, uint32_t row)
 {
     struct rule_sum total = {0};
-    for (unsigned w = 0; w < server->worker_count; w++) {
+    for (unsigned w = 0; w < server->thread_count; w++) {
         const struct rule_counters *cell =
             &server->rule_counters[(size_t)w * server->row_count + row];
         usage_add(&total,
@@ -39,7 +39,7 @@ struct rule_sum usage_sum_row(const struct server *server, uint32_t row)
 struct secret_sum usage_sum_secrets(const struct server *server, uint32_t row)
 {
     struct secret_sum total = {0};
-    for (unsigned w = 0; w < server->worker_count; w++) {
+    for (unsigned w = 0; w < server->thread_count; w++) {
         const struct secret_counters *cell =
             &server->secret_counters[(size_t)w * server->row_count + row];
         for (unsigned s = 0; s < CONFIG_MAX_SECRETS; s++)
@@ -70,7 +70,7 @@ static bool was_used(const struct visitor *visitor, uint32_t row)
 static uint64_t refused_checks(const struct server *server, const struct tenant *tenant)
 {
     uint64_t total = 0;
-    for (unsigned w = 0; w < server->worker_count; w++)
+    for (unsigned w = 0; w < server->thread_count; w++)
         total += counter_read(
             &server->quota_credits[(size_t)w * server->row_count + tenant->inline_index].refused);
     return total;

@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "config/publish.h"
 #include "doors/admin.h"
+#include "doors/loop.h"
 #include "net/worker.h"
 #include "obs/counters.h"
 #include "table/table.h"
@@ -25,23 +26,25 @@ struct server {
     struct table *table;
     uint64_t started_boot_ns;
     unsigned worker_count;  /* configured */
+    unsigned thread_count;  /* that judge: the workers, then the doors' loop if there is one */
     unsigned running_count; /* started */
     unsigned socket_groups; /* listen addresses whose sockets are open */
     int unix_socket;        /* -1: none; the first worker's */
     struct worker *workers;
-    struct counters *counters;               /* per worker */
+    struct counters *counters;               /* per thread that judges */
     uint32_t row_count;                      /* owner rows of the table */
-    struct rule_counters *rule_counters;     /* row_count per worker, worker by worker */
+    struct rule_counters *rule_counters;     /* row_count per thread, thread by thread */
     struct rule_sum *carried;                /* per row: usage under a row the rule had before */
-    struct secret_counters *secret_counters; /* row_count per worker, worker by worker */
+    struct secret_counters *secret_counters; /* row_count per thread, thread by thread */
     struct secret_sum *secret_carried;       /* per row; wraps, so that it may be negative */
     struct quota_word *quota_words;          /* per row */
-    struct quota_credit *quota_credits;      /* row_count per worker, worker by worker */
+    struct quota_credit *quota_credits;      /* row_count per thread, thread by thread */
     struct repeat_set repeats;               /* of all workers, if repeat_memory is there */
     void *repeat_memory;
     size_t repeat_size;
     atomic_bool stop;
     struct admin *admin;
+    struct loop *loop; /* of all doors, or NULL: none is open */
     struct watch watch;
 };
 

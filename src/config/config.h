@@ -27,6 +27,7 @@ enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 
 #define CONFIG_MAX_LISTEN 8u
 #define CONFIG_MAX_WORKERS 256u
+#define CONFIG_MAX_CONNECTIONS 65536u
 #define CONFIG_MAX_SPIN_US 1000000u
 #define CONFIG_MAX_NETWORKS 64u
 #define CONFIG_MAX_SECRETS 2u       /* of a tenant, that overlap while one replaces the other */
@@ -46,6 +47,11 @@ struct config_address { /* of listen.udp */
     struct sockaddr_storage address;
     socklen_t len;
     char text[64]; /* as written */
+};
+
+struct config_door {               /* where a door listens; neither address nor path: it is off */
+    struct config_address address; /* len 0: none */
+    char *path;                    /* of a UNIX stream socket, or NULL */
 };
 
 struct config_network { /* of trusted_networks; v4 is kept as v4-mapped v6 */
@@ -140,7 +146,10 @@ struct config {
     char *listen_admin;           /* path, or NULL: off */
     bool listen_admin_is_default; /* not asked for: if it cannot be made, go on without */
     char *listen_unix;            /* path of the datagram socket, or NULL: off */
-    char *key_file;               /* absolute, or NULL; its bytes are in the tenants' seeds only */
+    struct config_door listen_resp;
+    uint64_t door_connections; /* most of them at one time, over all doors */
+    uint64_t door_idle_ns;     /* silence, and half a request, end a connection after it */
+    char *key_file;            /* absolute, or NULL; its bytes are in the tenants' seeds only */
     char file_hash[CONFIG_HASH_SIZE]; /* of the bytes of the file, or of the embedded default */
     enum config_reload reload;
     struct config_network trusted[CONFIG_MAX_NETWORKS];
@@ -231,6 +240,9 @@ int config_parse_rule_text(const char *text, struct limit_spec *ret_spec, char *
  * is NULL. Result: 0, or -EINVAL with one line in error. */
 int config_compile_rule_text(const char *text, struct limit *ret_limit,
                              struct calendar **ret_calendar, char *error, size_t size);
+
+/* "127.0.0.1:6384", "/run/mete/resp.sock", or NULL for a door that is off. */
+const char *config_door_text(const struct config_door *door);
 
 /* Is it this machine's own: 127.0.0.0/8, ::1, a UNIX socket? */
 bool config_is_loopback(const struct sockaddr *address);

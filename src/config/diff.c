@@ -110,6 +110,7 @@ static void diff_durations(struct diff *diff, const struct config *from, const s
     } fields[] = {
         {"repeats.window", from->repeat_window_ns, to->repeat_window_ns},
         {"repeats.ahead", from->repeat_ahead_ns, to->repeat_ahead_ns},
+        {"doors.idle", from->door_idle_ns, to->door_idle_ns},
     };
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         char texts[2][32];
@@ -142,6 +143,9 @@ static void diff_numbers(struct diff *diff, const struct config *from, const str
     snprintf(texts[0], sizeof(texts[0]), "%" PRIu64, from->table_entries);
     snprintf(texts[1], sizeof(texts[1]), "%" PRIu64, to->table_entries);
     diff_text(diff, "table.entries", false, texts[0], texts[1]);
+    snprintf(texts[0], sizeof(texts[0]), "%" PRIu64, from->door_connections);
+    snprintf(texts[1], sizeof(texts[1]), "%" PRIu64, to->door_connections);
+    diff_text(diff, "doors.connections", false, texts[0], texts[1]);
     value_format_bytes(from->repeat_bytes, texts[0], sizeof(texts[0]));
     value_format_bytes(to->repeat_bytes, texts[1], sizeof(texts[1]));
     diff_text(diff, "repeats.memory", false, texts[0], texts[1]);
@@ -161,6 +165,8 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_text(diff, "namespace", false, from->namespace_name, to->namespace_name);
     diff_addresses(diff, from, to);
     diff_text(diff, "listen.unix", false, from->listen_unix, to->listen_unix);
+    diff_text(diff, "listen.resp", false, config_door_text(&from->listen_resp),
+              config_door_text(&to->listen_resp));
     diff_text(diff, "listen.admin", false, from->listen_admin, to->listen_admin);
     diff_text(diff, "filter", false, filters[from->filter], filters[to->filter]);
     diff_text(diff, "backend", false, backends[from->backend], backends[to->backend]);

@@ -148,6 +148,11 @@ static bool is_loopback(const uint8_t bytes[16])
                                                       : memcmp(bytes, loopback, 16) == 0;
 }
 
+const char *config_door_text(const struct config_door *door)
+{
+    return door->path ? door->path : door->address.len ? door->address.text : NULL;
+}
+
 bool config_is_loopback(const struct sockaddr *address)
 {
     uint8_t bytes[16];

@@ -82,6 +82,18 @@ static void keep_listeners(struct keeping *keeping, const struct config *running
     memcpy(config->listen_udp, running->listen_udp, sizeof(config->listen_udp));
 }
 
+static int keep_door(struct keeping *keeping, const char *path, const struct config_door *running,
+                     struct config_door *door)
+{
+    const bool is_same = running->address.len == 0 || door->address.len == 0
+                             ? running->address.len == door->address.len
+                             : is_same_address(&running->address, &door->address);
+    if (!is_same && is_same_text(running->path, door->path))
+        name(keeping, "%s", path);
+    door->address = running->address;
+    return keep_text(keeping, path, running->path, &door->path);
+}
+
 static void keep_regions(struct keeping *keeping, const struct config *running,
                          struct config *config)
 {
@@ -106,6 +118,12 @@ int config_keep(struct config *config, const struct config *running, FILE *names
         result = keep_text(&keeping, "listen.unix", running->listen_unix, &config->listen_unix);
     if (result == 0)
         result = keep_text(&keeping, "listen.admin", running->listen_admin, &config->listen_admin);
+    if (result == 0)
+        result = keep_door(&keeping, "listen.resp", &running->listen_resp, &config->listen_resp);
+    config->door_connections = keep_number(&keeping, "doors.connections", running->door_connections,
+                                           config->door_connections);
+    config->door_idle_ns =
+        keep_number(&keeping, "doors.idle", running->door_idle_ns, config->door_idle_ns);
     config->listen_admin_is_default = running->listen_admin_is_default;
     config->workers = (unsigned)keep_number(&keeping, "workers", running->workers, config->workers);
     config->backend =

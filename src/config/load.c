@@ -112,10 +112,18 @@ static int apply_set(const char *set, struct report report, struct config *confi
 /* Two sockets cannot share one path. */
 static int judge_paths(const struct report *report, const struct config *config)
 {
-    if (config->listen_unix && config->listen_admin &&
-        strcmp(config->listen_unix, config->listen_admin) == 0)
-        return report_at(report, 0, "listen.unix: is listen.admin's path, %s; they differ",
-                         config->listen_unix);
+    const struct {
+        const char *field, *path;
+    } sockets[] = {
+        {"listen.admin", config->listen_admin},
+        {"listen.unix", config->listen_unix},
+        {"listen.resp", config->listen_resp.path},
+    };
+    for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]); i++)
+        for (size_t j = 0; j < i; j++)
+            if (sockets[i].path && sockets[j].path && strcmp(sockets[i].path, sockets[j].path) == 0)
+                return report_at(report, 0, "%s: is %s's path, %s; they differ", sockets[i].field,
+                                 sockets[j].field, sockets[i].path);
     return 0;
 }
 
@@ -222,6 +230,7 @@ void config_destroy(struct config *config)
     secret_release(config);
     free(config->listen_admin);
     free(config->listen_unix);
+    free(config->listen_resp.path);
     free(config->key_file);
     free(config->path);
     free(config);

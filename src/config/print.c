@@ -59,7 +59,7 @@ static void print_top(const struct config *config, FILE *out)
 {
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
     static const char *const on_full[] = {"evict", "allow", "deny"};
-    char network[64];
+    char network[64], idle[32];
 
     fputs("namespace: ", out);
     print_text(out, config->namespace_name);
@@ -70,6 +70,7 @@ static void print_top(const struct config *config, FILE *out)
         fprintf(out, "%s\"%s\"", i ? ", " : "", config->listen_udp[i].text);
     fputs("]\n", out);
     print_path(out, "  unix", config->listen_unix);
+    print_path(out, "  resp", config_door_text(&config->listen_resp));
     if (config->listen_admin_is_default)
         fprintf(out, "  # admin: %s, if it can be made\n", config->listen_admin);
     else
@@ -83,6 +84,8 @@ static void print_top(const struct config *config, FILE *out)
     fputs("]\n", out);
     fprintf(out, "spin_us: %" PRIu64 "\n", config->spin_us);
     print_repeats(config, out);
+    value_format_duration(config->door_idle_ns, idle, sizeof(idle));
+    fprintf(out, "doors: {connections: %" PRIu64 ", idle: %s}\n", config->door_connections, idle);
     fprintf(out, "reload: %s\n", config->reload == RELOAD_WATCH ? "watch" : "signal");
     if (config->workers)
         fprintf(out, "workers: %u\n", config->workers);

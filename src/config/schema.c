@@ -18,6 +18,7 @@ enum field_type {
     TYPE_SECTION,   /* holds others: "listen" before "listen.udp" */
     TYPE_NAME,      /* char *, a name */
     TYPE_PATH,      /* char *, a path; `none` is NULL */
+    TYPE_DOOR,      /* struct config_door: an address, a path with a slash, or `none` */
     TYPE_ADDRESSES, /* listen_udp and its count */
     TYPE_NETWORKS,  /* trusted and its count */
     TYPE_KEY_FILE,  /* key_file, and the key behind it */
@@ -65,7 +66,7 @@ static const struct field FIELDS[] = {
      AT(listen_admin),
      .fallback = "/run/mete/admin.sock"},
     {.path = "listen.unix", .type = TYPE_PATH, AT(listen_unix)},
-    {.path = "listen.resp", .type = TYPE_UNSERVED},
+    {.path = "listen.resp", .type = TYPE_DOOR, AT(listen_resp)},
     {.path = "listen.http", .type = TYPE_UNSERVED},
     {.path = "listen.grpc", .type = TYPE_UNSERVED},
     {.path = "listen.metrics", .type = TYPE_UNSERVED},
@@ -88,6 +89,19 @@ static const struct field FIELDS[] = {
      .min = 64u << 10,
      .max = 1u << 30,
      .fallback = "8MiB"},
+    {.path = "doors", .type = TYPE_SECTION},
+    {.path = "doors.connections",
+     .type = TYPE_NUMBER,
+     AT(door_connections),
+     .min = 1,
+     .max = CONFIG_MAX_CONNECTIONS,
+     .fallback = "1024"},
+    {.path = "doors.idle",
+     .type = TYPE_DURATION,
+     AT(door_idle_ns),
+     .min = 1000000,
+     .max = 86400000000000ull,
+     .fallback = "60s"},
     {.path = "reload", .type = TYPE_CHOICE, AT(reload), .choices = RELOADS, .fallback = "signal"},
     {.path = "workers",
      .type = TYPE_AUTO,
@@ -137,6 +151,23 @@ static int apply_path(const struct report *report, const struct node *node, char
         return result;
     free(*ret_path);
     *ret_path = path;
+    return 0;
+}
+
+static int apply_door(const struct report *report, const struct node *node,
+                      struct config_door *ret_door)
+{
+    struct config_door door = {.path = NULL};
+    int result = 0;
+    if (!is_none(node)) {
+        const bool is_path = node->kind == NODE_SCALAR && strchr(node->text, '/');
+        result = is_path ? value_path(report, node, &door.path)
+                         : value_address(report, node, &door.address);
+    }
+    if (result)
+        return result;
+    free(ret_door->path);
+    *ret_door = door;
     return 0;
 }
 
@@ -255,6 +286,8 @@ static int apply(const struct report *report, const struct field *field, const s
         return apply_name(report, node, member);
     case TYPE_PATH:
         return apply_path(report, node, member);
+    case TYPE_DOOR:
+        return apply_door(report, node, member);
     case TYPE_ADDRESSES:
         return apply_addresses(report, node, config);
     case TYPE_NETWORKS:
