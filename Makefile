@@ -130,7 +130,7 @@ help: ## this list
 
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
 PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev
-PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2
+PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 redis-tools python3-redis
 PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format
 deps:
 	@tests/lib/install-packages $(PACKAGES)
@@ -166,7 +166,7 @@ $(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # -Wconversion where bytes from outside are turned into numbers.
-$(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o: CFLAGS += $(STRICT)
+$(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o $(OBJ)/src/doors/resp%.o: CFLAGS += $(STRICT)
 
 # Rewritten only when the version changed, so that what says it is compiled again then and only then.
 $(OBJ)/version: FORCE

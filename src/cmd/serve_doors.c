@@ -11,12 +11,13 @@
 #include "cmd/server.h"
 #include "doors/http_check.h"
 #include "doors/listen.h"
+#include "doors/resp.h"
 
 #define DOOR_UMASK 0117 /* the owner and its group, as listen.unix */
 
 bool serve_has_doors(const struct config *config)
 {
-    return config_door_text(&config->listen_http) != NULL;
+    return config_door_text(&config->listen_resp) || config_door_text(&config->listen_http);
 }
 
 bool serve_has_metrics(const struct config *config)
@@ -26,10 +27,18 @@ bool serve_has_metrics(const struct config *config)
 
 void serve_format_doors(const struct config *config, char *out, size_t size)
 {
-    const char *http = config_door_text(&config->listen_http);
-    const char *metrics = config_door_text(&config->listen_metrics);
-    snprintf(out, size, "%s%s%s%s", http ? " http " : "", http ? http : "",
-             metrics ? " metrics " : "", metrics ? metrics : "");
+    const struct {
+        const char *name, *where;
+    } doors[] = {
+        {"resp", config_door_text(&config->listen_resp)},
+        {"http", config_door_text(&config->listen_http)},
+        {"metrics", config_door_text(&config->listen_metrics)},
+    };
+    size_t len = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof(doors) / sizeof(doors[0]) && len < size; i++)
+        if (doors[i].where)
+            len += (size_t)snprintf(out + len, size - len, " %s %s", doors[i].name, doors[i].where);
 }
 
 static int fail(const char *field, const char *where, int result)
@@ -123,6 +132,9 @@ int serve_open_doors(struct server *server)
                                   server->http};
         result = open_loop(server, server->worker_count, (unsigned)config->door_connections,
                            &server->loop);
+        const struct door resp = {"listen.resp", &config->listen_resp, &resp_protocol, NULL};
+        if (!result)
+            result = open_door(server, server->loop, &resp);
         if (!result)
             result = open_door(server, server->loop, &http);
     }

@@ -66,7 +66,7 @@ static const struct field FIELDS[] = {
      AT(listen_admin),
      .fallback = "/run/mete/admin.sock"},
     {.path = "listen.unix", .type = TYPE_PATH, AT(listen_unix)},
-    {.path = "listen.resp", .type = TYPE_UNSERVED},
+    {.path = "listen.resp", .type = TYPE_DOOR, AT(listen_resp)},
     {.path = "listen.http", .type = TYPE_DOOR, AT(listen_http)},
     {.path = "listen.grpc", .type = TYPE_UNSERVED},
     {.path = "listen.metrics", .type = TYPE_DOOR, AT(listen_metrics)},

@@ -1,15 +1,13 @@
 #include "doors/http_check.h"
 
 #include <inttypes.h>
-#include <sodium.h>
 #include <string.h>
 
 #include "doors/http_verdict.h"
+#include "doors/login.h"
 
 #define PROBLEM "application/problem+json"
 #define QUOTA_EXCEEDED "https://iana.org/assignments/http-problem-types#quota-exceeded"
-
-_Static_assert(crypto_hash_sha256_BYTES == 32, "as struct config_api_key has it");
 
 struct exchange { /* one request under way */
     struct http_door *door;
@@ -18,8 +16,7 @@ struct exchange { /* one request under way */
     struct http_out *out;
     struct http_out headers, body;
     bool is_head;
-    const struct tenant *tenant;
-    bool may_check, may_manage;
+    struct login login;
 };
 
 static void answer(struct exchange *exchange, unsigned status, const char *type)
@@ -69,25 +66,10 @@ static bool find_key(const struct http_request *request, struct http_text *ret_k
     return true;
 }
 
-static void look_key_up(struct exchange *exchange, struct http_text key)
-{
-    const struct config *config = exchange->call->config;
-    unsigned char hash[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(hash, (const unsigned char *)key.at, key.len);
-    for (uint32_t i = 0; i < config->tenant_count; i++)
-        for (uint32_t k = 0; k < config->tenants[i].api_key_count; k++) {
-            const struct config_api_key *known = &config->tenants[i].api_keys[k];
-            if (sodium_memcmp(known->sha256, hash, sizeof(hash)) == 0) {
-                exchange->tenant = &config->tenants[i];
-                exchange->may_check = known->may_check;
-                exchange->may_manage = known->may_manage;
-            }
-        }
-}
-
 /* Fills in the tenant and what may be asked; false: answered by 401 or 400. */
 static bool recognise(struct exchange *exchange)
 {
+    const struct config *config = exchange->call->config;
     struct http_text key;
     enum http_found found;
     if (!find_key(exchange->request, &key, &found)) {
@@ -95,16 +77,15 @@ static bool recognise(struct exchange *exchange)
                 "one API key is needed: Authorization: Bearer KEY, or X-Api-Key: KEY");
         return false;
     }
+    uint8_t hash[LOGIN_HASH_BYTES];
+    bool is_known = false;
     if (found == HTTP_FOUND) {
-        look_key_up(exchange, key);
-    } else if (exchange->call->is_local) {
-        const struct tenant *tenant = config_find_tenant_by_name(exchange->call->config, "default");
-        if (tenant && tenant->api_key_count == 0) {
-            exchange->tenant = tenant;
-            exchange->may_check = exchange->may_manage = true;
-        }
+        login_hash(key.at, key.len, hash);
+        is_known = login_find(config, hash, &exchange->login);
+    } else {
+        is_known = login_find_default(config, exchange->call->is_local, &exchange->login);
     }
-    if (exchange->tenant)
+    if (is_known)
         return true;
     http_print(&exchange->headers, "WWW-Authenticate: Bearer\r\n");
     problem(exchange, 401,
@@ -119,7 +100,7 @@ static bool recognise(struct exchange *exchange)
 static void fill_checks(struct exchange *exchange, enum operation operation)
 {
     struct http_door *door = exchange->door;
-    const struct tenant *tenant = exchange->tenant;
+    const struct tenant *tenant = exchange->login.tenant;
     for (unsigned i = 0; i < door->ask.count; i++) {
         const struct http_item *item = &door->ask.items[i];
         door->checks[i] = (struct check){
@@ -138,7 +119,7 @@ static void fill_checks(struct exchange *exchange, enum operation operation)
 
 static bool has_quota(struct exchange *exchange)
 {
-    const struct tenant *tenant = exchange->tenant;
+    const struct tenant *tenant = exchange->login.tenant;
     const struct http_door *door = exchange->door;
     return !quota_is_set(&tenant->checks) ||
            quota_take(exchange->call->quota, tenant->inline_index, &tenant->checks, door->ask.count,
@@ -152,7 +133,7 @@ static bool has_rules(struct exchange *exchange)
     char detail[128];
     for (unsigned i = 0; i < ask->count; i++) {
         const struct http_text rule = ask->items[i].rule;
-        if (config_find_rule(exchange->tenant, key_name_id(rule.at, rule.len)))
+        if (config_find_rule(exchange->login.tenant, key_name_id(rule.at, rule.len)))
             continue;
         snprintf(detail, sizeof(detail), "the tenant has no rule '%.*s'", (int)rule.len, rule.at);
         problem(exchange, 404, detail);
@@ -240,7 +221,7 @@ static void serve_ask(struct exchange *exchange, enum operation operation, bool 
     const bool manages = operation == OPERATION_REFUND || operation == OPERATION_RESET;
     if (!recognise(exchange))
         return;
-    if (manages ? !exchange->may_manage : !exchange->may_check) {
+    if (manages ? !exchange->login.may_manage : !exchange->login.may_check) {
         problem(exchange, 403,
                 manages ? "this API key may not manage" : "this API key may not check");
         return;
@@ -290,11 +271,11 @@ static void serve_usage(struct exchange *exchange)
     const struct http_door *door = exchange->door;
     if (!recognise(exchange))
         return;
-    if (!exchange->may_manage) {
+    if (!exchange->login.may_manage) {
         problem(exchange, 403, "this API key may not manage");
         return;
     }
-    door->usage(door->usage_context, exchange->tenant, &exchange->body);
+    door->usage(door->usage_context, exchange->login.tenant, &exchange->body);
     if (!exchange->body.has_overflown) {
         answer(exchange, 200, "application/json");
         return;

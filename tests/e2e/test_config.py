@@ -82,7 +82,16 @@ BROKEN = [
     ("long path", "listen: {admin: /%s}\n" % ("x" * 200) + TENANT, 1, "listen.admin",
      "at most 107"),
     ("path is a list", "listen: {admin: [a]}\n" + TENANT, 1, "listen.admin", "single value"),
-    ("resp", "listen: {resp: 127.0.0.1:6384}\n" + TENANT, 1, "listen.resp", "not served"),
+    ("resp without port", "listen: {resp: 127.0.0.1}\n" + TENANT, 1, "listen.resp", "ADDRESS:PORT"),
+    ("resp list", "listen: {resp: [127.0.0.1:1]}\n" + TENANT, 1, "listen.resp", "single value"),
+    ("resp on admin's path", "listen: {resp: /run/x, admin: /run/x}\n" + TENANT, 0, "listen.resp", "they differ"),
+    ("no connections", "doors: {connections: 0}\n" + TENANT, 1, "doors.connections", "1 to 65536"),
+    ("no patience", "doors: {idle: 0}\n" + TENANT, 1, "doors.idle", "a time from"),
+    ("unknown in doors", "doors: {idel: 1s}\n" + TENANT, 1, "doors.idel", "did you mean 'idle'"),
+    ("http without port", "listen: {http: localhost}\n" + TENANT, 1, "listen.http", "ADDRESS:PORT"),
+    ("http on resp's path", "listen: {http: /run/x, resp: /run/x}\n" + TENANT, 0, "listen.http", "they differ"),
+    ("metrics on http's path", "listen: {metrics: /run/x, http: /run/x}\n" + TENANT, 0, "listen.metrics", "they differ"),
+    ("grpc", "listen: {grpc: 127.0.0.1:6386}\n" + TENANT, 1, "listen.grpc", "not served"),
     ("one path for two", "listen: {unix: /run/x, admin: /run/x}\n" + TENANT, 0, "listen.unix", "they differ"),
     ("repeats", "repeats: 200ms\n" + TENANT, 1, "repeats", "a mapping"),
     ("window without unit", "repeats: {window: 200}\n" + TENANT, 1, "repeats.window", "a time from 0 to 10s"),
@@ -467,7 +476,7 @@ class Config(unittest.TestCase):
                 ("METE_TABLE_ENTRIES", "x", "METE_TABLE_ENTRIES: 'x' is not a whole number"),
                 ("METE_WORKERS", "", "METE_WORKERS: is empty"),
                 ("METE_LISTEN_UDP", "[127.0.0.1:1, y]", "METE_LISTEN_UDP[1]: 'y' is not"),
-                ("METE_LISTEN_RESP", "127.0.0.1:1", "METE_LISTEN_RESP: is not served")):
+                ("METE_LISTEN_GRPC", "127.0.0.1:1", "METE_LISTEN_GRPC: is not served")):
             with self.subTest(name):
                 line = self.refuse("show", environment={name: value})
                 self.assertEqual(line[:len(message)], message)

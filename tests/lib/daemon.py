@@ -159,7 +159,7 @@ class Daemon:
             if match:
                 break
         self.version, self.backend = match["version"], match["backend"]
-        self.http, self.metrics = match["http"], match["metrics"]
+        self.resp, self.http, self.metrics = match["resp"], match["http"], match["metrics"]
         self.workers, self.entries = int(match["workers"]), int(match["entries"])
         self.addresses = [parse_address(text) for text in match["udp"].split(",")]
         self.address, self.port = self.addresses[0], self.addresses[0][1]
