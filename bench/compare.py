@@ -73,7 +73,8 @@ def command_of(machine, server, mode, spin=False):
     if server in ECHOES:
         return machine.echo(ECHOES[server], join=join, spin=spin and machine.spin), machine.server_core, ["--echo"]
     backend, workers, extra = METES[server]
-    sets = [*(machine.spin if spin else []), *(machine.no_repeats if extra == "bare" else [])]
+    sets = [*(machine.spin if spin else []), *(machine.no_repeats if extra == "bare" else []),
+            *(machine.many_repeats if mode == "joined" and extra != "bare" else [])]
     command = machine.serve(backend, workers=workers, entries=16777216 if mode == "batch-10m" else 4194304,
                             config=machine.tagged if extra == "tags" else None, sets=sets)
     return (command, machine.both_cores if workers > 1 else machine.server_core,

@@ -109,6 +109,8 @@ class Machine:
         self._write("key", KEY + "\n", 0o600)
         self.tagged = self._write("tagged.yaml", TAGGED.replace("{folder}", self.folder.name))
         self.spin = ["--set", f"spin_us={SPIN_US}"] if self.accepts(PLAIN + f"spin_us: {SPIN_US}\n") else []
+        # millions of datagrams a second on one worker: the default forgets young ones, and one in 10,000 is STALE
+        self.many_repeats = ["--set", "repeats.memory=32MiB"] if self.accepts(PLAIN + "repeats: {memory: 32MiB}\n") else []
         self.no_repeats = ["--set", "repeats.window=0"] if self.accepts(PLAIN + "repeats: {window: 0}\n") else []
         why = self.refuses(self.tagged.read_text())
         self.has_tags = why is None and self._serves_tags()

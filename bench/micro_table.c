@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/gcra.h"
 #include "table/table.h"
 
 #define GROUP 32u
@@ -67,6 +68,7 @@ static unsigned check_group(struct bench *bench, uint32_t owner, const struct ke
                             const struct instant *now)
 {
     const struct limit *limit = &bench->limits[owner];
+    uint64_t now_ticks = gcra_ticks(now->now_ns);
     struct table_probe probes[GROUP];
     unsigned allowed = 0;
 
@@ -82,7 +84,7 @@ static unsigned check_group(struct bench *bench, uint32_t owner, const struct ke
 
             if (table_find_or_claim(bench->table, &probes[i], TABLE_EVICT, now, &ref) == TABLE_FULL)
                 break;
-            struct step step = limit_apply(limit, ref.state, OPERATION_CHECK, 1, now->now_ns);
+            struct step step = gcra_charge(limit, ref.state, 1, now_ticks);
 
             if (step.state != ref.state && !table_swap(bench->table, &ref, step.state))
                 continue;

@@ -182,6 +182,38 @@ static int open_group(struct config_address *listen, const struct socket_options
     return result;
 }
 
+/* A worker per usable CPU stays on its own; fewer or more go where the scheduler likes. */
+static void assign_cpus(struct server *server)
+{
+    cpu_set_t cpus;
+    bool pins = usable_cpus(&cpus) == server->worker_count && server->worker_count > 1;
+    int cpu = -1;
+    for (unsigned i = 0; i < server->worker_count; i++) {
+        if (pins)
+            do
+                cpu++;
+            while (!CPU_ISSET((size_t)cpu, &cpus));
+        server->workers[i].cpu = cpu;
+    }
+}
+
+static int steer(const struct server *server, const struct config_address *listen,
+                 const int *sockets)
+{
+    if (server->config->steering != STEERING_CPU)
+        return 0;
+    if (server->workers[0].cpu < 0)
+        return cmd_fail("serve", "steering: cpu needs one worker for each usable CPU, and more "
+                                 "than one; workers: auto makes them");
+    for (unsigned i = 0; i < server->worker_count; i++) {
+        int result = socket_prefer_cpu(sockets[i], server->workers[i].cpu);
+        if (result)
+            return cmd_fail("serve", "steering: the system cannot do it for %s: %s", listen->text,
+                            strerror(-result));
+    }
+    return 0;
+}
+
 static int open_sockets(struct server *server)
 {
     struct config *config = server->config;
@@ -203,6 +235,9 @@ static int open_sockets(struct server *server)
         for (unsigned w = 0; w < server->worker_count; w++)
             server->workers[w].sockets[i] = sockets[w];
         server->socket_groups++;
+        result = steer(server, listen, sockets);
+        if (result)
+            return result;
     }
     return 0;
 }
@@ -272,18 +307,10 @@ static void give_cells(const struct server *server, struct worker *worker)
 
 static int start_workers(struct server *server)
 {
-    cpu_set_t cpus;
-    bool pins = usable_cpus(&cpus) == server->worker_count && server->worker_count > 1;
-    int cpu = -1;
     for (unsigned i = 0; i < server->worker_count; i++) {
         struct worker *worker = &server->workers[i];
-        if (pins)
-            do
-                cpu++;
-            while (!CPU_ISSET((size_t)cpu, &cpus));
         worker->index = i;
         worker->count = server->worker_count;
-        worker->cpu = cpu;
         worker->publish = server->publish;
         worker->config = server->config;
         worker->table = server->table;
@@ -347,8 +374,10 @@ static int start(struct server *server)
     server->thread_count =
         server->worker_count + serve_has_doors(server->config) + serve_has_metrics(server->config);
     int result = make_counters(server);
-    if (!result)
+    if (!result) {
+        assign_cpus(server);
         result = open_sockets(server); /* before the table: a busy port is told at once */
+    }
     if (!result)
         result = open_unix(server);
     if (!result)

@@ -21,6 +21,7 @@
 #include "core/limit.h"
 
 enum config_filter { FILTER_AUTO, FILTER_OFF };
+enum config_steering { STEERING_FLOW, STEERING_CPU };
 enum config_reload { RELOAD_SIGNAL, RELOAD_WATCH };
 enum config_backend { BACKEND_AUTO, BACKEND_IO_URING, BACKEND_MMSG };
 enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
@@ -156,12 +157,13 @@ struct config {
     enum config_reload reload;
     struct config_network trusted[CONFIG_MAX_NETWORKS];
     unsigned trusted_count;
-    uint64_t repeat_window_ns; /* W: how long the same bytes are known again; 0: never */
-    uint64_t repeat_ahead_ns;  /* how far a client's clock may lead */
-    uint64_t repeat_bytes;     /* memory of the repeat set, per worker */
-    enum config_filter filter; /* drop floods in the kernel */
-    unsigned workers;          /* 0: auto, one per usable core */
-    uint64_t spin_us;          /* how long a worker looks for datagrams before it sleeps */
+    uint64_t repeat_window_ns;     /* W: how long the same bytes are known again; 0: never */
+    uint64_t repeat_ahead_ns;      /* how far a client's clock may lead */
+    uint64_t repeat_bytes;         /* memory of the repeat set, per worker */
+    enum config_filter filter;     /* drop floods in the kernel */
+    enum config_steering steering; /* which worker gets a datagram */
+    unsigned workers;              /* 0: auto, one per usable core */
+    uint64_t spin_us;              /* how long a worker looks for datagrams before it sleeps */
     enum config_backend backend;
     uint64_t table_entries;
     enum config_on_full on_full;

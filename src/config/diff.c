@@ -155,6 +155,7 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
 {
     static const char *const reloads[] = {"signal", "watch"};
     static const char *const filters[] = {"auto", "off"};
+    static const char *const steerings[] = {"flow", "cpu"};
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
     static const char *const on_full[] = {"evict", "allow", "deny"};
 
@@ -173,6 +174,7 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
               config_door_text(&to->listen_metrics));
     diff_text(diff, "listen.admin", false, from->listen_admin, to->listen_admin);
     diff_text(diff, "filter", false, filters[from->filter], filters[to->filter]);
+    diff_text(diff, "steering", false, steerings[from->steering], steerings[to->steering]);
     diff_text(diff, "backend", false, backends[from->backend], backends[to->backend]);
     diff_text(diff, "table.on_full", false, on_full[from->on_full], on_full[to->on_full]);
     diff_numbers(diff, from, to);

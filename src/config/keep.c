@@ -137,6 +137,8 @@ int config_keep(struct config *config, const struct config *running, FILE *names
         keep_number(&keeping, "table.entries", running->table_entries, config->table_entries);
     config->on_full = (enum config_on_full)keep_number(&keeping, "table.on_full", running->on_full,
                                                        config->on_full);
+    config->steering = (enum config_steering)keep_number(&keeping, "steering", running->steering,
+                                                         config->steering);
     config->filter =
         (enum config_filter)keep_number(&keeping, "filter", running->filter, config->filter);
     config->repeat_window_ns = keep_number(&keeping, "repeats.window", running->repeat_window_ns,

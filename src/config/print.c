@@ -93,8 +93,9 @@ static void print_top(const struct config *config, FILE *out)
         fprintf(out, "workers: %u\n", config->workers);
     else
         fputs("workers: auto\n", out);
-    fprintf(out, "backend: %s\nfilter: %s\n", backends[config->backend],
-            config->filter == FILTER_OFF ? "off" : "auto");
+    fprintf(out, "backend: %s\nfilter: %s\nsteering: %s\n", backends[config->backend],
+            config->filter == FILTER_OFF ? "off" : "auto",
+            config->steering == STEERING_CPU ? "cpu" : "flow");
     fprintf(out, "table:\n  entries: %" PRIu64 "\n  on_full: %s\n", config->table_entries,
             on_full[config->on_full]);
 }

@@ -44,12 +44,14 @@ struct field {
 
 static const char *const BACKENDS[] = {"auto", "io_uring", "mmsg", NULL};
 static const char *const FILTERS[] = {"auto", "off", NULL};
+static const char *const STEERINGS[] = {"flow", "cpu", NULL};
 static const char *const RELOADS[] = {"signal", "watch", NULL};
 static const char *const ON_FULL[] = {"evict", "allow", "deny", NULL};
 _Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2, "as BACKENDS");
 _Static_assert(ON_FULL_EVICT == 0 && ON_FULL_ALLOW == 1 && ON_FULL_DENY == 2, "as ON_FULL");
 _Static_assert(FILTER_AUTO == 0 && FILTER_OFF == 1, "as FILTERS");
 _Static_assert(sizeof(enum config_filter) == sizeof(unsigned), "set as unsigned");
+_Static_assert(sizeof(enum config_steering) == sizeof(unsigned), "set as unsigned");
 _Static_assert(RELOAD_SIGNAL == 0 && RELOAD_WATCH == 1, "as RELOADS");
 _Static_assert(sizeof(enum config_reload) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_backend) == sizeof(unsigned), "set as unsigned");
@@ -116,6 +118,11 @@ static const struct field FIELDS[] = {
      .fallback = "0"},
     {.path = "backend", .type = TYPE_CHOICE, AT(backend), .choices = BACKENDS, .fallback = "auto"},
     {.path = "filter", .type = TYPE_CHOICE, AT(filter), .choices = FILTERS, .fallback = "auto"},
+    {.path = "steering",
+     .type = TYPE_CHOICE,
+     AT(steering),
+     .choices = STEERINGS,
+     .fallback = "flow"},
     {.path = "table", .type = TYPE_SECTION},
     {.path = "table.entries",
      .type = TYPE_NUMBER,

@@ -83,6 +83,11 @@ int socket_open_group(struct sockaddr_storage *address, socklen_t len,
     return 0;
 }
 
+int socket_prefer_cpu(int fd, int cpu)
+{
+    return setsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &cpu, sizeof(cpu)) < 0 ? -errno : 0;
+}
+
 void socket_close_group(int *sockets, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {

@@ -17,6 +17,10 @@ struct socket_options {
  * negative errno of the call that failed (-EADDRINUSE: busy); no socket is left open then. */
 int socket_open_group(struct sockaddr_storage *address, socklen_t len,
                       const struct socket_options *options, int *ret_sockets, unsigned count);
+/* Has the kernel give what a CPU received to the socket of the group that names it. Results: 0 or
+ * the negative errno. */
+int socket_prefer_cpu(int fd, int cpu);
+
 void socket_close_group(int *sockets, unsigned count);
 
 /* One bound, non-blocking UNIX datagram socket, for its owner and group (mode 0660). What a killed

@@ -52,7 +52,8 @@ class Repeats(unittest.TestCase):
 
     def judge(self, count, seed):
         done, rows, stats, network = self.run_round(count, seed)
-        self.assertEqual((done.returncode, done.stderr), (0, ""), f"METE_SEED={seed}")
+        self.assertEqual((done.returncode, done.stderr), (0, ""),
+                         f"METE_SEED={seed}, the server: {stats['total']}, the network: {network}")
         self.assertEqual(len(rows), len(SHAPES))
         units = {}
         for rule, shape, *_, charged in rows:

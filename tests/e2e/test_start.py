@@ -46,6 +46,26 @@ class Line(unittest.TestCase):
 
 
 class Refusals(unittest.TestCase):
+    def test_steering(self):
+        """By CPU: who asks from one CPU is answered by its worker, whatever its port."""
+        cpus = sorted(os.sched_getaffinity(0))
+        if len(cpus) > 1:
+            self.addCleanup(os.sched_setaffinity, 0, cpus)
+            with Daemon(workers="auto", sets=("steering=cpu",)) as daemon:
+                for cpu in cpus[:2]:
+                    os.sched_setaffinity(0, [cpu])
+                    before = [worker["received"] for worker in daemon.stats()["workers"]]
+                    for _ in range(8):
+                        with daemon.client() as client:
+                            client.check("demo", b"steered", flags=wire.PEEK)
+                    after = [worker["received"] for worker in daemon.stats()["workers"]]
+                    grown = [new - old for new, old in zip(after, before)]
+                    self.assertEqual(grown[cpus.index(cpu)], max(grown), grown)
+                    self.assertGreaterEqual(max(grown), 6, grown)
+            os.sched_setaffinity(0, cpus)
+        self.assertIn("steering: cpu needs one worker for each usable CPU",
+                      refuse("--set", "workers=1", "--set", "steering=cpu", "--set", "listen.udp=127.0.0.1:0"))
+
     def test_busy_port(self):
         for listen in ("127.0.0.1:0", "0.0.0.0:0", "[::]:0"):
             with self.subTest(listen=listen), Daemon(listen=listen, workers=2) as daemon:
