@@ -35,6 +35,15 @@ static double cpu_s(void)
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
+static void print_cells(const struct counters *counters, const char *before, FILE *out)
+{
+    fprintf(out, "%s{", before);
+    for (unsigned c = 0; c < COUNTER_COUNT; c++)
+        fprintf(out, "%s\"%s\":%" PRIu64, c ? "," : "", counter_name(c),
+                counter_read(&counters->cell[c]));
+    fprintf(out, "}");
+}
+
 static void print_json(const struct server *server, const struct census *census, FILE *out)
 {
     fprintf(out,
@@ -43,12 +52,11 @@ static void print_json(const struct server *server, const struct census *census,
     for (unsigned c = 0; c < COUNTER_COUNT; c++)
         fprintf(out, "%s\"%s\":%" PRIu64, c ? "," : "", counter_name(c), sum(server, c));
     fprintf(out, "},\"workers\":[");
-    for (unsigned w = 0; w < server->worker_count; w++) {
-        fprintf(out, "%s{", w ? "," : "");
-        for (unsigned c = 0; c < COUNTER_COUNT; c++)
-            fprintf(out, "%s\"%s\":%" PRIu64, c ? "," : "", counter_name(c),
-                    counter_read(&server->counters[w].cell[c]));
-        fprintf(out, "}");
+    for (unsigned w = 0; w < server->worker_count; w++)
+        print_cells(&server->counters[w], w ? "," : "", out);
+    if (server->loop) {
+        fprintf(out, "],\"doors\":[");
+        print_cells(&server->counters[server->worker_count], "", out);
     }
     fprintf(out,
             "],\"table\":{\"entries\":%" PRIu64 ",\"live\":%" PRIu64 ",\"evictions\":%" PRIu64
