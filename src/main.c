@@ -12,6 +12,8 @@ static const struct command {
 } commands[] = {
     {"serve", cmd_serve, "run the daemon"},
     {"check", cmd_check, "ask a server once: may SUBJECT spend under RULE?"},
+    {"acquire", cmd_acquire, "run a command while holding a slot of a concurrency rule"},
+    {"usage", cmd_usage, "what is left of a tenant's rules, and what was used"},
     {"bench", cmd_bench, "load a server and report what it did"},
     {"replay", cmd_replay, "what a rule would have done to a real access log"},
     {"config", cmd_config, "check a configuration file, show the effective one, compare two"},

@@ -90,16 +90,26 @@ void mete_answer_settle_group(struct mete_client *client, struct mete_answer *an
 /* Units charged, as far as a verdict tells. */
 static uint32_t granted_by(const struct check *check, const struct mete_verdict *verdict)
 {
-    if (check->type != METE_CHECK || !(verdict->flags & METE_VERDICT_ALLOW) ||
+    if ((check->type != METE_CHECK && check->type != METE_ACQUIRE) ||
+        !(verdict->flags & METE_VERDICT_ALLOW) ||
         verdict->flags & (METE_VERDICT_NOT_CHARGED | METE_VERDICT_WOULD_DENY) ||
         check->flags & METE_FLAG_PEEK)
         return 0;
     return verdict->flags & METE_VERDICT_GRANTED ? verdict->retry_after : check->entry.cost;
 }
 
+/* Nothing is held: that is known, and no fallback may say otherwise. */
+static bool is_without_lease(const struct mete_verdict *verdict)
+{
+    return verdict->status == METE_STATUS_UNKNOWN_LEASE ||
+           verdict->status == METE_STATUS_EXPIRED_LEASE;
+}
+
 struct mete_answer mete_answer_verdict(struct mete_client *client, const struct check *check,
                                        const struct mete_verdict *verdict)
 {
+    if (is_without_lease(verdict))
+        return (struct mete_answer){.source = METE_SOURCE_SERVER, .status = verdict->status};
     if (verdict->status != METE_STATUS_OK && verdict->status != METE_STATUS_TABLE_FULL) {
         struct mete_answer answer =
             mete_answer_fallback(client, check, METE_SOURCE_STATUS, mete_now_ns());

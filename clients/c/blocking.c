@@ -38,8 +38,8 @@ static void answer_none(struct mete_client *client, uint8_t type,
     }
 }
 
-static void ask(struct mete_client *client, uint8_t type, const struct mete_request *requests,
-                unsigned count, struct mete_answer *ret_answers)
+void mete_ask(struct mete_client *client, uint8_t type, uint64_t lease_id,
+              const struct mete_request *requests, unsigned count, struct mete_answer *ret_answers)
 {
     int64_t deadline_ns = mete_now_ns() + client->timeout_ns;
     int error = -mete_client_revive(client);
@@ -55,6 +55,7 @@ static void ask(struct mete_client *client, uint8_t type, const struct mete_requ
         request.flags = requests[0].flags;
         checks[i] = mete_check_take(client, type, &request, deadline_ns);
         client->checks[checks[i]].context = &ret_answers[i];
+        client->checks[checks[i]].entry.lease = lease_id;
         if (whole) /* all of them to one server, the next one too */
             client->checks[checks[i]].choice = client->checks[checks[0]].choice;
     }
@@ -81,7 +82,7 @@ int mete_client_ask(struct mete_client *client, const struct mete_request *reque
 {
     if (mete_check_validate(METE_CHECK, request, ask_flags))
         return -EINVAL;
-    ask(client, METE_CHECK, request, 1, ret_answer);
+    mete_ask(client, METE_CHECK, 0, request, 1, ret_answer);
     return 0;
 }
 
@@ -98,7 +99,7 @@ int mete_client_refund(struct mete_client *client, const struct mete_request *re
 {
     if (mete_check_validate(METE_REFUND, request, ask_flags))
         return -EINVAL;
-    ask(client, METE_REFUND, request, 1, ret_answer);
+    mete_ask(client, METE_REFUND, 0, request, 1, ret_answer);
     return 0;
 }
 
@@ -107,7 +108,7 @@ int mete_client_reset(struct mete_client *client, const struct mete_request *req
 {
     if (mete_check_validate(METE_RESET, request, ask_flags))
         return -EINVAL;
-    ask(client, METE_RESET, request, 1, ret_answer);
+    mete_ask(client, METE_RESET, 0, request, 1, ret_answer);
     return 0;
 }
 
@@ -122,7 +123,7 @@ int mete_client_check_many(struct mete_client *client, const struct mete_request
         if (mete_check_validate(METE_CHECK, &request, ask_flags | METE_FLAG_ALL_OR_NOTHING))
             return -EINVAL;
     }
-    ask(client, METE_CHECK, requests, count, ret_answers);
+    mete_ask(client, METE_CHECK, 0, requests, count, ret_answers);
     if (requests[0].flags & METE_FLAG_ALL_OR_NOTHING)
         mete_answer_settle_group(client, ret_answers, count);
     return 0;

@@ -51,7 +51,9 @@ void mete_check_unqueue(struct mete_client *client, uint32_t index)
 
 int mete_check_validate(uint8_t type, const struct mete_request *request, uint8_t flags_allowed)
 {
-    if (type != METE_CHECK)
+    if (mete_type_is_lease(type))
+        flags_allowed &= type == METE_ACQUIRE ? METE_FLAG_SHADOW : 0;
+    else if (type != METE_CHECK)
         flags_allowed &= METE_FLAG_INLINE_LIMIT | METE_FLAG_MIN_RESULT;
     const uint8_t clash = METE_FLAG_ALL_OR_NOTHING | METE_FLAG_AT_MOST;
     bool has_rule = request->rule ? request->rule[0] != '\0' : request->rule_id != 0;

@@ -258,6 +258,12 @@ static inline void mete_arm(struct mete_client *client, int64_t at_ns)
         client->timer_ns = at_ns;
 }
 
+/* blocking.c */
+
+/* Asks and waits; all with the flags of the first. lease_id: of the lease types. */
+void mete_ask(struct mete_client *client, uint8_t type, uint64_t lease_id,
+              const struct mete_request *requests, unsigned count, struct mete_answer *ret_answers);
+
 /* client.c */
 
 /* To be called first by every public call: after a fork it gives the child a life of its own.

@@ -10,7 +10,8 @@
  * one object is given travels together. So an application with few busy threads opens one in each,
  * and each joins its own; one with many threads that ask now and then gives the questions to a
  * thread that owns an object (a queue, an eventfd beside mete_client_fd() in its poll), which then
- * joins them all, and wakes the asker from the callback. No thread is ever started. After fork()
+ * joins them all, and wakes the asker from the callback. No thread is ever started, but by
+ * mete_lease_open(). After fork()
  * the child's first call takes a new socket, client id and sequence, so parent and child never get
  * each other's answers; what the parent had in flight or queued stays the parent's: the child never
  * calls back for it. (After vfork() or clone() with shared memory the child must not touch the
@@ -57,7 +58,7 @@ enum mete_source {
     METE_SOURCE_SERVER = 0,  /* the server decided */
     METE_SOURCE_TIMEOUT = 1, /* fallback: no answer before the deadline */
     METE_SOURCE_STATUS = 2, /* fallback: the server answered with a status that decides nothing (all
-                               but OK and TABLE_FULL; see status) */
+                               but OK, TABLE_FULL and those of leases; see status) */
     METE_SOURCE_SEND = 3,   /* fallback: the datagram could not be sent (mete_errno says why), or
                                nobody listens there (ECONNREFUSED, known before the deadline) */
 };
@@ -145,6 +146,39 @@ int mete_client_reset(struct mete_client *client, const struct mete_request *req
  * (count). */
 int mete_client_check_many(struct mete_client *client, const struct mete_request *requests,
                            unsigned count, struct mete_answer *ret_answers);
+
+/* Leases of a concurrency rule: request->cost slots of its limit, held until they are released or
+ * the rule's lease is over. reset_after_us is what is left of it: renew before, best after a third.
+ * All blocking; results as above (-EINVAL: a flag other than SHADOW, and that in acquire only).
+ *
+ * A lease has an id, a random number that its holder chooses; with it all three may be asked again
+ * and nothing happens twice. *lease_id 0: acquire chooses one and writes it there. After an acquire
+ * without an answer (source is not METE_SOURCE_SERVER) the lease may be held or not: ask again with
+ * the same id, or release it. A renewal or release of a lease that is not held is not allowed, and
+ * status says UNKNOWN_LEASE or EXPIRED_LEASE; with source METE_SOURCE_SERVER, so that is no
+ * fallback. */
+int mete_client_acquire(struct mete_client *client, const struct mete_request *request,
+                        uint64_t *lease_id, struct mete_answer *ret_answer);
+int mete_client_renew(struct mete_client *client, const struct mete_request *request,
+                      uint64_t lease_id, struct mete_answer *ret_answer);
+int mete_client_release(struct mete_client *client, const struct mete_request *request,
+                        uint64_t lease_id, struct mete_answer *ret_answer);
+
+/* The same, kept up by a thread of its own: open acquires, the thread renews after each third of
+ * the lease and acquires again what was lost (a server that was restarted knows no leases), close
+ * releases and ends the thread. It makes a client object of its own of the options, which need not
+ * outlive the call, nor need the request. Results: 0; *ret_lease is NULL unless a slot was granted,
+ * which *ret_answer tells (with the fallback ALLOW and no answer it may say allowed without one);
+ * -EINVAL, -ENOMEM, or the negative errno of a system call. A child after fork has no such thread
+ * and must leave the object alone. */
+struct mete_lease;
+int mete_lease_open(const struct mete_client_options *options, const struct mete_request *request,
+                    struct mete_lease **ret_lease, struct mete_answer *ret_answer);
+/* 1 while the slots are held for certain, by the time that the server granted; 0 when the lease has
+ * run out without an answer, or another took its place. Any thread. */
+int mete_lease_is_held(struct mete_lease *lease);
+/* Waits for one answer at most. NULL is well. */
+void mete_lease_close(struct mete_lease *lease);
 
 /* Non-blocking. */
 typedef void mete_answer_fn(void *context, const struct mete_answer *answer);

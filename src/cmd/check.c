@@ -2,6 +2,7 @@
  * answer to a human (one line), a program (--json) and a shell (the exit status).
  *
  * Only a decision of the server is told as one: no fallback, no jitter. */
+#include "cmd/ask.h"
 #include "cmd/cmd.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/config.h"
 #include "mete/client.h"
 #include "mete/wire.h"
 
@@ -50,55 +50,11 @@ static const char usage[] =
     "  mete check login 192.0.2.7 --server 10.0.0.5:6383 --tenant acme --secret-file acme.key\n";
 
 struct question {
-    const char *rule, *subject, *server, *tenant, *secret_file;
-    uint64_t cost, timeout_ms;
+    struct ask_server server;
+    const char *rule, *subject;
+    uint64_t cost;
     bool peek, at_most, refund, reset, json;
 };
-
-static const char *const status_names[METE_STATUS_COUNT] = {
-    [METE_STATUS_OK] = "ok",
-    [METE_STATUS_UNKNOWN_RULE] = "unknown_rule",
-    [METE_STATUS_BAD_LIMIT] = "bad_limit",
-    [METE_STATUS_NEED_SUBJECT] = "need_subject",
-    [METE_STATUS_TABLE_FULL] = "table_full",
-    [METE_STATUS_STALE] = "stale",
-    [METE_STATUS_SHED] = "shed",
-    [METE_STATUS_UNSUPPORTED] = "unsupported",
-    [METE_STATUS_UNKNOWN_LEASE] = "unknown_lease",
-    [METE_STATUS_EXPIRED_LEASE] = "expired_lease",
-    [METE_STATUS_LIMITED] = "limited",
-};
-
-static const char *status_name(uint8_t status)
-{
-    return status < METE_STATUS_COUNT ? status_names[status] : "unknown_status";
-}
-
-/* "250us", "499.9ms", "5s", "2m 5s", "3h 20m", "4d 2h", rounded up so that the wait suffices. */
-static const char *format_wait(uint64_t us, char *text, size_t size)
-{
-    const uint64_t second = 1000000;
-    if (us < 1000) {
-        snprintf(text, size, "%" PRIu64 "us", us);
-    } else if (us < 120 * second) {
-        bool is_ms = us <= 999900;
-        uint64_t tenth = is_ms ? 100 : second / 10;
-        uint64_t tenths = us / tenth + (us % tenth != 0);
-        int len = snprintf(text, size, "%" PRIu64, tenths / 10);
-        if (tenths % 10)
-            len += snprintf(text + len, size - (size_t)len, ".%" PRIu64, tenths % 10);
-        snprintf(text + len, size - (size_t)len, is_ms ? "ms" : "s");
-    } else {
-        uint64_t s = us / second + (us % second != 0);
-        if (s < 3600)
-            snprintf(text, size, "%" PRIu64 "m %" PRIu64 "s", s / 60, s % 60);
-        else if (s < 86400)
-            snprintf(text, size, "%" PRIu64 "h %" PRIu64 "m", s / 3600, (s % 3600 + 59) / 60);
-        else
-            snprintf(text, size, "%" PRIu64 "d %" PRIu64 "h", s / 86400, (s % 86400 + 3599) / 3600);
-    }
-    return text;
-}
 
 static const char *outcome(const struct question *question, const struct mete_answer *answer)
 {
@@ -132,15 +88,15 @@ static void print_human(const struct question *question, const struct mete_answe
     else
         printf("%" PRIu32 " left", answer->remaining);
     if (answer->delay_us)
-        printf(", serve after %s", format_wait(answer->delay_us, text, sizeof(text)));
+        printf(", serve after %s", ask_format_wait(answer->delay_us, text, sizeof(text)));
     if (!answer->allowed && answer->retry_after_us == METE_NEVER)
         print_never(question, answer);
     else if (!answer->allowed)
-        printf(", retry after %s", format_wait(answer->retry_after_us, text, sizeof(text)));
+        printf(", retry after %s", ask_format_wait(answer->retry_after_us, text, sizeof(text)));
     if (answer->reset_after_us == METE_NEVER)
         printf(", never full again");
     else if (answer->reset_after_us && answer->retry_after_us != METE_NEVER)
-        printf(", full again in %s", format_wait(answer->reset_after_us, text, sizeof(text)));
+        printf(", full again in %s", ask_format_wait(answer->reset_after_us, text, sizeof(text)));
     if (answer->flags & METE_VERDICT_WOULD_DENY)
         printf(", shadow rule: would be denied");
     if (answer->flags & METE_VERDICT_DEGRADED)
@@ -185,7 +141,7 @@ static void print_json(const struct question *question, const struct mete_answer
     json_object_set_new(object, "cost", json_integer((json_int_t)question->cost));
     json_object_set_new(object, "allowed", decided ? json_boolean(answer->allowed) : json_null());
     json_object_set_new(object, "status",
-                        answered ? json_string(status_name(answer->status)) : json_null());
+                        answered ? json_string(ask_status_name(answer->status)) : json_null());
     json_object_set_new(object, "remaining", json_integer(decided ? answer->remaining : 0));
     json_object_set_new(object, "granted", json_integer(decided ? answer->granted : 0));
     json_object_set_new(object, "delay_us", json_wait(decided ? answer->delay_us : 0));
@@ -197,59 +153,12 @@ static void print_json(const struct question *question, const struct mete_answer
     json_decref(object);
 }
 
-/* A status that decides nothing, in words. */
-static int explain_status(const struct question *question, uint8_t status)
-{
-    switch (status) {
-    case METE_STATUS_UNKNOWN_RULE:
-        return cmd_fail("check", "the server has no rule '%s' for tenant '%s'", question->rule,
-                        question->tenant);
-    case METE_STATUS_UNSUPPORTED:
-        return cmd_fail("check", "rule '%s': the server does not serve this kind of request",
-                        question->rule);
-    case METE_STATUS_NEED_SUBJECT:
-        return cmd_fail("check", "rule '%s' must see the subject, which is too long to send",
-                        question->rule);
-    default:
-        return cmd_fail("check", "the server decided nothing: status %s (%u)", status_name(status),
-                        status);
-    }
-}
-
-static int explain_no_answer(const struct question *question, const struct mete_answer *answer)
-{
-    if (answer->source == METE_SOURCE_TIMEOUT)
-        /* a server says nothing to a tenant it does not have and to an address it does not trust */
-        cmd_fail("check",
-                 "no answer from %s within %" PRIu64
-                 " ms; is the server running, has it a tenant '%s', and %s?",
-                 question->server, question->timeout_ms, question->tenant,
-                 question->secret_file ? "is that its secret" : "does it trust this address");
-    else if (answer->mete_errno == ECONNREFUSED)
-        cmd_fail("check", "no answer from %s: nobody listens there; is the server running?",
-                 question->server);
-    else
-        cmd_fail("check", "no answer from %s: %s", question->server, strerror(answer->mete_errno));
-    return EXIT_NO_ANSWER;
-}
-
 /* One option with its argument in optarg. 0 or EXIT_USAGE. */
 static int take_option(int option, struct question *question)
 {
     switch (option) {
     case 'c':
         return cmd_number("check", "--cost", optarg, 0, UINT32_MAX, &question->cost);
-    case 't':
-        return cmd_number("check", "--timeout", optarg, 1, 4000000, &question->timeout_ms);
-    case 's':
-        question->server = optarg;
-        return 0;
-    case 'n':
-        question->tenant = optarg;
-        return *optarg ? 0 : cmd_fail("check", "--tenant: the name is empty");
-    case 'S':
-        question->secret_file = optarg;
-        return 0;
     case 'p':
         question->peek = true;
         return 0;
@@ -262,9 +171,11 @@ static int take_option(int option, struct question *question)
     case 'R':
         question->reset = true;
         return 0;
-    default:
+    case 'j':
         question->json = true;
         return 0;
+    default:
+        return ask_take_option(&question->server, option);
     }
 }
 
@@ -272,12 +183,15 @@ static int take_option(int option, struct question *question)
 static int parse(int argc, char **argv, struct question *question)
 {
     static const struct option options[] = {
-        {"cost", required_argument, NULL, 'c'},    {"server", required_argument, NULL, 's'},
-        {"tenant", required_argument, NULL, 'n'},  {"secret-file", required_argument, NULL, 'S'},
-        {"timeout", required_argument, NULL, 't'}, {"peek", no_argument, NULL, 'p'},
-        {"at-most", no_argument, NULL, 'a'},       {"refund", no_argument, NULL, 'r'},
-        {"reset", no_argument, NULL, 'R'},         {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {0},
+        {"cost", required_argument, NULL, 'c'},
+        {"peek", no_argument, NULL, 'p'},
+        {"at-most", no_argument, NULL, 'a'},
+        {"refund", no_argument, NULL, 'r'},
+        {"reset", no_argument, NULL, 'R'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        ASK_OPTIONS,
+        {0},
     };
     int option;
     opterr = 0;
@@ -317,38 +231,9 @@ static int ask(const struct question *question, struct mete_client *client,
                              : mete_client_ask(client, &request, ret_answer);
 }
 
-/* The client with the question's server, tenant and secret. Results: 0, EXIT_USAGE after saying
- * why. */
-static int open_client(const struct question *question, struct mete_client **ret_client)
-{
-    struct config_secret secret = {0};
-    char problem[256];
-    struct mete_client_options options = {
-        .server = question->server,
-        .tenant = question->tenant,
-        .timeout_us = (uint32_t)question->timeout_ms * 1000,
-        .fallback = METE_FALLBACK_DENY,
-        .jitter_percent = METE_NO_JITTER,
-        .max_in_flight = 1,
-    };
-    if (question->secret_file) {
-        if (config_read_secret(question->secret_file, &secret, problem, sizeof(problem)))
-            return cmd_fail("check", "--secret-file: %s %s", question->secret_file, problem);
-        options.secret = secret.bytes;
-        options.secret_len = secret.len;
-    }
-    int error = mete_client_open(&options, ret_client);
-    explicit_bzero(&secret, sizeof(secret));
-    if (error == -EINVAL)
-        return cmd_fail("check", "--server: '%s' is not HOST:PORT, or there is no such host",
-                        question->server);
-    return error ? cmd_fail("check", "%s: %s", question->server, strerror(-error)) : 0;
-}
-
 int cmd_check(int argc, char **argv)
 {
-    struct question question = {
-        .server = "127.0.0.1:6383", .tenant = "default", .cost = 1, .timeout_ms = 1000};
+    struct question question = {.server = ask_server("check"), .cost = 1};
     int error = parse(argc, argv, &question);
     if (error) {
         if (error < 0)
@@ -356,7 +241,7 @@ int cmd_check(int argc, char **argv)
         return error < 0 ? 0 : error;
     }
     struct mete_client *client;
-    error = open_client(&question, &client);
+    error = ask_open(&question.server, &client);
     if (error)
         return error;
     struct mete_answer answer;
@@ -367,9 +252,9 @@ int cmd_check(int argc, char **argv)
     if (question.json)
         print_json(&question, &answer);
     if (answer.source == METE_SOURCE_STATUS)
-        return explain_status(&question, answer.status);
+        return ask_explain_status(&question.server, question.rule, answer.status);
     if (answer.source != METE_SOURCE_SERVER)
-        return explain_no_answer(&question, &answer);
+        return ask_explain_no_answer(&question.server, &answer);
     if (!question.json)
         print_human(&question, &answer);
     return answer.allowed ? EXIT_ALLOWED : EXIT_DENIED;

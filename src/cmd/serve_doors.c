@@ -15,14 +15,19 @@
 
 #define DOOR_UMASK 0117 /* the owner and its group, as listen.unix */
 
-bool serve_has_doors(const struct config *config)
+static bool has_doors(const struct config *config)
 {
     return config_door_text(&config->listen_resp) || config_door_text(&config->listen_http);
 }
 
-bool serve_has_metrics(const struct config *config)
+static bool has_metrics(const struct config *config)
 {
     return config_door_text(&config->listen_metrics) != NULL;
+}
+
+unsigned serve_count_threads(const struct config *config)
+{
+    return (unsigned)has_doors(config) + has_metrics(config);
 }
 
 void serve_format_doors(const struct config *config, char *out, size_t size)
@@ -30,6 +35,7 @@ void serve_format_doors(const struct config *config, char *out, size_t size)
     const struct {
         const char *name, *where;
     } doors[] = {
+        {"unix", config->listen_unix},
         {"resp", config_door_text(&config->listen_resp)},
         {"http", config_door_text(&config->listen_http)},
         {"metrics", config_door_text(&config->listen_metrics)},
@@ -122,7 +128,7 @@ int serve_open_doors(struct server *server)
 {
     struct config *config = server->config;
     int result = 0;
-    if (serve_has_doors(config)) {
+    if (has_doors(config)) {
         server->http = calloc(1, sizeof(*server->http));
         if (!server->http)
             return cmd_fail("serve", "listen.http: no memory");
@@ -138,7 +144,7 @@ int serve_open_doors(struct server *server)
         if (!result)
             result = open_door(server, server->loop, &http);
     }
-    return result || !serve_has_metrics(config) ? result : open_metrics(server);
+    return result || !has_metrics(config) ? result : open_metrics(server);
 }
 
 int serve_start_doors(struct server *server)

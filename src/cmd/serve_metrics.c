@@ -54,7 +54,7 @@ static void print_counters(const struct server *server, struct http_out *out)
               sum(server, COUNTER_CHECKS));
     describe(out, "mete_check_outcomes_total", "counter", "Checks by what came of them.");
     print_range(server, out, "mete_check_outcomes_total{outcome", COUNTER_ALLOWED,
-                COUNTER_TABLE_FULL);
+                COUNTER_EXPIRED_LEASE);
     print_one(out, "mete_repeats_total", "counter",
               "Datagrams answered as the first time and not charged again.",
               sum(server, COUNTER_REPEATS));

@@ -12,12 +12,18 @@
 
 #define RULE_SIZE 128u
 
-/* "token_bucket 10/s burst 20", as config_compile_rule_text() takes it. */
+/* "token_bucket 10/s burst 20", as config_compile_rule_text() takes it; "concurrency 10
+ * lease 30s". */
 static void format_spec(const struct limit_spec *spec, const struct calendar *calendar,
                         char text[RULE_SIZE])
 {
     char rate[64], burst[32] = "";
     const char *name = algorithm_name(spec->algorithm);
+    if (spec->algorithm == ALGORITHM_CONCURRENCY) {
+        value_format_duration(spec->period_ns, rate, sizeof(rate));
+        snprintf(text, RULE_SIZE, "%s %" PRIu64 " lease %s", name, spec->count, rate);
+        return;
+    }
     value_format_rate(spec->count, spec->period_ns, rate, sizeof(rate));
     if (spec->burst)
         snprintf(burst, sizeof(burst), " burst %" PRIu64, spec->burst);

@@ -72,12 +72,14 @@ static int parse_one(const struct report *report, const struct node *map, const 
         result = parse_subject(report, map, nodes, override);
     if (result)
         return result;
-    const struct rule_numbers numbers = {nodes[RATE], nodes[BURST], nodes[LIMIT]};
+    const struct rule_numbers numbers = {nodes[RATE], nodes[BURST], nodes[LIMIT], NULL};
     override->rule = (struct rule){.id = rule->id,
                                    .spec = {.algorithm = rule->spec.algorithm},
                                    .calendar = rule->calendar,
                                    .shadow = rule->shadow,
                                    .queue = rule->queue};
+    if (rule->spec.algorithm == ALGORITHM_CONCURRENCY)
+        override->rule.spec.period_ns = rule->spec.period_ns; /* its lease */
     result = rule_parse_numbers(report, map, &numbers, &override->rule);
     if (result == 0 && asprintf(&override->rule.name, "%s[%s%s]", rule->name, override->subject,
                                 override->is_prefix ? "*" : "") < 0) {

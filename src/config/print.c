@@ -107,10 +107,15 @@ static bool is_bucket(const struct rule *rule)
            rule->spec.algorithm == ALGORITHM_LEAKY_QUEUE;
 }
 
-/* ", rate: 10/s, burst: 20" or ", limit: 5/60s"; nothing for algorithms without numbers. */
+/* ", rate: 10/s, burst: 20", ", limit: 5/60s" or ", limit: 10"; nothing for algorithms without
+ * numbers. */
 static void print_numbers(const struct rule *rule, FILE *out)
 {
     char rate[64];
+    if (rule->spec.algorithm == ALGORITHM_CONCURRENCY) {
+        fprintf(out, ", limit: %" PRIu64, rule->spec.count);
+        return;
+    }
     value_format_rate(rule->spec.count, rule->spec.period_ns, rate, sizeof(rate));
     if (rule->calendar)
         fprintf(out, ", limit: %" PRIu64, rule->spec.count);
@@ -118,6 +123,14 @@ static void print_numbers(const struct rule *rule, FILE *out)
         fprintf(out, ", rate: %s, burst: %" PRIu64, rate, rule->spec.burst);
     else if (limit_is_wall(&rule->limit))
         fprintf(out, ", limit: %s", rate);
+}
+
+/* Only of a rule: its overrides have the same. */
+static void print_lease(const struct rule *rule, FILE *out)
+{
+    char lease[32];
+    value_format_duration(rule->spec.period_ns, lease, sizeof(lease));
+    fprintf(out, ", lease: %s", lease);
 }
 
 /* At the end of a line, behind what tells that a comment begins. */
@@ -151,6 +164,8 @@ static void print_rule(const struct rule *rule, FILE *out)
         fprintf(out, ", id: %" PRIu32, rule->id);
     fprintf(out, ", algorithm: %s", algorithm_name(rule->spec.algorithm));
     print_numbers(rule, out);
+    if (rule->spec.algorithm == ALGORITHM_CONCURRENCY)
+        print_lease(rule, out);
     if (rule->calendar)
         fprintf(out, ", per: %s, time_zone: %s", calendar_per_name(rule->calendar->per),
                 rule->calendar->zone);

@@ -1,6 +1,6 @@
 /* Rules: which numbers an algorithm takes, and a limit compiled from them. A bucket takes `rate`
- * and `burst`, a window takes `limit`, a calendar `limit`, `per` and `time_zone`, `unlimited` and
- * `deny` take none. Any thread. */
+ * and `burst`, a window takes `limit`, a calendar `limit`, `per` and `time_zone`, `concurrency`
+ * `limit` (a count of slots) and `lease`, `unlimited` and `deny` take none. Any thread. */
 #include "config/rule.h"
 
 #include <errno.h>
@@ -27,6 +27,7 @@ enum {
     LIMIT,
     PER,
     TIME_ZONE,
+    LEASE,
     MODE,
     SHADOW,
     OVERRIDES,
@@ -42,12 +43,12 @@ static const struct field_spec FIELDS[] = {
     [LIMIT] = {"limit", FIELD_OPTIONAL},
     [PER] = {"per", FIELD_OPTIONAL},
     [TIME_ZONE] = {"time_zone", FIELD_OPTIONAL},
+    [LEASE] = {"lease", FIELD_OPTIONAL},
     [MODE] = {"mode", FIELD_OPTIONAL},
     [SHADOW] = {"shadow", FIELD_OPTIONAL},
     [OVERRIDES] = {"overrides", FIELD_OPTIONAL},
     [FIRST_UNSERVED] = {"sync", FIELD_UNSERVED},
     {"on_backend_loss", FIELD_UNSERVED},
-    {"lease", FIELD_UNSERVED},
 };
 #define FIELD_COUNT (sizeof(FIELDS) / sizeof(FIELDS[0]))
 
@@ -83,17 +84,15 @@ int rule_parse_id(const struct report *report, const struct node *node,
 static int parse_algorithm(const struct report *report, const struct node *node,
                            enum algorithm *ret_algorithm)
 {
-    static const char *const names[] = {
-        "token_bucket", "leaky_bucket", "fixed_window", "sliding_window",
-        "calendar",     "unlimited",    "deny"};
+    static const char *const names[] = {"token_bucket",   "leaky_bucket", "fixed_window",
+                                        "sliding_window", "calendar",     "concurrency",
+                                        "unlimited",      "deny"};
     const char *text = "";
     unsigned ignored;
     const int result = value_text(report, node, &text);
     if (result)
         return result;
     const enum algorithm algorithm = algorithm_parse(text);
-    if (algorithm == ALGORITHM_CONCURRENCY)
-        return report_node(report, node, "'%s' is not served by this version", text);
     if (algorithm == ALGORITHM_NONE) {
         const char *nearest = report_nearest(text, names, sizeof(names) / sizeof(names[0]));
         if (nearest)
@@ -105,16 +104,18 @@ static int parse_algorithm(const struct report *report, const struct node *node,
     return 0;
 }
 
-/* Which of rate, burst and limit stand there although the algorithm does not take them, and which
- * does not although it is needed. */
+/* Which of rate, burst, limit and lease stand there although the algorithm does not take them, and
+ * which does not although it is needed. */
 static int check_numbers(const struct report *report, const struct node *map,
                          const struct rule_numbers *numbers, enum algorithm algorithm)
 {
     const char *name = algorithm_name(algorithm);
     const bool bucket = is_bucket(algorithm), calendar = algorithm == ALGORITHM_CALENDAR;
+    const bool slots = algorithm == ALGORITHM_CONCURRENCY;
     const bool window = is_window(algorithm) || calendar;
     const char *takes = bucket     ? "takes rate and burst"
                         : calendar ? "takes limit, per and time_zone"
+                        : slots    ? "takes limit and lease"
                         : window   ? "takes limit"
                                    : "takes no numbers";
     const struct {
@@ -123,7 +124,8 @@ static int check_numbers(const struct report *report, const struct node *map,
         bool fits;
     } fields[] = {{numbers->rate, "rate", bucket},
                   {numbers->burst, "burst", bucket},
-                  {numbers->limit, "limit", window}};
+                  {numbers->limit, "limit", window || slots},
+                  {numbers->lease, "lease", slots}};
 
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
         if (fields[i].node && !fields[i].fits)
@@ -131,9 +133,23 @@ static int check_numbers(const struct report *report, const struct node *map,
                                fields[i].name);
     if (bucket && !numbers->rate)
         return report_field(report, map, "rate", "is missing; algorithm %s %s", name, takes);
-    if (window && !numbers->limit)
+    if ((window || slots) && !numbers->limit)
         return report_field(report, map, "limit", "is missing; algorithm %s %s", name, takes);
     return 0;
+}
+
+/* `limit: 10, lease: 30s`; an override has the lease of its rule. */
+static int parse_slots(const struct report *report, const struct node *map,
+                       const struct rule_numbers *numbers, struct limit_spec *spec)
+{
+    int result = value_number(report, numbers->limit, 1, LIMIT_SLOTS_MAX, &spec->count);
+    if (result == 0 && numbers->lease)
+        result = value_duration(report, numbers->lease, LIMIT_LEASE_MIN_NS, LIMIT_LEASE_MAX_NS,
+                                &spec->period_ns);
+    else if (result == 0 && spec->period_ns == 0)
+        result = report_field(report, map, "lease",
+                              "is missing; how long a slot is held unless it is renewed, like 30s");
+    return result;
 }
 
 static int parse_numbers(const struct report *report, const struct rule_numbers *numbers,
@@ -187,7 +203,9 @@ int rule_parse_numbers(const struct report *report, const struct node *map,
                        const struct rule_numbers *numbers, struct rule *rule)
 {
     int result = check_numbers(report, map, numbers, rule->spec.algorithm);
-    if (result == 0)
+    if (result == 0 && rule->spec.algorithm == ALGORITHM_CONCURRENCY)
+        result = parse_slots(report, map, numbers, &rule->spec);
+    else if (result == 0)
         result = parse_numbers(report, numbers, &rule->spec);
     return result ? result : compile(report, map, numbers, rule);
 }
@@ -242,7 +260,7 @@ static int parse_body(const struct report *report, const struct node *map,
                       const struct node *const *nodes, struct calendars *calendars,
                       struct rule *rule)
 {
-    const struct rule_numbers numbers = {nodes[RATE], nodes[BURST], nodes[LIMIT]};
+    const struct rule_numbers numbers = {nodes[RATE], nodes[BURST], nodes[LIMIT], nodes[LEASE]};
     int result = rule_parse_id(report, nodes[ID], nodes[NAME], &rule->id);
     if (result == 0)
         result = parse_algorithm(report, nodes[ALGORITHM], &rule->spec.algorithm);

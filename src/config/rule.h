@@ -18,7 +18,7 @@ int rule_parse(const struct report *report, const struct node *node, struct cale
 void rule_free(struct rule *rule);
 
 struct rule_numbers { /* NULL where they do not stand */
-    const struct node *rate, *burst, *limit;
+    const struct node *rate, *burst, *limit, *lease;
 };
 
 /* Reads the numbers that the rule's algorithm takes (and its calendar, which is found before), and

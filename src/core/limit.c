@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/calendar.h"
+#include "core/concurrency.h"
 #include "core/constant.h"
 #include "core/fixed_window.h"
 #include "core/gcra.h"
@@ -60,6 +61,19 @@ static enum limit_error compile_window(const struct limit_spec *spec, struct lim
     return LIMIT_OK;
 }
 
+static enum limit_error compile_slots(const struct limit_spec *spec, struct limit *ret_limit)
+{
+    if (spec->count > LIMIT_SLOTS_MAX)
+        return LIMIT_TOO_MANY_SLOTS;
+    if (spec->period_ns < LIMIT_LEASE_MIN_NS)
+        return LIMIT_LEASE_TOO_SHORT;
+    if (spec->period_ns > LIMIT_LEASE_MAX_NS)
+        return LIMIT_LEASE_TOO_LONG;
+    ret_limit->interval = spec->period_ns;
+    ret_limit->burst = (uint32_t)spec->count;
+    return LIMIT_OK;
+}
+
 enum limit_error limit_compile(const struct limit_spec *spec, struct limit *ret_limit)
 {
     struct limit limit = {.algorithm = (uint8_t)spec->algorithm};
@@ -70,14 +84,18 @@ enum limit_error limit_compile(const struct limit_spec *spec, struct limit *ret_
         return LIMIT_OK;
     }
     if (!is_bucket(spec->algorithm) && spec->algorithm != ALGORITHM_FIXED_WINDOW &&
-        spec->algorithm != ALGORITHM_SLIDING_WINDOW)
+        spec->algorithm != ALGORITHM_SLIDING_WINDOW && spec->algorithm != ALGORITHM_CONCURRENCY)
         return LIMIT_BAD_ALGORITHM;
     if (spec->count == 0)
         return LIMIT_ZERO_COUNT;
     if (spec->period_ns == 0)
         return LIMIT_ZERO_PERIOD;
-    error =
-        is_bucket(spec->algorithm) ? compile_bucket(spec, &limit) : compile_window(spec, &limit);
+    if (is_bucket(spec->algorithm))
+        error = compile_bucket(spec, &limit);
+    else if (spec->algorithm == ALGORITHM_CONCURRENCY)
+        error = compile_slots(spec, &limit);
+    else
+        error = compile_window(spec, &limit);
     if (error == LIMIT_OK)
         *ret_limit = limit;
     return error;
@@ -90,7 +108,7 @@ const char *limit_error_text(enum limit_error error)
         return "the limit is fine";
     case LIMIT_BAD_ALGORITHM:
         return "algorithm is not one of token_bucket, leaky_bucket, fixed_window, "
-               "sliding_window, unlimited, deny";
+               "sliding_window, concurrency, unlimited, deny";
     case LIMIT_ZERO_COUNT:
         return "count is 0; it must be at least 1 (algorithm deny lets nothing pass)";
     case LIMIT_ZERO_PERIOD:
@@ -108,6 +126,12 @@ const char *limit_error_text(enum limit_error error)
         return "window is above 10 years";
     case LIMIT_SLIDING_TOO_LARGE:
         return "limit of a sliding window is above 16777215";
+    case LIMIT_TOO_MANY_SLOTS:
+        return "limit of a concurrency rule is above 1048575";
+    case LIMIT_LEASE_TOO_SHORT:
+        return "lease is below 10ms";
+    case LIMIT_LEASE_TOO_LONG:
+        return "lease is above 7 days; a shorter one can be renewed";
     }
     return "unknown error";
 }
@@ -175,10 +199,11 @@ struct step limit_apply(const struct limit *limit, uint64_t state, enum operatio
         return calendar_apply(limit, state, operation, cost, now_ns);
     case ALGORITHM_UNLIMITED:
         return constant_allow(state, operation, cost);
+    case ALGORITHM_CONCURRENCY:
+        return concurrency_apply(limit, state, operation, cost);
     case ALGORITHM_TOKEN_BUCKET: /* above */
     case ALGORITHM_LEAKY_METER:
     case ALGORITHM_NONE: /* not compiled: nothing may pass by accident */
-    case ALGORITHM_CONCURRENCY:
     case ALGORITHM_DENY:
         break;
     }
@@ -193,6 +218,8 @@ uint64_t limit_rest_after(const struct limit *limit, uint64_t state, uint64_t no
         return fixed_window_rest_after(limit, state, now_ns);
     if (limit->algorithm == ALGORITHM_SLIDING_WINDOW)
         return sliding_window_rest_after(limit, state, now_ns);
+    if (limit->algorithm == ALGORITHM_CONCURRENCY)
+        return state ? NEVER : 0; /* held until it is given back */
     if (limit->algorithm == ALGORITHM_CALENDAR)
         return calendar_rest_after(state, now_ns);
     return 0;

@@ -25,7 +25,7 @@ enum algorithm {
     ALGORITHM_LEAKY_QUEUE = 3,
     ALGORITHM_FIXED_WINDOW = 4,
     ALGORITHM_SLIDING_WINDOW = 5,
-    ALGORITHM_CONCURRENCY = 6, /* specified, not served yet */
+    ALGORITHM_CONCURRENCY = 6,
     ALGORITHM_CALENDAR = 7,
     ALGORITHM_UNLIMITED = 8,
     ALGORITHM_DENY = 9,
@@ -39,12 +39,13 @@ struct calendar;
  * position independent. */
 struct limit {
     uint64_t interval; /* GCRA: T, 1/16 ns per unit. Windows: length of the window in ns.
+                          Concurrency: how long a lease lasts, ns.
                           Calendars: calendar->id; other periods or another zone have another. */
     union {
         uint64_t tolerance;              /* GCRA: tau = burst * T, 1/16 ns. Windows: 0. */
         const struct calendar *calendar; /* ALGORITHM_CALENDAR only; without one all is denied */
     };
-    uint32_t burst;    /* units that pass at one instant from rest; a window's limit */
+    uint32_t burst;    /* units that pass at one instant from rest; a window's limit; slots */
     uint8_t algorithm; /* enum algorithm */
     uint8_t keeps_tat; /* inline limits: a foreign tat beyond tau is left as it is (DESIGN: as
                           redis-cell does); else it is cut to a full bucket of this limit */
@@ -55,8 +56,8 @@ _Static_assert(sizeof(struct limit) == 24, "stands in the table's mapping");
 /* What a configuration or an inline limit says, before compiling. A calendar stands beside it. */
 struct limit_spec {
     enum algorithm algorithm;
-    uint64_t count;     /* units ... (rate of a bucket, limit of a window or calendar) */
-    uint64_t period_ns; /* ... per this long; a window's length; calendars: 0 */
+    uint64_t count;     /* units ... (rate of a bucket, limit of a window or calendar); slots */
+    uint64_t period_ns; /* ... per this long; a window's length; a lease's; calendars: 0 */
     uint64_t burst;     /* buckets only; 0 means: as count */
 };
 
@@ -71,6 +72,9 @@ enum limit_error {
     LIMIT_WINDOW_TOO_SHORT,  /* fixed: below 1 ms; sliding: below 10 ms */
     LIMIT_WINDOW_TOO_LONG,   /* above 10 years */
     LIMIT_SLIDING_TOO_LARGE, /* sliding limit above 16,777,215 */
+    LIMIT_TOO_MANY_SLOTS,    /* concurrency limit above 1,048,575 */
+    LIMIT_LEASE_TOO_SHORT,   /* below 10 ms */
+    LIMIT_LEASE_TOO_LONG,    /* above 7 days */
 };
 
 #define LIMIT_TICKS_PER_NS 16u
@@ -79,6 +83,9 @@ enum limit_error {
 #define LIMIT_SLIDING_MAX 16777215u
 #define LIMIT_SLIDING_MIN_NS 10000000ull
 #define LIMIT_FIXED_MIN_NS 1000000ull
+#define LIMIT_SLOTS_MAX 1048575u /* what a lease's entry has bits for: table/lease.h */
+#define LIMIT_LEASE_MIN_NS 10000000ull
+#define LIMIT_LEASE_MAX_NS (7ull * 86400 * 1000000000ull)
 
 /* Compiles spec into *ret_limit; calendars have calendar_compile(). T = ceil(16 * period_ns /
  * count): never too generous, off by at most 1e-4 up to 1,000,000/s. Results: every enum
@@ -103,6 +110,11 @@ enum operation {
     OPERATION_AT_MOST, /* take what is there, up to cost; denied only if not one unit is there */
     OPERATION_REFUND,  /* give cost back; never above the full quota */
     OPERATION_RESET,   /* back to rest */
+    /* Of leases; the engine makes them of those above (engine/lease.h), no algorithm sees them. */
+    OPERATION_ACQUIRE,
+    OPERATION_RENEW,
+    OPERATION_RELEASE,
+    OPERATION_LOOK, /* what is known of a lease; never changes anything */
 };
 
 enum decision { DECISION_DENY = 0, DECISION_ALLOW = 1 };

@@ -127,16 +127,22 @@ static bool has_quota(struct exchange *exchange)
 }
 
 /* Asked before anything is charged: a list with a name that is wrong is wrong as a whole. */
-static bool has_rules(struct exchange *exchange)
+static bool has_rules(struct exchange *exchange, enum operation operation)
 {
     const struct http_ask *ask = &exchange->door->ask;
     char detail[128];
     for (unsigned i = 0; i < ask->count; i++) {
         const struct http_text rule = ask->items[i].rule;
-        if (config_find_rule(exchange->login.tenant, key_name_id(rule.at, rule.len)))
+        const struct rule *found =
+            config_find_rule(exchange->login.tenant, key_name_id(rule.at, rule.len));
+        const bool is_lease = found && found->limit.algorithm == ALGORITHM_CONCURRENCY;
+        if (found && (!is_lease || operation == OPERATION_PEEK))
             continue;
-        snprintf(detail, sizeof(detail), "the tenant has no rule '%.*s'", (int)rule.len, rule.at);
-        problem(exchange, 404, detail);
+        snprintf(detail, sizeof(detail),
+                 is_lease ? "rule '%.*s' needs a lease; this door can only peek at it"
+                          : "the tenant has no rule '%.*s'",
+                 (int)rule.len, rule.at);
+        problem(exchange, found ? 400 : 404, detail);
         return false;
     }
     return true;
@@ -195,7 +201,7 @@ static void put_body(struct exchange *exchange, unsigned status, unsigned decidi
 static void decide(struct exchange *exchange, enum operation operation, bool is_for_proxy)
 {
     struct http_door *door = exchange->door;
-    if (!has_rules(exchange))
+    if (!has_rules(exchange, operation))
         return;
     if (!has_quota(exchange)) {
         problem(exchange, 429, "the tenant asks for more checks than it may");

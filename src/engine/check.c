@@ -1,6 +1,7 @@
 /* How one check, one all-or-nothing group and one batch are decided. */
 #include "core/gcra.h"
 #include "engine/engine.h"
+#include "engine/lease.h"
 
 /* ---- pass A: whose bucket is it, and where would it stand ---- */
 
@@ -76,6 +77,14 @@ static enum mete_status status_of(const struct check *check)
         return METE_STATUS_NEED_SUBJECT;
     if (!check->limit)
         return check->has_inline_limit ? METE_STATUS_BAD_LIMIT : METE_STATUS_UNKNOWN_RULE;
+    bool is_lease = lease_is_operation(check->operation);
+    if (check->limit->algorithm == ALGORITHM_CONCURRENCY) {
+        bool asks = check->operation == OPERATION_CHECK || check->operation == OPERATION_AT_MOST;
+        bool peeks = check->operation == OPERATION_PEEK || (asks && check->cost == 0);
+        return is_lease || peeks ? METE_STATUS_OK : METE_STATUS_UNSUPPORTED;
+    }
+    if (is_lease)
+        return METE_STATUS_UNSUPPORTED;
     if (is_at_most(check) && check->limit->algorithm == ALGORITHM_LEAKY_QUEUE)
         return METE_STATUS_UNSUPPORTED; /* one field cannot say both the delay and the grant */
     return METE_STATUS_OK;
@@ -160,10 +169,26 @@ static void peek_at_most(struct engine *engine, const struct check *check,
         answer->granted = check->cost < answer->remaining ? check->cost : answer->remaining;
 }
 
+/* A shadow never denies; it holds nothing, and so there is nothing to renew or release. */
+static void decide_lease(struct engine *engine, const struct check *check,
+                         const struct instant *now, struct answer *answer)
+{
+    lease_decide(engine, check, now, answer);
+    if (check->operation == OPERATION_ACQUIRE && !(answer->flags & METE_VERDICT_ALLOW) &&
+        is_shadow(check)) {
+        answer->flags = METE_VERDICT_ALLOW | METE_VERDICT_WOULD_DENY;
+        answer->retry_after_ns = 0;
+    }
+}
+
 static void decide(struct engine *engine, const struct check *check, enum operation operation,
                    const struct instant *now, struct answer *answer)
 {
     enum mete_status status = status_of(check);
+    if (status == METE_STATUS_OK && lease_is_operation(check->operation)) {
+        decide_lease(engine, check, now, answer);
+        return;
+    }
     if (status == METE_STATUS_OK && check->at_most && operation == OPERATION_PEEK) {
         peek_at_most(engine, check, now, answer);
         return;
@@ -276,6 +301,8 @@ static void count_status(struct engine *engine, const struct answer *answer)
         [METE_STATUS_NEED_SUBJECT] = COUNTER_NEED_SUBJECT,
         [METE_STATUS_TABLE_FULL] = COUNTER_TABLE_FULL,
         [METE_STATUS_UNSUPPORTED] = COUNTER_UNSUPPORTED,
+        [METE_STATUS_UNKNOWN_LEASE] = COUNTER_UNKNOWN_LEASE,
+        [METE_STATUS_EXPIRED_LEASE] = COUNTER_EXPIRED_LEASE,
     };
     tally(engine, counters[answer->status]);
 }
@@ -321,11 +348,12 @@ static void count(struct engine *engine, struct run *run, const struct check *ch
                   const struct answer *answer)
 {
     static const enum counter asked[] = {
-        [OPERATION_PEEK] = COUNTER_PEEKED,
-        [OPERATION_REFUND] = COUNTER_REFUNDED,
-        [OPERATION_RESET] = COUNTER_RESET,
+        [OPERATION_PEEK] = COUNTER_PEEKED,      [OPERATION_REFUND] = COUNTER_REFUNDED,
+        [OPERATION_RESET] = COUNTER_RESET,      [OPERATION_RENEW] = COUNTER_RENEWED,
+        [OPERATION_RELEASE] = COUNTER_RELEASED, [OPERATION_LOOK] = COUNTER_PEEKED,
     };
-    bool charges = check->operation == OPERATION_CHECK || check->operation == OPERATION_AT_MOST;
+    bool charges = check->operation == OPERATION_CHECK || check->operation == OPERATION_AT_MOST ||
+                   check->operation == OPERATION_ACQUIRE;
     if (answer->status == METE_STATUS_OK && charges &&
         !(answer->flags & METE_VERDICT_NOT_CHARGED)) {
         count_charge(engine, run, check, answer);
@@ -342,8 +370,11 @@ static void count(struct engine *engine, struct run *run, const struct check *ch
 static void prefetch(const struct engine *engine, const struct check *checks, uint32_t count,
                      uint32_t i)
 {
-    if (i < count && checks[i].limit)
-        table_prefetch(engine->table, &checks[i].probe);
+    if (i >= count || !checks[i].limit)
+        return;
+    table_prefetch(engine->table, &checks[i].probe);
+    if (lease_is_operation(checks[i].operation))
+        lease_prefetch(engine, &checks[i]);
 }
 
 void engine_check_batch(struct engine *engine, struct check *checks, uint32_t check_count,

@@ -1,5 +1,7 @@
 #include "engine/engine.h"
 
+#include "engine/lease.h"
+#include "table/lease.h"
 #include "table/owners.h"
 
 /* An inline limit's numbers come with every check; what its owner row must know is only when the
@@ -111,6 +113,18 @@ uint64_t engine_sweep_group_ns(const struct config *config, const struct table *
     return pass_ns * worker_count / groups + 1;
 }
 
+static void init_lease_sweep(struct engine *engine, unsigned worker, unsigned worker_count)
+{
+    uint64_t pieces = table_lease_piece_count(engine->table);
+    uint32_t first = (uint32_t)(pieces * worker / worker_count);
+    uint32_t count = (uint32_t)(pieces * (worker + 1) / worker_count) - first;
+    engine->lease_sweep = (struct lease_sweep){
+        .first = first,
+        .count = count,
+        .piece_ns = ENGINE_LEASE_PASS_NS / (count ? count : 1),
+    };
+}
+
 void engine_init(struct engine *engine, const struct config *config, struct table *table,
                  unsigned worker, unsigned worker_count)
 {
@@ -119,6 +133,7 @@ void engine_init(struct engine *engine, const struct config *config, struct tabl
     engine->on_full = config->on_full == ON_FULL_EVICT ? TABLE_EVICT : TABLE_REFUSE;
     engine->sweep_cursor = (uint32_t)(groups * worker / worker_count);
     engine->swept_until_ns = 0;
+    init_lease_sweep(engine, worker, worker_count);
     engine_use(engine, config, engine_sweep_group_ns(config, table, worker_count));
 }
 
@@ -140,6 +155,7 @@ static uint64_t most_groups(const struct engine *engine)
 
 void engine_tick(struct engine *engine, const struct instant *now)
 {
+    lease_tick(engine, now);
     if (engine->swept_until_ns == 0)
         engine->swept_until_ns = now->now_ns;
     if (now->now_ns < engine->swept_until_ns + engine->sweep_group_ns)

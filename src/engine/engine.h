@@ -27,6 +27,7 @@ struct check { /* one question */
     uint32_t subject_len;
     uint32_t rule_id;
     uint32_t cost;
+    uint64_t lease_id; /* ACQUIRE, RENEW, RELEASE, LOOK */
     uint8_t operation; /* enum operation */
     bool at_most;      /* with OPERATION_PEEK: ask what OPERATION_AT_MOST would take */
     bool shadow;       /* asked for by the request; the rule may ask for it too */
@@ -51,6 +52,12 @@ struct answer {     /* and what came of it */
     uint64_t reset_after_ns;
 };
 
+struct lease_sweep { /* a worker's part of the pieces of table_sweep_leases() */
+    uint32_t first, count, cursor;
+    uint64_t piece_ns; /* one is due every so often */
+    uint64_t until_ns;
+};
+
 struct engine {
     const struct config *config;
     struct table *table;
@@ -60,10 +67,12 @@ struct engine {
     uint32_t sweep_cursor;
     uint64_t sweep_group_ns; /* one group of the table is due every so often */
     uint64_t swept_until_ns;
+    struct lease_sweep lease_sweep;
 };
 
 #define ENGINE_SWEEP_PASS_NS                                                                       \
-    (300ull * 1000000000)       /* the whole table, unless an index wraps sooner */
+    (300ull * 1000000000)                 /* the whole table, unless an index wraps sooner */
+#define ENGINE_LEASE_PASS_NS 500000000ull /* all groups with leases: their slots come back */
 #define ENGINE_TICK_GROUPS 256u /* most groups of one tick; tables above some 10^8 take more */
 
 /* Tells the table who its owners are: one row per rule and one per tenant for inline limits,

@@ -23,8 +23,13 @@ static bool is_supported(const struct mete_header *header)
         return !(flags & ~(FLAGS_ALWAYS | METE_FLAG_INLINE_LIMIT));
     case METE_HELLO:
         return !(flags & ~METE_FLAG_IGNORABLE);
+    case METE_ACQUIRE:
+        return !(flags & ~(FLAGS_ALWAYS | METE_FLAG_SHADOW));
+    case METE_RENEW:
+    case METE_RELEASE:
+        return !(flags & ~FLAGS_ALWAYS);
     default:
-        return false; /* leases among them */
+        return false;
     }
 }
 
@@ -144,8 +149,9 @@ static enum counter believe(struct udp *udp, uint64_t tag, const struct instant 
         return COUNTER_BAD_SUBJECT;
     if (is_stale(udp, request, now))
         return answer_status(request, METE_STATUS_STALE);
-    /* before it is looked for among repeats: a flood would make that set forget the others' */
-    if (quota_is_set(&request->tenant->checks) &&
+    /* before it is looked for among repeats: a flood would make that set forget the others'; a
+     * release only makes room */
+    if (quota_is_set(&request->tenant->checks) && request->header.type != METE_RELEASE &&
         !quota_take(udp->given.quota, request->tenant->inline_index, &request->tenant->checks,
                     request->header.n, now->now_ns))
         return answer_status(request, METE_STATUS_LIMITED);

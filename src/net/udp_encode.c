@@ -60,7 +60,8 @@ static void encode_hello(const struct udp *udp, const struct udp_request *reques
         .wall_ms = now->wall_ns / 1000000,
         .repeat_ms = repeats ? repeats->window_ms : 0,
         .ahead_ms = repeats ? repeats->ahead_ms : 0,
-        .features = 1u << METE_CHECK | 1u << METE_REFUND | 1u << METE_RESET | 1u << METE_HELLO,
+        .features = 1u << METE_CHECK | 1u << METE_REFUND | 1u << METE_RESET | 1u << METE_ACQUIRE |
+                    1u << METE_RENEW | 1u << METE_RELEASE | 1u << METE_HELLO,
     };
     mete_wire_encode_hello_result(out, &hello);
 }

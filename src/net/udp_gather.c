@@ -1,12 +1,18 @@
 /* From believed datagrams to the engine's questions. */
 #include "net/udp.h"
 
+_Static_assert(OPERATION_RELEASE - OPERATION_ACQUIRE == METE_RELEASE - METE_ACQUIRE &&
+                   OPERATION_RENEW - OPERATION_ACQUIRE == METE_RENEW - METE_ACQUIRE,
+               "lease operations are in the order of their types");
+
 static enum operation operation_of(const struct mete_header *header)
 {
     if (header->type == METE_REFUND)
         return OPERATION_REFUND;
     if (header->type == METE_RESET)
         return OPERATION_RESET;
+    if (mete_type_is_lease(header->type))
+        return OPERATION_ACQUIRE + (header->type - METE_ACQUIRE); /* in the same order */
     if (header->flags & METE_FLAG_PEEK)
         return OPERATION_PEEK;
     return header->flags & METE_FLAG_AT_MOST ? OPERATION_AT_MOST : OPERATION_CHECK;
@@ -34,6 +40,7 @@ static void fill_check(struct udp *udp, uint32_t at, const struct tenant *tenant
     check->tenant = tenant;
     check->rule_id = entry->rule;
     check->cost = entry->cost;
+    check->lease_id = entry->lease;
     check->operation = (uint8_t)operation_of(header);
     check->at_most = header->flags & METE_FLAG_AT_MOST;
     check->shadow = header->flags & METE_FLAG_SHADOW;

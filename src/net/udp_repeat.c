@@ -90,6 +90,10 @@ void udp_ask_again(const struct udp *udp, const struct udp_request *request, str
     const uint64_t *words = &udp->words[request->first_word];
     for (unsigned i = 0; i < request->check_count; i++) {
         checks[i].group_count = 0;
+        if (mete_type_is_lease(request->header.type)) {
+            checks[i].operation = OPERATION_LOOK;
+            continue;
+        }
         checks[i].operation = OPERATION_PEEK;
         if (get_bits(words, i, is_at_most(request)))
             checks[i].cost = 0;
@@ -137,6 +141,31 @@ static void restore(const struct udp_request *request, const struct check *check
     }
 }
 
+/* The lease was looked at (OPERATION_LOOK), and may have come or gone since the first time. */
+static void restore_lease(const struct udp_request *request, const struct check *check, bool passed,
+                          struct answer *answer)
+{
+    bool is_expired = answer->status == METE_STATUS_EXPIRED_LEASE;
+    if (answer->status != METE_STATUS_OK && !is_expired)
+        return; /* of the rule, not of the lease */
+    answer->status = METE_STATUS_OK;
+    if (passed) {
+        bool is_held = answer->flags & METE_VERDICT_ALLOW;
+        answer->flags = METE_VERDICT_ALLOW;
+        answer->retry_after_ns = 0;
+        if (!is_held || request->header.type == METE_RELEASE)
+            answer->reset_after_ns = 0;
+    } else if (request->header.type == METE_ACQUIRE) {
+        answer->flags = is_shadow(check) ? METE_VERDICT_ALLOW | METE_VERDICT_WOULD_DENY : 0;
+        answer->reset_after_ns = 0;
+        if (is_shadow(check))
+            answer->retry_after_ns = 0;
+    } else {
+        *answer = (struct answer){.status = is_expired ? METE_STATUS_EXPIRED_LEASE
+                                                       : METE_STATUS_UNKNOWN_LEASE};
+    }
+}
+
 /* Puts what was decided the first time over what the peeks say. */
 static void restore_all(const struct udp *udp, const struct udp_request *request,
                         struct answer *answers)
@@ -146,7 +175,9 @@ static void restore_all(const struct udp *udp, const struct udp_request *request
     unsigned count = request->check_count;
     unsigned denier = count;
     for (unsigned i = 0; i < count; i++) {
-        if (answers[i].status == METE_STATUS_OK)
+        if (mete_type_is_lease(request->header.type))
+            restore_lease(request, &checks[i], get_bits(words, i, false), &answers[i]);
+        else if (answers[i].status == METE_STATUS_OK)
             restore(request, &checks[i], cost_of(request, i),
                     get_bits(words, i, is_at_most(request)), &answers[i]);
         if (denier == count && !(answers[i].flags & METE_VERDICT_ALLOW))

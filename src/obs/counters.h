@@ -41,10 +41,15 @@ enum counter {
     COUNTER_PEEKED,
     COUNTER_REFUNDED,
     COUNTER_RESET,
+    COUNTER_RENEWED, /* leases */
+    COUNTER_RELEASED,
+    COUNTER_LEASES_EXPIRED,
     COUNTER_UNKNOWN_RULE,
     COUNTER_BAD_LIMIT,
     COUNTER_NEED_SUBJECT,
     COUNTER_TABLE_FULL,
+    COUNTER_UNKNOWN_LEASE,
+    COUNTER_EXPIRED_LEASE, /* answered so; expired ones are counted above */
     COUNTER_SWAP_RETRIES, /* somebody was faster; decided again */
     COUNTER_SWEPT,        /* entries back at rest that upkeep freed */
     COUNTER_BATCHES,      /* receives that brought something */

@@ -10,9 +10,8 @@
  *              5      drain parity /
  *              6..13  generation: one more at every change of hands, so that reuse is visible
  *             14..33  owner: the row of the (tenant, rule) pair
- *             34..39  share         \  0 until several nodes share limits;
- *             40..63  pending       /  in a busy entry: `keyed` and the life of the claimer's
- * process
+ *             34..39  share         \  0 until several nodes share limits; in a busy entry: `keyed`
+ *             40..63  pending       /  and the life of the claimer's process; in a lease: lease.h
  *
  * Pure functions of words: any thread may call anything here. */
 #ifndef METE_TABLE_ENTRY_H
@@ -45,7 +44,7 @@ enum entry_kind {
     ENTRY_EMPTY = 0,
     ENTRY_BUSY = 1, /* claimed, nothing decided; its key counts once it is `keyed` */
     ENTRY_LIVE = 2,
-    ENTRY_LEASE = 3, /* as live, but only its holder may let go of it */
+    ENTRY_LEASE = 3, /* as live, but only its holder may let go of it: table/lease.h */
 };
 
 /* May a key of this group stand past it? Readers look there unless the mark is NONE. */
@@ -156,6 +155,12 @@ static inline uint64_t meta_busy(uint64_t meta, uint32_t owner, uint64_t life)
 static inline uint64_t meta_live(uint64_t meta)
 {
     return (meta & (META_MASK(MARK) | META_MASK(GENERATION) | META_MASK(OWNER))) | ENTRY_LIVE;
+}
+
+/* The same, and held; of a lease all but what it holds. */
+static inline uint64_t meta_held(uint64_t meta)
+{
+    return (meta & (META_MASK(MARK) | META_MASK(GENERATION) | META_MASK(OWNER))) | ENTRY_LEASE;
 }
 
 #endif

@@ -44,8 +44,11 @@ static void header_fill(struct table_header *header, const struct table_options 
     header->regions_offset =
         header->rows_offset + aligned((uint64_t)options->owner_rows * sizeof(struct table_row));
     /* every region has an owner, and one is shared */
-    header->entries_offset = header->regions_offset + aligned(((uint64_t)options->owner_rows + 1) *
-                                                              sizeof(struct table_region));
+    header->lease_bits_offset =
+        header->regions_offset +
+        aligned(((uint64_t)options->owner_rows + 1) * sizeof(struct table_region));
+    header->entries_offset =
+        header->lease_bits_offset + aligned((entry_count / TABLE_GROUP_ENTRIES + 63) / 64 * 8);
     header->size_bytes = header->entries_offset + aligned(entry_count * sizeof(struct table_entry));
 }
 
@@ -88,6 +91,7 @@ int table_create(const struct table_options *options, struct table **ret_table)
         .life = header.life,
         .header = placed,
         .regions = header_at(placed, header.regions_offset),
+        .lease_bits = header_at(placed, header.lease_bits_offset),
         .has_huge_pages = options->huge_pages && memory_has_huge_pages(placed),
         .owners = owners,
     };

@@ -1,4 +1,4 @@
-/* What lies in the mapping, and where: header | owner rows | regions | entries.
+/* What lies in the mapping, and where: header | owner rows | regions | lease bits | entries.
  *
  * Everything is found by offsets from the header, so the mapping may lie anywhere and be a file one
  * day. Only table/ includes this; tests look inside through it. */
@@ -9,7 +9,7 @@
 #include "table/table.h"
 
 #define TABLE_MAGIC 0x656c626174657465ull /* "etetable" */
-#define TABLE_LAYOUT_VERSION 1u
+#define TABLE_LAYOUT_VERSION 2u
 
 struct table_header {
     uint64_t magic;
@@ -19,6 +19,7 @@ struct table_header {
     uint64_t entry_count;
     uint64_t rows_offset;
     uint64_t regions_offset;
+    uint64_t lease_bits_offset;
     uint64_t entries_offset;
     uint32_t owner_rows;
     uint32_t region_count; /* in use; the first is the shared rest */
@@ -47,6 +48,7 @@ struct table {
     uint64_t secret[2];
     uint64_t life;
     struct table_header *header;
+    uint64_t *lease_bits;         /* one per group: lease.h */
     struct table_region *regions; /* [0] is the shared rest, then by falling first_group */
     bool has_huge_pages;
     struct owners *owners;

@@ -9,7 +9,7 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib.daemon import Daemon, parse_address
+from lib.daemon import Daemon, parse_address, refuse
 from lib.http_raw import Raw, get, post, request
 
 
@@ -25,6 +25,7 @@ RULES = """
       - {name: shadow, algorithm: token_bucket, rate: 1/h, burst: 1, shadow: true}
       - {name: open, algorithm: unlimited}
       - {name: shut, algorithm: deny}
+      - {name: jobs, algorithm: concurrency, limit: 3, lease: 5s}
       - {name: plan, algorithm: calendar, limit: 3, per: year}
 """
 CONFIG = f"""
@@ -140,6 +141,11 @@ class Http(unittest.TestCase):
         shut = self.check("shut", who)
         self.assertEqual((shut.status, shut.json()["retry_after_us"]), (429, None))
         self.assertNotIn("retry-after", shut.headers)
+        self.assertEqual(self.check("jobs", who, path="/peek").json()["remaining"], 3)
+        for path in ("/check", "/refund", "/reset"):
+            refused = self.check("jobs", who, path=path)
+            self.assertEqual(refused.status, 400)
+            self.assertIn("needs a lease", refused.json()["detail"])
         never = self.check("slow", who, 11)
         self.assertEqual((never.status, never.json()["retry_after_us"]), (429, None))
         self.assertNotIn("retry-after", never.headers)
@@ -263,6 +269,23 @@ class Http(unittest.TestCase):
                 self.assertEqual(raw.ask(post("/check", {"rule": "slow", "subject": "x"})).status, 200)
             self.assertEqual(daemon.rule("slow")["allowed"], 1)
         self.assertFalse(os.path.exists(path))
+
+    def test_where_to_listen(self):
+        taken = self.daemon.http
+        for sets, message in ((("listen.http=localhost",), "is not ADDRESS:PORT"), (("listen.http=/run/x", "listen.resp=/run/x"), "they differ"),
+                              (("listen.http=/run/x", "listen.metrics=/run/x"), "they differ"),
+                              (("listen.http=" + taken,), f"listen.http: {taken}: another program listens there"),
+                              (("listen.metrics=" + taken,), f"listen.metrics: {taken}: another program listens there")):
+            arguments = [word for one in ("listen.udp=127.0.0.1:0", "listen.admin=none", *sets) for word in ("--set", one)]
+            self.assertIn(message, refuse(*arguments))
+
+    def test_busy_path_is_left_alone(self):
+        path = os.path.join(self.daemon.folder, "busy.sock")
+        with Daemon(CONFIG, [f"listen.http={path}"]):
+            self.assertIn("another program", refuse("--set", "listen.udp=127.0.0.1:0", "--set", "listen.admin=none",
+                                                    "--set", f"listen.http={path}"))
+            with Raw(path) as raw:
+                self.assertEqual(raw.ask(get("/healthz")).status, 200)
 
     def test_usage(self):
         who = self.subject()

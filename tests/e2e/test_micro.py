@@ -32,6 +32,11 @@ class Micro(unittest.TestCase):
         said = self.run_tiny("micro_path")
         self.assertEqual(len(re.findall(r"[\d.]+ ns per check; .* [\d.]+; .* [\d.]+, [+-][\d.]+ in all", said)), 3, said)
 
+    def test_lease(self):
+        said = self.run_tiny("micro_lease")
+        self.assertEqual(re.findall(r"^(\w.*?) +[\d.]+ ns", said, re.M),
+                         ["check of a new key", "token bucket check", "acquire", "renew", "release", "sweep"], said)
+
     def test_client(self):
         with daemon.Daemon() as server:
             done = subprocess.run([BUILD / "bench/client", "--tiny", "--server", "%s:%d" % server.address],
@@ -50,7 +55,7 @@ class Micro(unittest.TestCase):
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (status, "", 1), done.stderr)
 
     def test_wrong_use_is_told(self):
-        for name, option in (("micro_table", "--keys"), ("micro_path", "--keys"), ("micro_repeat", "--mib")):
+        for name, option in (("micro_table", "--keys"), ("micro_path", "--keys"), ("micro_lease", "--keys"), ("micro_repeat", "--mib")):
             done = subprocess.run([BUILD / "bench" / name, option, "0"], capture_output=True, text=True, timeout=60)
             self.assertEqual((done.returncode, done.stdout), (2, ""))
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)

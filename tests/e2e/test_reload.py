@@ -122,6 +122,31 @@ class Kept(unittest.TestCase):
             daemon.wait_live(1)
             self.assertEqual(daemon.rule("api")["units"], 23)
 
+    def test_leases(self):
+        """They outlive a reload and a lower limit, and go with their rule."""
+        def jobs(limit):
+            return config(tenant("default", BUCKET, f"name: jobs, algorithm: concurrency, limit: {limit}, lease: 1h"))
+        with Reloaded(jobs(4)) as daemon, daemon.client() as client:
+            def ask(type_, lease):
+                verdict = client.limits(type_, "jobs", b"a", lease_id=lease).entries[0]
+                return verdict.status, verdict.flags, verdict.remaining
+            for lease, left in ((1, 3), (2, 2), (3, 1)):
+                self.assertEqual(ask(wire.ACQUIRE, lease), (wire.OK, wire.ALLOW, left))
+            daemon.reload(jobs(2))
+            self.assertEqual(ask(wire.RENEW, 1), (wire.OK, wire.ALLOW, 0))
+            self.assertEqual(ask(wire.ACQUIRE, 4), (wire.OK, 0, 0))
+            self.assertEqual(ask(wire.RELEASE, 2), (wire.OK, wire.ALLOW, 0))
+            self.assertEqual(ask(wire.ACQUIRE, 4), (wire.OK, 0, 0))
+            self.assertEqual(ask(wire.RELEASE, 3), (wire.OK, wire.ALLOW, 1))
+            self.assertEqual(ask(wire.ACQUIRE, 4), (wire.OK, wire.ALLOW, 0))
+            self.assertEqual(daemon.stats()["table"]["live"], 3)
+            daemon.reload(BASE)
+            self.assertEqual(ask(wire.RELEASE, 1), (wire.UNKNOWN_RULE, 0, 0))
+            daemon.wait_live(0)
+            daemon.reload(jobs(4))
+            self.assertEqual(ask(wire.RELEASE, 1), (wire.UNKNOWN_LEASE, 0, 0))
+            self.assertEqual(client.check("jobs", b"a", 0).remaining, 4)
+
     def test_tenants_and_rules_come_and_go(self):
         two = config(tenant("default", BUCKET, "name: login, algorithm: fixed_window, limit: 5/365d"),
                      tenant("other", BUCKET))

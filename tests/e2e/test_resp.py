@@ -12,7 +12,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 sys.path.append("/usr/lib/python3/dist-packages")  # where Debian's python3-redis is, whichever python3 runs this
-from lib.daemon import PATIENCE_S, Daemon, mete, parse_address  # noqa: E402
+from lib.daemon import PATIENCE_S, Daemon, mete, parse_address, refuse  # noqa: E402
 
 ON = ("listen.resp=127.0.0.1:0",)
 HASH = lambda key: hashlib.sha256(key.encode()).hexdigest()  # noqa: E731
@@ -248,6 +248,9 @@ class Logins(unittest.TestCase):
                     self.assertEqual(resp.ask("METE.CHECK", "demo", "x")[:2], [1, left])
                 self.assertTrue(resp.ask("METE.CHECK", "demo", "x").startswith("LIMITED"))
                 self.assertEqual(daemon.stats()["total"]["limited"], 1)
+                line = refuse("--set", "listen.udp=127.0.0.1:0", "--set", "listen.admin=none", "--set", f"listen.resp={path}")
+                self.assertIn(f"listen.resp: {path}: another program listens there", line)
+                self.assertTrue(os.path.exists(path))  # it is not the second daemon's to remove
             self.assertFalse(os.path.exists(path))
 
 

@@ -297,15 +297,16 @@ def add_types(out):
         out.request(f"{low}-raw", f"{name} with RAW_SUBJECT", request(type_, w.RAW_SUBJECT,
                                                                      [entry(cost=2, **lease)]))
         if type_ in w.LEASE_TYPES:
-            out.result(f"{low}-result", "a server that serves no leases", result(
-                type_, w.STATUS, detail=w.UNSUPPORTED), low, tag)
+            held = type_ != w.RELEASE
+            out.result(f"{low}-result", "of a rule of 10 slots and a lease of 30 s", result(
+                type_, entries=[w.Verdict(w.OK, w.ALLOW, 0, 8 if held else 10, 0, 30_000_000 * held)]), low, tag)
         else:
             out.request(f"{low}-inline", f"{name} with INLINE_LIMIT",
                         request(type_, w.INLINE_LIMIT, [entry(cost=2, **INLINE)]))
             out.result(f"{low}-result", "its result", result(type_, entries=[w.Verdict(
                 flags=w.ALLOW, remaining=10)]), low, tag)
     hello = dict(boot_id=BOOT_ID, wall_clock_ms=1767225600000, repeat_window_ms=0, clock_lead_ms=1000,
-                 served_types=0b10001110)
+                 served_types=0b11111110)
     ask = w.Request(w.HELLO, 0, w.name_id("default"), 0x01020304, 0x0A0B0C0D, entries=[w.Entry(nonce=NONCE)])
     tag = out.request("hello", "HELLO without a secret", ask)
     out.result("hello-result", "its result: the seed of tenant default, not masked; no repeats recognised",

@@ -402,14 +402,17 @@ def decode_result(data, request_tag=None, key=None):
 _SEQUENCES = itertools.count(1)
 
 
-def limit_request(type_, rule, subject, cost=1, *, seed=0, flags=0, tenant="default", inline=None, key=None,
-                  **header):
-    """A signed CHECK, REFUND or RESET of one subject or of a list of them; inline = (count, burst, period_ns)."""
+def limit_request(type_, rule, subject, cost=1, *, seed=0, flags=0, tenant="default", inline=None, lease_id=0,
+                  key=None, **header):
+    """A signed request about one subject or a list of them; inline = (count, burst, period_ns). A lease type takes
+    one lease_id, or as many as there are subjects."""
     subjects = subject if isinstance(subject, (list, tuple)) else [subject]
     count, burst, period_ns = inline or (0, 0, 0)
     flags |= INLINE_LIMIT if inline else 0
     header.setdefault("sequence", next(_SEQUENCES))
-    entries = [Entry(name_id(rule), cost, subject_key(each, seed), each, count, burst, period_ns) for each in subjects]
+    leases = lease_id if isinstance(lease_id, (list, tuple)) else [lease_id] * len(subjects)
+    entries = [Entry(name_id(rule), cost, subject_key(each, seed), each, count, burst, period_ns, lease)
+               for each, lease in zip(subjects, leases)]
     return encode_request(Request(type_, flags, name_id(tenant), entries=entries, **header), key)
 
 

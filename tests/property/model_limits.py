@@ -19,7 +19,7 @@ from fractions import Fraction
 
 NEVER = 2**64 - 1
 CHECK, PEEK, AT_MOST, REFUND, RESET = range(5)
-TOKEN_BUCKET, LEAKY_METER, LEAKY_QUEUE, FIXED_WINDOW, SLIDING_WINDOW = range(1, 6)
+TOKEN_BUCKET, LEAKY_METER, LEAKY_QUEUE, FIXED_WINDOW, SLIDING_WINDOW, CONCURRENCY = range(1, 7)
 CALENDAR = 7
 UNLIMITED, DENY = 8, 9
 TICKS_PER_NS = 16
@@ -286,19 +286,23 @@ def judge_outcome(record, allowed, granted, retry_after_ns, outcome):
 
 # enum limit_error
 (OK, BAD_ALGORITHM, ZERO_COUNT, ZERO_PERIOD, RATE_TOO_HIGH, BURST_TOO_LARGE, TAU_TOO_LONG,
- WINDOW_TOO_SHORT, WINDOW_TOO_LONG, SLIDING_TOO_LARGE) = range(10)
+ WINDOW_TOO_SHORT, WINDOW_TOO_LONG, SLIDING_TOO_LARGE, TOO_MANY_SLOTS, LEASE_TOO_SHORT,
+ LEASE_TOO_LONG) = range(13)
 
 
 def allowed_errors(algorithm, count, period_ns, burst):
     """Every refusal that is true of this specification; none if it must compile."""
     if algorithm in (UNLIMITED, DENY):
         return set()
-    if algorithm not in range(TOKEN_BUCKET, SLIDING_WINDOW + 1):
+    if algorithm not in range(TOKEN_BUCKET, CONCURRENCY + 1):
         return {BAD_ALGORITHM}
     if count == 0 or period_ns == 0:
         return {error for error, value in ((ZERO_COUNT, count), (ZERO_PERIOD, period_ns))
                 if value == 0}
     errors = set()
+    if algorithm == CONCURRENCY:
+        return {error for error, is_so in ((TOO_MANY_SLOTS, count > 2**20 - 1), (LEASE_TOO_SHORT, period_ns < 10**7),
+                                           (LEASE_TOO_LONG, period_ns > 7 * 86400 * 10**9)) if is_so}
     if algorithm in (FIXED_WINDOW, SLIDING_WINDOW):
         if period_ns < (10**7 if algorithm == SLIDING_WINDOW else 10**6):
             errors.add(WINDOW_TOO_SHORT)
@@ -335,7 +339,7 @@ def judge_compiled(fields):
         return "should have been refused"
     if algorithm in (UNLIMITED, DENY):
         return None if (interval, tolerance, burst) == (0, 0, 0) else "numbers of a constant"
-    if algorithm in (FIXED_WINDOW, SLIDING_WINDOW):
+    if algorithm in (FIXED_WINDOW, SLIDING_WINDOW, CONCURRENCY):
         return None if (interval, tolerance, burst) == (period_ns, 0, count) else "window"
     exact = Fraction(period_ns * TICKS_PER_NS, count)
     if not exact <= interval < exact + 1:

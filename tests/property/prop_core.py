@@ -98,7 +98,7 @@ class CoreAgainstModel(unittest.TestCase):
             wrong = model.judge_compiled(fields)
             self.assertIsNone(wrong, f"seed {SEED}: {fields}")
             errors[fields[7]] += 1
-        self.assertEqual(set(errors), set(range(model.SLIDING_TOO_LARGE + 1)),
+        self.assertEqual(set(errors), set(range(model.LEASE_TOO_LONG + 1)),
                          f"seed {SEED}: every outcome must have been seen: {errors}")
 
 

@@ -109,7 +109,7 @@ static inline bool fake_take(struct fake *fake, struct taken *taken, int flags)
 
 static inline struct mete_entry fake_entry(const struct taken *taken, unsigned index)
 {
-    struct mete_entry entry;
+    struct mete_entry entry = {0};
     assert_int_equal(mete_wire_decode_entry(taken->bytes, &taken->header, index, &entry), 0);
     return entry;
 }

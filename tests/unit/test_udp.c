@@ -34,7 +34,11 @@ enum kind { FULL = 40, STATUS = 24, SAME = 64, BAD = 0 };
 static void put_kind(uint8_t *out, enum kind kind, uint32_t sequence)
 {
     struct mete_header header = {.n = 1, .sequence = sequence, .entry_bytes = 24};
-    header.type = kind == FULL || kind == BAD ? METE_CHECK : METE_ACQUIRE;
+    header.type = METE_CHECK;
+    if (kind == STATUS) {
+        header.type = METE_RENEW;
+        header.flags = METE_FLAG_SHADOW; /* not with this type: answered UNSUPPORTED */
+    }
     if (kind == SAME)
         header.type = METE_HELLO;
     bool is_wide = kind == STATUS || kind == SAME; /* an entry of 32 behind a header of 24 */
