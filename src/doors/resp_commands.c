@@ -18,13 +18,14 @@ struct entry { /* of the list of commands */
 
 /* ---- questions ---- */
 
-/* Asks the engine, if the tenant may ask for more checks now. */
+/* Asks the engine, if the tenant may ask for more checks now; what is given back is always taken.
+ */
 static bool ask(struct resp_session *session, struct check *check, const struct resp_word *subject,
                 struct answer *ret_answer)
 {
     const struct tenant *tenant = session->login.tenant;
     const struct loop_call *call = session->call;
-    if (quota_is_set(&tenant->checks) &&
+    if (check->operation != OPERATION_RELEASE && quota_is_set(&tenant->checks) &&
         !quota_take(call->quota, tenant->inline_index, &tenant->checks, 1, call->now->now_ns)) {
         counter_add(&call->engine->counters->cell[COUNTER_LIMITED], 1);
         resp_write_error(session->out, "LIMITED the tenant asks for more checks than it may");
@@ -97,39 +98,48 @@ static const char *status_text(uint8_t status)
         return "table_full";
     case METE_STATUS_UNSUPPORTED:
         return "unsupported";
+    case METE_STATUS_UNKNOWN_LEASE:
+        return "unknown_lease";
+    case METE_STATUS_EXPIRED_LEASE:
+        return "expired_lease";
     default:
         return "refused";
     }
 }
 
-static bool read_cost(const struct resp_word *word, uint32_t *ret_cost)
+static bool read_number(const struct resp_word *word, uint64_t most, uint64_t *ret_number)
 {
-    uint64_t cost = 0;
+    uint64_t number = 0;
     for (size_t i = 0; i < word->len; i++) {
         const uint8_t digit = (uint8_t)(word->bytes[i] - '0');
-        cost = cost * 10 + digit;
-        if (digit > 9 || cost > UINT32_MAX)
+        if (digit > 9 || number > (most - digit) / 10)
             return false;
+        number = number * 10 + digit;
     }
-    *ret_cost = (uint32_t)cost;
+    *ret_number = number;
     return word->len > 0;
 }
 
-static void by_rule(struct resp_session *session, const struct resp_command *command,
-                    enum operation operation)
+/* What stands at this place of the command, if it is that long: a cost, else 1. */
+static bool read_cost(struct resp_session *session, const struct resp_command *command, unsigned at,
+                      uint32_t *ret_cost)
+{
+    uint64_t cost = 1;
+    if (command->count > at && !read_number(&command->words[at], UINT32_MAX, &cost)) {
+        resp_write_error(session->out, "ERR cost is not a whole number from 0 to 4294967295");
+        return false;
+    }
+    *ret_cost = (uint32_t)cost;
+    return true;
+}
+
+static void ask_rule(struct resp_session *session, const struct resp_command *command,
+                     struct check *check)
 {
     const struct resp_word *rule = &command->words[1];
     struct answer answer;
-    struct check check = {
-        .rule_id = key_name_id((const char *)rule->bytes, rule->len),
-        .cost = operation != OPERATION_RESET,
-        .operation = (uint8_t)operation,
-    };
-    if (command->count > 3 && !read_cost(&command->words[3], &check.cost)) {
-        resp_write_error(session->out, "ERR cost is not a whole number from 0 to 4294967295");
-        return;
-    }
-    if (!ask(session, &check, &command->words[2], &answer))
+    check->rule_id = key_name_id((const char *)rule->bytes, rule->len);
+    if (!ask(session, check, &command->words[2], &answer))
         return;
     resp_write_array(session->out, 5);
     resp_write_integer(session->out, (answer.flags & METE_VERDICT_ALLOW) != 0);
@@ -137,6 +147,24 @@ static void by_rule(struct resp_session *session, const struct resp_command *com
     resp_write_integer(session->out, milliseconds(answer.retry_after_ns));
     resp_write_integer(session->out, milliseconds(answer.reset_after_ns));
     resp_write_text(session->out, status_text(answer.status));
+}
+
+static void by_rule(struct resp_session *session, const struct resp_command *command,
+                    enum operation operation)
+{
+    struct check check = {.operation = (uint8_t)operation};
+    if (read_cost(session, command, 3, &check.cost))
+        ask_rule(session, command, &check);
+}
+
+static void by_lease(struct resp_session *session, const struct resp_command *command,
+                     enum operation operation)
+{
+    struct check check = {.operation = (uint8_t)operation};
+    if (!read_number(&command->words[3], UINT64_MAX, &check.lease_id))
+        resp_write_error(session->out, "ERR lease is not a whole number from 0 to 2^64 - 1");
+    else if (read_cost(session, command, 4, &check.cost))
+        ask_rule(session, command, &check);
 }
 
 static void run_check(struct resp_session *session, const struct resp_command *command)
@@ -157,6 +185,21 @@ static void run_refund(struct resp_session *session, const struct resp_command *
 static void run_reset(struct resp_session *session, const struct resp_command *command)
 {
     by_rule(session, command, OPERATION_RESET);
+}
+
+static void run_acquire(struct resp_session *session, const struct resp_command *command)
+{
+    by_lease(session, command, OPERATION_ACQUIRE);
+}
+
+static void run_renew(struct resp_session *session, const struct resp_command *command)
+{
+    by_lease(session, command, OPERATION_RENEW);
+}
+
+static void run_release(struct resp_session *session, const struct resp_command *command)
+{
+    by_lease(session, command, OPERATION_RELEASE);
 }
 
 /* ---- courtesies ---- */
@@ -216,6 +259,9 @@ static const struct entry entries[] = {
     {"METE.PEEK", 3, 4, NEEDS_CHECK, run_peek, "rule subject [cost]"},
     {"METE.REFUND", 3, 4, NEEDS_MANAGE, run_refund, "rule subject [cost]"},
     {"METE.RESET", 3, 3, NEEDS_MANAGE, run_reset, "rule subject"},
+    {"METE.ACQUIRE", 4, 5, NEEDS_CHECK, run_acquire, "rule subject lease [cost]"},
+    {"METE.RENEW", 4, 4, NEEDS_CHECK, run_renew, "rule subject lease"},
+    {"METE.RELEASE", 4, 4, NEEDS_CHECK, run_release, "rule subject lease"},
     {"AUTH", 2, 3, NEEDS_NOTHING, resp_auth, "[tenant] key"},
     {"HELLO", 1, 8, NEEDS_NOTHING, resp_hello, "[2|3 [AUTH tenant key] [SETNAME name]]"},
     {"QUIT", 1, 1, NEEDS_NOTHING, run_quit, ""},

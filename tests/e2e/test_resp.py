@@ -159,6 +159,21 @@ class Commands(unittest.TestCase):
             for cost in ("-1", "4294967296", "1e3", ""):
                 self.assertTrue(resp.ask("METE.CHECK", "demo", "a", cost).startswith("ERR cost is not"))
 
+    def test_leases(self):
+        config = SLOW + "      - {name: jobs, algorithm: concurrency, limit: 2, lease: 60s}\n"
+        most = 2**64 - 1
+        with Daemon(config, ON) as daemon, connect(daemon) as resp:
+            self.assertEqual(resp.ask("METE.ACQUIRE", "jobs", "s", 7)[:3], [1, 1, 0])
+            self.assertEqual(resp.ask("METE.ACQUIRE", "jobs", "s", 7)[:3], [1, 1, 0])
+            self.assertEqual(resp.ask("METE.ACQUIRE", "jobs", "s", most, 2)[:2], [0, 1])
+            self.assertEqual(resp.ask("METE.ACQUIRE", "jobs", "s", most)[:2], [1, 0])
+            self.assertEqual(resp.ask("METE.RENEW", "jobs", "s", 7)[0], 1)
+            self.assertEqual(resp.ask("METE.RELEASE", "jobs", "s", 7)[:2], [1, 1])
+            self.assertEqual(resp.ask("METE.RELEASE", "jobs", "s", 7)[0::4], [0, b"unknown_lease"])
+            self.assertEqual(resp.ask("METE.CHECK", "jobs", "s")[0::4], [0, b"unsupported"])
+            for lease in ("x", "-1", str(most + 1), ""):
+                self.assertTrue(resp.ask("METE.ACQUIRE", "jobs", "s", lease).startswith("ERR lease is not"))
+
     def test_the_same_bucket_as_udp(self):
         with Daemon(SLOW, ON) as daemon, connect(daemon) as resp, daemon.client() as udp:
             self.assertEqual(resp.ask("METE.CHECK", "demo", "alice", 3)[1], 7)
