@@ -86,6 +86,20 @@ class Http(unittest.TestCase):
             self.assertEqual(self.check("slow", who, 5, path="/peek").json()["remaining"], 9)
             self.assertEqual(client.check("slow", who.encode(), 1).remaining, 8)
 
+    def test_same_bucket_by_all_doors(self):
+        with Daemon(CONFIG, ["listen.http=127.0.0.1:0", "listen.resp=127.0.0.1:0"]) as daemon, daemon.client() as client, \
+                Raw(parse_address(daemon.http)) as web, Raw(parse_address(daemon.resp)) as redis:
+            for left in (9, 6, 3, 0):
+                self.assertEqual(client.check("slow", b"all").remaining, left)
+                if left == 0:
+                    break
+                self.assertEqual(web.ask(post("/check", {"rule": "slow", "subject": "all"})).json()["remaining"], left - 1)
+                redis.send(b"METE.CHECK slow all\r\n")
+                self.assertTrue(redis.socket.recv(100).startswith(b"*5\r\n:1\r\n:%d\r\n" % (left - 2)))
+            self.assertEqual(web.ask(get("/check?rule=slow&subject=all")).status, 429)
+            rule = daemon.rule("slow")
+            self.assertEqual((rule["allowed"], rule["denied"], rule["units"]), (10, 1, 10))
+
     def test_subjects_of_any_bytes(self):
         with self.daemon.client() as client:
             for subject, query, body in ((b"a b", "a+b", "a b"), (b"\xc3\xa9", "%C3%A9", "\u00e9"), (b"", "", ""),
