@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import os
 import pathlib
+import resource
 import sys
 import unittest
 
@@ -407,9 +408,11 @@ class Http(unittest.TestCase):
                 self.assertTrue(raw.is_closed())
 
     def test_many_idle_connections(self):
-        with Daemon(CONFIG, ["listen.http=127.0.0.1:0", "doors.connections=200"]) as daemon:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+        with Daemon(CONFIG, ["listen.http=127.0.0.1:0", "doors.connections=1001"]) as daemon:
             address = parse_address(daemon.http)
-            idle = [Raw(address) for _ in range(199)]
+            idle = [Raw(address) for _ in range(1000)]
             with Raw(address) as raw:
                 self.assertEqual(raw.ask(get("/healthz")).status, 200)
                 with Raw(address) as one_more:
