@@ -56,7 +56,7 @@ PREFIX         ?= /usr/local
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick fuzz race lossy tidy format install install-files uninstall clean help deps deps-test deps-ci \
+.PHONY: all demo run test bench bench-quick fuzz race lossy flood tidy format install install-files uninstall clean help deps deps-test deps-ci \
         programs compile
 
 all: deps ## build build/mete and the client library
@@ -92,6 +92,10 @@ race: deps-ci ## the race tests under the thread sanitizer
 lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each is charged once (six minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_COUNT=$(or $(COUNT),10000000) python3 tests/e2e/test_repeats.py
+
+flood: deps-test ## COUNT=1000000000 random subjects from one tenant: memory stays, the others notice nothing (five minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory compile build/tests/property/crowd_feed
+	@METE_BUILD=build METE_FLOOD=$(or $(COUNT),1000000000) python3 tests/e2e/test_flood.py
 
 tidy: ## includes, sizes of functions and files, banned calls
 	@python3 tests/tidy/test_tidy.py
@@ -131,7 +135,7 @@ help: ## this list
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
 PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev
 PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 redis-tools python3-redis
-PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format
+PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind
 deps:
 	@tests/lib/install-packages $(PACKAGES)
 deps-test:

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "cmd/secret_key.h"
 #include "config/config.h"
 #include "mete/wire.h"
 
@@ -80,7 +81,6 @@ int ask_take_option(struct ask_server *server, int option)
 int ask_open(const struct ask_server *server, struct mete_client **ret_client)
 {
     struct config_secret secret = {0};
-    char problem[256];
     struct mete_client_options options = {
         .server = server->server,
         .tenant = server->tenant,
@@ -90,8 +90,10 @@ int ask_open(const struct ask_server *server, struct mete_client **ret_client)
         .max_in_flight = 1,
     };
     if (server->secret_file) {
-        if (config_read_secret(server->secret_file, &secret, problem, sizeof(problem)))
-            return cmd_fail(server->command, "--secret-file: %s %s", server->secret_file, problem);
+        int result =
+            secret_key_load(server->command, "--secret-file", server->secret_file, &secret);
+        if (result)
+            return result;
         options.secret = secret.bytes;
         options.secret_len = secret.len;
     }

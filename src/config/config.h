@@ -121,8 +121,8 @@ struct config_overrides {
 struct tenant {
     char *name;
     uint32_t id;
-    const char *tier; /* one of config->tiers, or NULL */
-    uint64_t seed;    /* of key_of_subject(): BLAKE2b of the name, see proto-spec/protocol.md 4 */
+    const char *tier;     /* one of config->tiers, or NULL */
+    const uint64_t *seed; /* of key_of_subject(): BLAKE2b of key and name, in locked memory */
     const struct config_secret *secrets;    /* in locked memory; the first is the newest */
     uint32_t secret_count;                  /* 0: only trusted paths can ask for it */
     char *secret_files[CONFIG_MAX_SECRETS]; /* where they were read, absolute */
@@ -152,8 +152,8 @@ struct config {
     struct config_door listen_metrics; /* all tenants: never on a tenants' door */
     uint64_t door_connections;         /* most of them at one time, over all doors */
     uint64_t door_idle_ns;             /* silence, and half a request, end a connection after it */
-    char *key_file; /* absolute, or NULL; its bytes are in the tenants' seeds only */
-    char file_hash[CONFIG_HASH_SIZE]; /* of the bytes of the file, or of the embedded default */
+    char *key_file;                    /* absolute, or NULL; its bytes are in no memory */
+    char file_hash[CONFIG_HASH_SIZE];  /* of the bytes of the file, or of the embedded default */
     enum config_reload reload;
     struct config_network trusted[CONFIG_MAX_NETWORKS];
     unsigned trusted_count;
@@ -176,6 +176,8 @@ struct config {
     struct calendars calendars;    /* what calendar limits count by */
     struct config_secret *secrets; /* of all tenants, in locked memory */
     uint32_t secret_total;
+    uint64_t *seeds; /* of all tenants, in locked memory */
+    uint32_t seed_total;
     bool secrets_are_unlocked;    /* some could not be kept from the swap: RLIMIT_MEMLOCK */
     struct secret_reader *reader; /* only while it is loaded */
 };
@@ -207,6 +209,10 @@ struct config *config_parse_options(const struct config_options *options, const 
  * than size gives size bytes. */
 int config_read_file(const char *path, uint8_t *ret_bytes, size_t size, size_t *ret_len,
                      char *problem, size_t problem_size);
+
+/* Is this the text of a secret, where the path of its file should stand? Such a one is not shown.
+ */
+bool config_is_secret_text(const char *path);
 
 /* The secret in such a file, by the rules of a configuration: 64 hex digits are 32 bytes, anything
  * else up to 64 bytes is taken as it is, without one newline at its end. Results as above. */

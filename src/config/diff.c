@@ -95,7 +95,7 @@ static void diff_key(struct diff *diff, const struct config *from, const struct 
         const struct tenant *tenant = config_find_tenant_by_name(to, from->tenants[i].name);
         if (!tenant)
             continue;
-        if (tenant->seed != from->tenants[i].seed)
+        if (*tenant->seed != *from->tenants[i].seed)
             diff_add(diff, DIFF_FIELD, false,
                      "key_file: another key, so that no subject keeps its bucket");
         return;

@@ -6,6 +6,8 @@
 
 #include "config/config.h"
 
+#define FRAMES 65536u /* more than loading takes of the stack */
+
 uint64_t digest_seed(const char *name, const uint8_t *key)
 {
     static const char prefix[] = "mete seed 1";
@@ -21,7 +23,13 @@ uint64_t digest_seed(const char *name, const uint8_t *key)
     sodium_memzero(&state, sizeof(state)); /* it holds the key */
     for (unsigned i = 0; i < sizeof(digest); i++)
         seed |= (uint64_t)digest[i] << (8 * i);
+    sodium_memzero(digest, sizeof(digest));
     return seed;
+}
+
+void digest_wipe_frames(void)
+{
+    sodium_stackzero(FRAMES);
 }
 
 void digest_file(const void *bytes, size_t len, char *ret_hex)

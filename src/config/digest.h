@@ -10,6 +10,9 @@
  * NULL. */
 uint64_t digest_seed(const char *name, const uint8_t *key);
 
+/* Wipes the stack below the caller: what was made there of secrets and seeds. */
+void digest_wipe_frames(void);
+
 /* BLAKE2b-256 as CONFIG_HASH_SIZE - 1 hex digits. */
 void digest_file(const void *bytes, size_t len, char *ret_hex);
 

@@ -158,7 +158,7 @@ bool config_has_same_key(const struct config *config, const struct config *runni
         const struct tenant *now = config_find_tenant_by_name(config, before->name);
 
         if (now) /* seeds go by name and key alone: one tenant tells */
-            return now->seed == before->seed;
+            return *now->seed == *before->seed;
     }
     return true;
 }

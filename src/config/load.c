@@ -147,8 +147,9 @@ static int build(const struct config_options *options, const struct report *repo
     return result ? result : tenants_parse(report, roots.tiers, roots.tenants, config);
 }
 
-static struct config *load_text(const struct config_options *options, const struct report *report,
-                                const char *text, size_t len)
+__attribute__((noinline)) static struct config *load_tree(const struct config_options *options,
+                                                          const struct report *report,
+                                                          const char *text, size_t len)
 {
     struct document document;
     struct config *config = calloc(1, sizeof(*config));
@@ -170,6 +171,14 @@ static struct config *load_text(const struct config_options *options, const stru
         return config;
     config_destroy(config);
     return NULL;
+}
+
+static struct config *load_text(const struct config_options *options, const struct report *report,
+                                const char *text, size_t len)
+{
+    struct config *config = load_tree(options, report, text, len);
+    digest_wipe_frames();
+    return config;
 }
 
 struct config *config_load(const struct config_options *options, char *error, size_t size)

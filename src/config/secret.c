@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "config/config.h"
+#include "config/digest.h"
 #include "config/report.h"
 #include "config/value.h"
 #include "config/yaml.h"
@@ -83,6 +84,14 @@ static int digit_of(uint8_t letter)
         return letter - '0';
     letter |= 0x20;
     return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
+}
+
+bool config_is_secret_text(const char *path)
+{
+    size_t digits = 0;
+    while (digit_of((uint8_t)path[digits]) >= 0)
+        digits++;
+    return path[digits] == 0 && digits >= CONFIG_KEY_BYTES;
 }
 
 /* 64 hex digits, a newline behind them or not, to 32 bytes. */
@@ -179,6 +188,10 @@ static int path_of(const struct report *report, const struct node *node,
     const int result = value_text(report, node, &text);
     if (result)
         return result;
+    if (config_is_secret_text(text))
+        return report_node(report, node,
+                           "is a secret itself and not the path of a file; `mete secret new FILE` "
+                           "makes one");
     if (strlen(text) + strlen(folder) + 2 > PATH_MAX)
         return report_node(report, node, "is a path of more than %d bytes", PATH_MAX - 1);
     if (*text == '/')
@@ -242,11 +255,6 @@ int secret_apply_key_file(const struct report *report, const struct node *node,
     return 0;
 }
 
-const uint8_t *secret_key(const struct config *config)
-{
-    return config->reader->has_key ? config->reader->key : NULL;
-}
-
 int secret_reserve(const struct report *report, uint32_t count, struct config *config)
 {
     void *memory;
@@ -259,6 +267,25 @@ int secret_reserve(const struct report *report, uint32_t count, struct config *c
     config->secret_total = count;
     config->secrets_are_unlocked |= !is_locked;
     return 0;
+}
+
+int secret_reserve_seeds(const struct report *report, uint32_t count, struct config *config)
+{
+    void *memory;
+    bool is_locked;
+    if (memory_secret_reserve(count * sizeof(*config->seeds), &is_locked, &memory))
+        return report_memory(report);
+    config->seeds = memory;
+    config->seed_total = count;
+    config->secrets_are_unlocked |= !is_locked && config->reader->has_key;
+    return 0;
+}
+
+const uint64_t *secret_make_seed(struct config *config, uint32_t position, const char *name)
+{
+    const struct secret_reader *reader = config->reader;
+    config->seeds[position] = digest_seed(name, reader->has_key ? reader->key : NULL);
+    return &config->seeds[position];
 }
 
 static int apply_file(const struct report *report, const struct node *node, struct config *config,
@@ -299,5 +326,7 @@ void secret_release(struct config *config)
 {
     secret_close_reader(config);
     memory_secret_release(config->secrets, config->secret_total * sizeof(*config->secrets));
+    memory_secret_release(config->seeds, config->seed_total * sizeof(*config->seeds));
     config->secrets = NULL;
+    config->seeds = NULL;
 }

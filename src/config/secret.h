@@ -23,11 +23,14 @@ void secret_close_reader(struct config *config);
 int secret_apply_key_file(const struct report *report, const struct node *node,
                           struct config *config);
 
-/* The key, or NULL without a key file. */
-const uint8_t *secret_key(const struct config *config);
-
 /* Room for the secrets of all tenants. Results: 0, -ENOMEM, reported. */
 int secret_reserve(const struct report *report, uint32_t count, struct config *config);
+
+/* Room for the seeds of all tenants. Results: 0, -ENOMEM, reported. */
+int secret_reserve_seeds(const struct report *report, uint32_t count, struct config *config);
+
+/* Makes the seed of the tenant at this position of the file, in locked memory. */
+const uint64_t *secret_make_seed(struct config *config, uint32_t position, const char *name);
 
 /* `secret_files` of a tenant. Results: 0, -EINVAL, -ENOMEM, reported. */
 int secret_apply_files(const struct report *report, const struct node *node, struct config *config,

@@ -11,7 +11,6 @@
 #include "config/api_keys.h"
 #include "config/config.h"
 #include "config/credentials.h"
-#include "config/digest.h"
 #include "config/fields.h"
 #include "config/find.h"
 #include "config/overrides.h"
@@ -119,7 +118,7 @@ static int adopt_rules(struct tenant *tenant, struct rules *rules)
     }
     tenant->rule_count = rules->count;
     for (uint32_t i = 0; i < tenant->rule_count; i++)
-        if (overrides_settle(&tenant->rules[i], tenant->seed))
+        if (overrides_settle(&tenant->rules[i], *tenant->seed))
             return -ENOMEM;
     return find_build_rules(tenant);
 }
@@ -222,7 +221,8 @@ static int parse_tenant(struct loading *loading, const struct node *map, struct 
         result = value_name(report, nodes[NAME], &tenant->name);
     if (result)
         return result;
-    tenant->seed = digest_seed(tenant->name, secret_key(loading->config));
+    tenant->seed =
+        secret_make_seed(loading->config, loading->config->tenant_count - 1, tenant->name);
     result = rule_parse_id(report, nodes[ID], nodes[NAME], &tenant->id);
     if (result == 0 && nodes[ENTRIES])
         result = parse_entries(loading, nodes[ENTRIES], tenant);
@@ -307,6 +307,8 @@ static int parse_tenants(struct loading *loading, const struct node *list)
     struct config *config = loading->config;
     struct placed_tenant *placed = calloc(list->count, sizeof(*placed));
     int result = reserve_secrets(loading, list);
+    if (result == 0)
+        result = secret_reserve_seeds(report, list->count, config);
 
     config->tenants = calloc(list->count, sizeof(*config->tenants));
     if (!placed || !config->tenants) {

@@ -105,7 +105,7 @@ static void fill_checks(struct exchange *exchange, enum operation operation)
         const struct http_item *item = &door->ask.items[i];
         door->checks[i] = (struct check){
             .tenant = tenant,
-            .key = key_of_subject(item->subject.at, item->subject.len, tenant->seed),
+            .key = key_of_subject(item->subject.at, item->subject.len, *tenant->seed),
             .subject = item->subject.at,
             .subject_len = (uint32_t)item->subject.len,
             .rule_id = key_name_id(item->rule.at, item->rule.len),

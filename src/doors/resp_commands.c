@@ -34,7 +34,7 @@ static bool ask(struct resp_session *session, struct check *check, const struct 
     check->tenant = tenant;
     check->subject = subject->bytes;
     check->subject_len = (uint32_t)subject->len;
-    check->key = key_of_subject(subject->bytes, subject->len, tenant->seed);
+    check->key = key_of_subject(subject->bytes, subject->len, *tenant->seed);
     engine_check_batch(call->engine, check, 1, call->now, ret_answer);
     return true;
 }

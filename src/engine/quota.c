@@ -52,6 +52,19 @@ bool quota_take(struct quota *quota, uint32_t row, const struct limit *limit, ui
     return true;
 }
 
+void quota_give(struct quota *quota, uint32_t row, const struct limit *limit, uint32_t checks,
+                uint64_t now_ns)
+{
+    _Atomic uint64_t *word = &quota->words[row].tat;
+    uint64_t tat = atomic_load_explicit(word, memory_order_relaxed);
+    struct step step;
+    do
+        step = gcra_apply(limit, tat, OPERATION_REFUND, checks, now_ns);
+    while (step.state != tat &&
+           !atomic_compare_exchange_weak_explicit(word, &tat, step.state, memory_order_relaxed,
+                                                  memory_order_relaxed));
+}
+
 void quota_cut(struct quota_word *word, const struct limit *limit, uint64_t now_ns)
 {
     uint64_t tat = atomic_load_explicit(&word->tat, memory_order_relaxed);

@@ -11,8 +11,8 @@
  *
  * The words and credits go by the owner row of the tenant's inline limits, which survives reloads.
  *
- * Threads: quota_take() by each worker with its own credits; quota_cut() and quota_forget() by the
- * main thread, the latter for rows that no worker has in hand. */
+ * Threads: quota_take() and quota_give() by each worker with its own credits; quota_cut() and
+ * quota_forget() by the main thread, the latter for rows that no worker has in hand. */
 #ifndef METE_ENGINE_QUOTA_H
 #define METE_ENGINE_QUOTA_H
 
@@ -49,6 +49,11 @@ static inline bool quota_is_set(const struct limit *limit)
 
 /* May `checks` more of them be judged? All are taken, or none and they are counted as refused. */
 bool quota_take(struct quota *quota, uint32_t row, const struct limit *limit, uint32_t checks,
+                uint64_t now_ns);
+
+/* Gives back what quota_take() took and nobody used. To the shared word and not to the worker,
+ * whose credit would be dropped: then nobody can waste a limit by asking in vain. */
+void quota_give(struct quota *quota, uint32_t row, const struct limit *limit, uint32_t checks,
                 uint64_t now_ns);
 
 /* The limit is another one: the tenant owes at most a full bucket of it. */

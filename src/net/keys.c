@@ -29,6 +29,8 @@ static struct mete_mac_key derive_mac_key(const struct config_secret *secret, ui
     return made;
 }
 
+#define FRAMES 8192u /* more than deriving takes of the stack */
+
 static size_t size_of(uint32_t tenant_count)
 {
     return ((size_t)tenant_count + 1) * sizeof(struct tenant_keys); /* never 0 */
@@ -47,6 +49,7 @@ int keys_create(const struct config *config, uint64_t boot_id, struct tenant_key
             keys[t].boot[s] = derive_mac_key(&config->tenants[t].secrets[s], boot_id);
             keys[t].hello[s] = derive_mac_key(&config->tenants[t].secrets[s], 0);
         }
+    sodium_stackzero(FRAMES);
     *ret_keys = keys;
     return 0;
 }
@@ -56,10 +59,9 @@ void keys_destroy(struct tenant_keys *keys, uint32_t tenant_count)
     memory_secret_release(keys, size_of(tenant_count));
 }
 
-uint64_t keys_mask_seed(const struct config_secret *secret, const uint8_t nonce[KEYS_NONCE_BYTES],
-                        uint64_t seed)
+uint64_t keys_pad(const struct config_secret *secret, const uint8_t nonce[KEYS_NONCE_BYTES])
 {
     uint8_t pad[8];
     derive(secret, "mete pad 1", nonce, KEYS_NONCE_BYTES, pad, sizeof(pad));
-    return seed ^ mete_mac_load64(pad);
+    return mete_mac_load64(pad);
 }

@@ -1,6 +1,9 @@
 #include "net/tags.h"
 
+#include <string.h>
+
 #define LANES 8u
+#define FRAMES 1024u
 #define LANES_WORTH 3u /* so few that one after the other is as fast */
 
 static uint64_t compute_one(const struct tags_job *job)
@@ -115,7 +118,8 @@ static void compute_alike(const struct tags_job *first, unsigned count, uint64_t
         ret_tags[i] = tags[i];
 }
 
-void tags_compute(bool has_lanes, const struct tags_job *jobs, unsigned count, uint64_t *ret_tags)
+__attribute__((noinline)) static void compute_all(bool has_lanes, const struct tags_job *jobs,
+                                                  unsigned count, uint64_t *ret_tags)
 {
     for (unsigned at = 0, alike; at < count; at += alike) {
         alike = 1;
@@ -136,7 +140,8 @@ bool tags_has_lanes(void)
     return false;
 }
 
-void tags_compute(bool has_lanes, const struct tags_job *jobs, unsigned count, uint64_t *ret_tags)
+__attribute__((noinline)) static void compute_all(bool has_lanes, const struct tags_job *jobs,
+                                                  unsigned count, uint64_t *ret_tags)
 {
     (void)has_lanes;
     for (unsigned i = 0; i < count; i++)
@@ -144,3 +149,21 @@ void tags_compute(bool has_lanes, const struct tags_job *jobs, unsigned count, u
 }
 
 #endif
+
+/* The state that a tag begins with is the key, and what does not fit into registers goes to the
+ * stack: into frames below the caller's, where it would stay for as long as the worker has nothing
+ * else to do, and be in a core dump. FRAMES is more than compute_all() and what it calls take
+ * (-fstack-usage: 848 without, 304 with optimisation). */
+__attribute__((noinline)) static void wipe_frames(void)
+{
+    uint8_t frames[FRAMES];
+    explicit_bzero(frames, sizeof(frames));
+}
+
+void tags_compute(bool has_lanes, const struct tags_job *jobs, unsigned count, uint64_t *ret_tags)
+{
+    if (!count)
+        return;
+    compute_all(has_lanes, jobs, count, ret_tags);
+    wipe_frames();
+}

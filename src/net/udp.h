@@ -124,7 +124,8 @@ void udp_believe_all(struct udp *udp, const struct instant *now);
 /* Asks for the line in which udp_claim() will look. */
 void udp_prefetch_repeat(const struct udp *udp, const struct udp_request *request);
 
-/* Claims the request before it is charged; what is not to be charged gets another answer. */
+/* Pays for the request out of its tenant's limit on checks and claims it before it is charged. What
+ * is not to be charged gets another answer. */
 void udp_claim(struct udp *udp, const struct instant *now, struct udp_request *request);
 
 /* Appends the request's checks to udp->checks. */

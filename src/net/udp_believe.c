@@ -149,12 +149,6 @@ static enum counter believe(struct udp *udp, uint64_t tag, const struct instant 
         return COUNTER_BAD_SUBJECT;
     if (is_stale(udp, request, now))
         return answer_status(request, METE_STATUS_STALE);
-    /* before it is looked for among repeats: a flood would make that set forget the others'; a
-     * release only makes room */
-    if (quota_is_set(&request->tenant->checks) && request->header.type != METE_RELEASE &&
-        !quota_take(udp->given.quota, request->tenant->inline_index, &request->tenant->checks,
-                    request->header.n, now->now_ns))
-        return answer_status(request, METE_STATUS_LIMITED);
     return COUNTER_RECEIVED;
 }
 

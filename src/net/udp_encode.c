@@ -50,13 +50,13 @@ static void encode_hello(const struct udp *udp, const struct udp_request *reques
 {
     const struct tenant *tenant = request->tenant;
     const struct repeat_set *repeats = udp->given.repeats;
-    uint64_t masked_seed = tenant->seed; /* without a secret the pad is 0 */
+    uint64_t pad = 0;
     if (request->key)
-        masked_seed = keys_mask_seed(&tenant->secrets[request->header.secret],
-                                     request->bytes + request->header.header_bytes, tenant->seed);
+        pad = keys_pad(&tenant->secrets[request->header.secret],
+                       request->bytes + request->header.header_bytes);
     struct mete_hello_result hello = {
         .boot_id = udp->given.boot_id,
-        .masked_seed = masked_seed,
+        .masked_seed = pad ^ *tenant->seed,
         .wall_ms = now->wall_ns / 1000000,
         .repeat_ms = repeats ? repeats->window_ms : 0,
         .ahead_ms = repeats ? repeats->ahead_ms : 0,

@@ -49,7 +49,7 @@ static void fill_check(struct udp *udp, uint32_t at, const struct tenant *tenant
     check->subject = header->flags & METE_FLAG_RAW_SUBJECT ? entry->subject : NULL;
     check->subject_len = entry->subject_len;
     if (header->flags & METE_FLAG_RAW_SUBJECT)
-        check->key = key_of_subject(entry->subject, entry->subject_len, tenant->seed);
+        check->key = key_of_subject(entry->subject, entry->subject_len, *tenant->seed);
     else
         check->key = (struct key){.low = entry->key_low, .high = entry->key_high};
     if (check->has_inline_limit)

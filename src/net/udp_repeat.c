@@ -25,11 +25,13 @@ static uint32_t bits_of(const struct udp_request *request)
 }
 
 /* Tags are one tenant's, so that none can meet another's, whatever it signs; and without a secret,
- * where the tag is client and sequence alone, at least of one type, flags and count. */
+ * where the tag is client and sequence alone, at least of one type, flags and count. The tenant
+ * stands in the low half of what is multiplied: in the high half only half of the set's secret
+ * would reach the product, and who signs for two tenants could find that by trying. */
 static uint64_t tag_of(const struct udp *udp, const struct udp_request *request)
 {
     uint64_t head = mete_wire_get64(request->bytes); /* magic, type, flags, n, tenant */
-    return request->tag + head * (udp->given.repeats->secret[0] | 1);
+    return request->tag + (head << 32 | head >> 32) * (udp->given.repeats->secret[0] | 1);
 }
 
 void udp_prefetch_repeat(const struct udp *udp, const struct udp_request *request)
@@ -38,9 +40,42 @@ void udp_prefetch_repeat(const struct udp *udp, const struct udp_request *reques
         repeat_prefetch(udp->given.repeats, tag_of(udp, request));
 }
 
+/* Does it count towards a limit on checks? A release only makes room. */
+static bool is_limited(const struct udp_request *request)
+{
+    return quota_is_set(&request->tenant->checks) && request->header.type != METE_RELEASE;
+}
+
+/* Of the tenant's limit on checks. Before the datagram is looked for among repeats: a flood would
+ * make that set forget the others'. And not before it is this datagram's turn: of copies in one
+ * batch each gives back what it took before the next one takes. */
+static bool pay(struct udp *udp, const struct instant *now, const struct udp_request *request)
+{
+    const struct tenant *tenant = request->tenant;
+    return !is_limited(request) || quota_take(udp->given.quota, tenant->inline_index,
+                                              &tenant->checks, request->header.n, now->now_ns);
+}
+
+/* A tenant pays for a datagram once. Whoever copies one and sends it again and again within the
+ * window would else use up the limit of a tenant whose secret it does not have. */
+static void give_back(struct udp *udp, const struct instant *now, const struct udp_request *request)
+{
+    const struct tenant *tenant = request->tenant;
+    if (is_limited(request))
+        quota_give(udp->given.quota, tenant->inline_index, &tenant->checks, request->header.n,
+                   now->now_ns);
+}
+
 void udp_claim(struct udp *udp, const struct instant *now, struct udp_request *request)
 {
     request->repeat = UDP_REPEAT_UNKNOWN;
+    if (request->answer != UDP_ANSWER_CHECKS)
+        return;
+    if (!pay(udp, now, request)) {
+        request->answer = UDP_ANSWER_STATUS;
+        request->status = METE_STATUS_LIMITED;
+        return;
+    }
     if (!udp->given.repeats || !is_charging(request))
         return;
     request->claim = (struct repeat_claim){
@@ -53,7 +88,7 @@ void udp_claim(struct udp *udp, const struct instant *now, struct udp_request *r
     switch (repeat_claim(udp->given.repeats, &request->claim, &udp->words[udp->word_count])) {
     case REPEAT_NEW:
         request->repeat = UDP_REPEAT_CLAIMED;
-        break;
+        return;
     case REPEAT_KNOWN:
         request->repeat = UDP_REPEAT_KNOWN;
         udp->word_count += (request->claim.bit_count + 63) / 64;
@@ -66,6 +101,7 @@ void udp_claim(struct udp *udp, const struct instant *now, struct udp_request *r
         request->status = METE_STATUS_STALE;
         break;
     }
+    give_back(udp, now, request);
 }
 
 static uint32_t get_bits(const uint64_t *words, unsigned index, bool is_wide)

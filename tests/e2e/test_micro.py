@@ -28,6 +28,9 @@ class Micro(unittest.TestCase):
     def test_repeat(self):
         self.assertEqual(len(re.findall(r"[\d.]+ ns per datagram", self.run_tiny("micro_repeat"))), 2)
 
+    def test_hot(self):
+        self.assertRegex(self.run_tiny("micro_hot"), r"1 thread [\d.]+ M/s; 2 threads [\d.]+ M/s, [\d.]+ times as many; .* M/s, [\d.]+ times\n$")
+
     def test_path(self):
         said = self.run_tiny("micro_path")
         self.assertEqual(len(re.findall(r"[\d.]+ ns per check; .* [\d.]+; .* [\d.]+, [+-][\d.]+ in all", said)), 3, said)
@@ -55,7 +58,8 @@ class Micro(unittest.TestCase):
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (status, "", 1), done.stderr)
 
     def test_wrong_use_is_told(self):
-        for name, option in (("micro_table", "--keys"), ("micro_path", "--keys"), ("micro_lease", "--keys"), ("micro_repeat", "--mib")):
+        for name, option in (("micro_table", "--keys"), ("micro_path", "--keys"), ("micro_lease", "--keys"),
+                             ("micro_repeat", "--mib"), ("micro_hot", "--threads")):
             done = subprocess.run([BUILD / "bench" / name, option, "0"], capture_output=True, text=True, timeout=60)
             self.assertEqual((done.returncode, done.stdout), (2, ""))
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)

@@ -62,7 +62,7 @@ static uint32_t require_overrides(const struct tenant *tenant, const struct rule
     const struct config_overrides *overrides = rule->overrides;
     for (uint32_t i = 0; overrides && i < overrides->count; i++) {
         const struct config_override *item = &overrides->items[i];
-        const struct key key = key_of_subject(item->subject, item->len, tenant->seed);
+        const struct key key = key_of_subject(item->subject, item->len, *tenant->seed);
         const struct rule *found = config_find_override(rule, key, item->subject, item->len);
         require(found == &item->rule || (item->is_prefix && found && found != rule));
         require(config_find_override(rule, (struct key){.low = 1}, "", 0) == rule);

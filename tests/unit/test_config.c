@@ -71,7 +71,7 @@ static void test_embedded_default(void **state)
     assert_non_null(tenant);
     assert_null(tenant->fallback);
     /* BLAKE2b of "mete seed 1default", 8 bytes, by another implementation. */
-    assert_true(tenant->seed == 0x209ef7297a3b2578ull);
+    assert_true(*tenant->seed == 0x209ef7297a3b2578ull);
     const struct rule *demo = rule_named(tenant, "demo");
     assert_string_equal(demo->name, "demo");
     assert_int_equal(demo->id, 0xaefd3536);
@@ -110,7 +110,7 @@ static void test_inheritance(void **state)
     assert_int_equal(acme->rule_count, 4);
     assert_string_equal(acme->tier, "free");
     assert_int_equal(acme->entries, 64);
-    assert_true(acme->seed == 0x2a1a9bf77a45ead9ull);
+    assert_true(*acme->seed == 0x2a1a9bf77a45ead9ull);
     assert_int_equal(rule_named(acme, "login")->limit.algorithm, ALGORITHM_SLIDING_WINDOW);
     assert_int_equal(rule_named(acme, "api")->limit.burst, 10);
     assert_false(rule_named(acme, "api")->shadow);
@@ -220,7 +220,7 @@ static void test_print_reads_back(void **state)
     assert_int_equal(again->index_count, config->index_count);
     for (uint32_t i = 0; i < config->tenant_count; i++) {
         const struct tenant *a = &config->tenants[i], *b = &again->tenants[i];
-        assert_true(a->id == b->id && a->seed == b->seed && a->entries == b->entries);
+        assert_true(a->id == b->id && *a->seed == *b->seed && a->entries == b->entries);
         assert_true(!a->tier == !b->tier);
         assert_int_equal(a->rule_count, b->rule_count);
         for (uint32_t j = 0; j < a->rule_count; j++) {

@@ -34,14 +34,14 @@ static const struct rule *find(const struct tenant *tenant, const struct rule *r
                                const char *subject)
 {
     const size_t len = strlen(subject);
-    return config_find_override(rule, key_of_subject(subject, len, tenant->seed), subject, len);
+    return config_find_override(rule, key_of_subject(subject, len, *tenant->seed), subject, len);
 }
 
 static const struct rule *find_hashed(const struct tenant *tenant, const struct rule *rule,
                                       const char *subject)
 {
     const size_t len = strlen(subject);
-    return config_find_override(rule, key_of_subject(subject, len, tenant->seed), NULL, 0);
+    return config_find_override(rule, key_of_subject(subject, len, *tenant->seed), NULL, 0);
 }
 
 static const char TEXT[] =

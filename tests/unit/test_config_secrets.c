@@ -247,8 +247,8 @@ static void test_key_file(void **state)
         else
             write_bytes("key", hex, strlen(hex), 0600);
         struct config *config = must_load(text);
-        assert_true(config_find_tenant_by_name(config, "default")->seed == 15435232327376907896u);
-        assert_true(config_find_tenant_by_name(config, "acme")->seed == 2218528863275091144u);
+        assert_true(*config_find_tenant_by_name(config, "default")->seed == 15435232327376907896u);
+        assert_true(*config_find_tenant_by_name(config, "acme")->seed == 2218528863275091144u);
         assert_string_equal(config->key_file, path_of("key"));
         config_destroy(config);
         memcpy(hex + 2 * CONFIG_KEY_BYTES, "\n", 2);

@@ -355,7 +355,7 @@ static void overrides_in_a_batch(void **unused)
     for (unsigned i = 0; i < 7; i++) {
         const char *subject = subjects[i] ? subjects[i] : "w";
         checks[i] = ask(f->a, "r", 0, 1);
-        checks[i].key = key_of_subject(subject, strlen(subject), f->a->seed);
+        checks[i].key = key_of_subject(subject, strlen(subject), *f->a->seed);
         checks[i].subject = subjects[i];
         checks[i].subject_len = (uint32_t)strlen(subject);
     }

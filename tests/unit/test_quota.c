@@ -114,6 +114,40 @@ static void test_nobody_hoards(void **state)
     free(f);
 }
 
+/* What is given back is there again, exactly; and never more than the burst. */
+static void test_what_was_not_used(void **state)
+{
+    (void)state;
+    struct fixture *f = make(2, 10, SEC, 10);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_true(take(f, i % 2, 3, SEC));
+        quota_give(&f->quotas[i % 2], 0, &f->limit, 3, SEC);
+    }
+    assert_true(take(f, 0, 10, SEC));
+    assert_false(take(f, 1, 1, SEC));
+    quota_give(&f->quotas[0], 0, &f->limit, 4, SEC);
+    assert_false(take(f, 1, 5, SEC));
+    assert_true(take(f, 1, 4, SEC));
+    quota_give(&f->quotas[0], 0, &f->limit, 20, SEC);
+    assert_false(take(f, 0, 11, SEC));
+    free(f);
+}
+
+/* Where workers keep credit, as well: asking in vain at any pace costs at most the eighth that
+ * dropped credit may cost, however low the rate is against it. */
+static void test_asking_in_vain(void **state)
+{
+    (void)state;
+    struct fixture *f = make(2, 20000, SEC, 200);
+    uint64_t at = SEC;
+    for (unsigned i = 0; i < 100000; i++, at += 10000) {
+        assert_true(take(f, i % 2, 50, at));
+        quota_give(&f->quotas[i % 2], 0, &f->limit, 50, at);
+    }
+    assert_true(take(f, 0, 150, at));
+    free(f);
+}
+
 static void test_a_changed_limit(void **state)
 {
     (void)state;
@@ -140,6 +174,8 @@ int main(void)
         cmocka_unit_test(test_whole_datagrams),
         cmocka_unit_test(test_bound),
         cmocka_unit_test(test_nobody_hoards),
+        cmocka_unit_test(test_what_was_not_used),
+        cmocka_unit_test(test_asking_in_vain),
         cmocka_unit_test(test_a_changed_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -233,9 +233,9 @@ static void hello_tells_what_a_client_needs(void **state)
         assert_int_equal(hello.repeat_ms, 150);
         assert_int_equal(hello.ahead_ms, 30);
         assert_int_equal(hello.wall_ms, now.wall_ns / MS);
-        assert_true(hello.masked_seed != tenant_named(f, "a")->seed);
-        assert_true(keys_mask_seed(&secrets_a[secret], nonce, hello.masked_seed) ==
-                    tenant_named(f, "a")->seed);
+        assert_true(hello.masked_seed != *tenant_named(f, "a")->seed);
+        assert_true((keys_pad(&secrets_a[secret], nonce) ^ hello.masked_seed) ==
+                    *tenant_named(f, "a")->seed);
         assert_int_equal(status_of(f, &ask, 5 * MS), METE_STATUS_OK); /* the same bytes again */
         ask.flags = METE_FLAG_PEEK; /* refused under the same key */
         assert_int_equal(status_of(f, &ask, 5 * MS), METE_STATUS_UNSUPPORTED);
