@@ -354,11 +354,10 @@ static void say_ready(const struct server *server)
     else if (fallbacks)
         log_line("backend: io_uring is not to be had for %u of %u workers (%s), they use mmsg",
                  fallbacks, server->worker_count, strerror(-error));
-    const char *local = server->config->listen_unix;
-    const char *resp = config_door_text(&server->config->listen_resp);
-    log_line("%s udp %s%s%s%s%s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
-             addresses, local ? " unix " : "", local ? local : "", resp ? " resp " : "",
-             resp ? resp : "", server->worker_count, worker->backend,
+    char doors[768];
+    serve_format_doors(server->config, doors, sizeof(doors));
+    log_line("%s udp %s%s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
+             addresses, doors, server->worker_count, worker->backend,
              (unsigned long long)table_entry_count(server->table),
              (double)table_size_bytes(server->table) / 1048576,
              table_has_huge_pages(server->table) ? " in huge pages" : "");
@@ -371,7 +370,7 @@ static int start(struct server *server)
     server->worker_count = server->config->workers ? server->config->workers : usable_cpus(&cpus);
     if (server->worker_count > CONFIG_MAX_WORKERS)
         server->worker_count = CONFIG_MAX_WORKERS;
-    server->thread_count = server->worker_count + serve_has_doors(server->config);
+    server->thread_count = server->worker_count + serve_count_threads(server->config);
     int result = make_counters(server);
     if (!result) {
         assign_cpus(server);
@@ -475,7 +474,10 @@ int cmd_serve(int argc, char **argv)
     if (result)
         return result == 1 ? 0 : result;
     char error[512];
-    struct server server = {.options = &options, .watch = {.fd = -1}, .unix_socket = -1};
+    struct server server = {.options = &options,
+                            .watch = {.fd = -1},
+                            .unix_socket = -1,
+                            .usage_lock = PTHREAD_MUTEX_INITIALIZER};
     watch_look(&server.watch, options.path);
     server.config = config_load(&options, error, sizeof(error));
     if (!server.config)

@@ -1,19 +1,50 @@
 #include "cmd/serve_doors.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/serve_metrics.h"
 #include "cmd/server.h"
+#include "doors/http_check.h"
 #include "doors/listen.h"
 #include "doors/resp.h"
 
 #define DOOR_UMASK 0117 /* the owner and its group, as listen.unix */
 
-bool serve_has_doors(const struct config *config)
+static bool has_doors(const struct config *config)
 {
-    return config_door_text(&config->listen_resp) != NULL;
+    return config_door_text(&config->listen_resp) || config_door_text(&config->listen_http);
+}
+
+static bool has_metrics(const struct config *config)
+{
+    return config_door_text(&config->listen_metrics) != NULL;
+}
+
+unsigned serve_count_threads(const struct config *config)
+{
+    return (unsigned)has_doors(config) + has_metrics(config);
+}
+
+void serve_format_doors(const struct config *config, char *out, size_t size)
+{
+    const struct {
+        const char *name, *where;
+    } doors[] = {
+        {"unix", config->listen_unix},
+        {"resp", config_door_text(&config->listen_resp)},
+        {"http", config_door_text(&config->listen_http)},
+        {"metrics", config_door_text(&config->listen_metrics)},
+    };
+    size_t len = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof(doors) / sizeof(doors[0]) && len < size; i++)
+        if (doors[i].where)
+            len += (size_t)snprintf(out + len, size - len, " %s %s", doors[i].name, doors[i].where);
 }
 
 static int fail(const char *field, const char *where, int result)
@@ -24,9 +55,16 @@ static int fail(const char *field, const char *where, int result)
     return cmd_fail("serve", "%s: %s: %s", field, where, why);
 }
 
-static int open_door(struct server *server, const char *field, struct config_door *door,
-                     const struct loop_protocol *protocol)
+struct door { /* how to open one */
+    const char *field;
+    struct config_door *door;
+    const struct loop_protocol *protocol;
+    void *context;
+};
+
+static int open_door(struct server *server, struct loop *loop, const struct door *how)
 {
+    struct config_door *door = how->door;
     int fd = -1;
     const char *where = config_door_text(door);
     if (!where)
@@ -34,28 +72,28 @@ static int open_door(struct server *server, const char *field, struct config_doo
     int result = door->path ? listen_open_unix(door->path, DOOR_UMASK, &fd)
                             : listen_open_tcp(&door->address.address, door->address.len, &fd);
     if (result)
-        return fail(field, where, result);
-    if (!door->path)
+        return fail(how->field, where, result);
+    if (door->path)
+        server->door_paths[server->door_path_count++] = strdup(door->path);
+    else
         listen_format(&door->address.address, door->address.text, sizeof(door->address.text));
-    result = loop_add(server->loop, fd, protocol, NULL);
+    result = loop_add(loop, fd, how->protocol, how->context);
     if (!result)
         return 0;
     close(fd);
-    return fail(field, where, result);
+    return fail(how->field, where, result);
 }
 
-int serve_open_doors(struct server *server)
+/* A loop that judges as thread `thread`. */
+static int open_loop(struct server *server, unsigned thread, unsigned connections,
+                     struct loop **ret_loop)
 {
-    struct config *config = server->config;
-    if (!serve_has_doors(config))
-        return 0;
-    const unsigned thread = server->worker_count; /* behind the workers */
     const size_t first = (size_t)thread * server->row_count;
     struct loop_options options = {
         .publish = server->publish,
         .reader = thread,
         .thread_count = server->thread_count,
-        .config = config,
+        .config = server->config,
         .table = server->table,
         .counters = &server->counters[thread],
         .rule_counters = &server->rule_counters[first],
@@ -65,29 +103,69 @@ int serve_open_doors(struct server *server)
                 .credits = &server->quota_credits[first],
                 .worker_count = server->thread_count,
             },
-        .connections = (unsigned)config->door_connections,
-        .idle_ns = config->door_idle_ns,
+        .connections = connections,
+        .idle_ns = server->config->door_idle_ns,
     };
-    int result = loop_open(&options, &server->loop);
-    if (result)
-        return cmd_fail("serve", "doors.connections: no room for %u of them: %s",
-                        options.connections, strerror(-result));
-    result = open_door(server, "listen.resp", &config->listen_resp, &resp_protocol);
-    server->owns_resp_path = !result && config->listen_resp.path;
-    return result;
+    int result = loop_open(&options, ret_loop);
+    return result ? cmd_fail("serve", "doors.connections: no room for %u of them: %s", connections,
+                             strerror(-result))
+                  : 0;
+}
+
+static int open_metrics(struct server *server)
+{
+    server->metrics = calloc(1, sizeof(*server->metrics));
+    if (!server->metrics || serve_metrics_init(server->metrics, server))
+        return cmd_fail("serve", "listen.metrics: no memory");
+    int result =
+        open_loop(server, server->thread_count - 1, METRICS_CONNECTIONS, &server->metrics_loop);
+    const struct door door = {"listen.metrics", &server->config->listen_metrics, &metrics_protocol,
+                              &server->metrics->door};
+    return result ? result : open_door(server, server->metrics_loop, &door);
+}
+
+int serve_open_doors(struct server *server)
+{
+    struct config *config = server->config;
+    int result = 0;
+    if (has_doors(config)) {
+        server->http = calloc(1, sizeof(*server->http));
+        if (!server->http)
+            return cmd_fail("serve", "listen.http: no memory");
+        server->http->usage = usage_answer;
+        server->http->usage_context = server;
+        const struct door http = {"listen.http", &config->listen_http, &http_protocol,
+                                  server->http};
+        result = open_loop(server, server->worker_count, (unsigned)config->door_connections,
+                           &server->loop);
+        const struct door resp = {"listen.resp", &config->listen_resp, &resp_protocol, NULL};
+        if (!result)
+            result = open_door(server, server->loop, &resp);
+        if (!result)
+            result = open_door(server, server->loop, &http);
+    }
+    return result || !has_metrics(config) ? result : open_metrics(server);
 }
 
 int serve_start_doors(struct server *server)
 {
     int result = server->loop ? loop_start(server->loop) : 0;
+    if (!result && server->metrics_loop)
+        result = loop_start(server->metrics_loop);
     return result ? cmd_fail("serve", "doors: no thread: %s", strerror(-result)) : 0;
 }
 
 void serve_close_doors(struct server *server)
 {
-    if (!server->loop)
-        return;
+    for (unsigned i = 0; i < server->door_path_count; i++) {
+        if (server->door_paths[i])
+            unlink(server->door_paths[i]);
+        free(server->door_paths[i]);
+    }
+    loop_close(server->metrics_loop);
     loop_close(server->loop);
-    if (server->owns_resp_path)
-        unlink(server->config->listen_resp.path);
+    if (server->metrics)
+        serve_metrics_deinit(server->metrics);
+    free(server->metrics);
+    free(server->http);
 }

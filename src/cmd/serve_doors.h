@@ -2,13 +2,17 @@
 #ifndef METE_CMD_SERVE_DOORS_H
 #define METE_CMD_SERVE_DOORS_H
 
-#include <stdbool.h>
+#include <stddef.h>
 
 struct config;
 struct server;
 
-/* Does any door beside UDP and the operators' listen? */
-bool serve_has_doors(const struct config *config);
+/* How many threads the doors beside UDP and the operators' need: one for all, and one for metrics.
+ */
+unsigned serve_count_threads(const struct config *config);
+
+/* " unix /run/mete/mete.sock http 127.0.0.1:6385 ..." for the start-up line. */
+void serve_format_doors(const struct config *config, char *out, size_t size);
 
 /* Opens what is configured, before traffic starts. Results: 0, or EXIT_USAGE after saying why. */
 int serve_open_doors(struct server *server);

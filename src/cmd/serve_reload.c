@@ -129,8 +129,10 @@ static void cut_quotas(struct server *server)
     }
 }
 
-static void say(FILE *answer, const char *asker, bool is_error, const char *text)
+static void say(struct server *server, FILE *answer, const char *asker, bool is_error,
+                const char *text)
 {
+    counter_add(is_error ? &server->reloads_refused : &server->reloads_done, 1);
     log_line("reload by %s: %s%s", asker, text, is_error ? "; nothing was changed" : "");
     if (answer)
         fprintf(answer, "%s%s\n", is_error ? "error: " : "", text);
@@ -145,9 +147,10 @@ static unsigned count_kind(const struct diff *diff, enum diff_kind kind)
 }
 
 /* One line for the log; whoever waits for an answer gets every change besides. */
-static void say_done(const struct config *before, const struct config *after, const char *asker,
+static void say_done(struct server *server, const struct config *before, const char *asker,
                      const char *kept, FILE *answer)
 {
+    const struct config *after = server->config;
     struct diff diff;
     char text[900];
     diff_init(&diff, before, after); /* what there was no memory for is not said */
@@ -159,7 +162,7 @@ static void say_done(const struct config *before, const struct config *after, co
              count_kind(&diff, DIFF_TENANT_REMOVED), count_kind(&diff, DIFF_RULE_ADDED),
              count_kind(&diff, DIFF_RULE_REMOVED), count_kind(&diff, DIFF_RULE_CHANGED), diff.count,
              kept[0] ? "; needs a restart: " : "", kept);
-    say(answer, asker, false, text);
+    say(server, answer, asker, false, text);
     for (size_t i = 0; answer && i < diff.count; i++)
         fprintf(answer, "%s\n", diff.changes[i].text);
     diff_deinit(&diff);
@@ -170,7 +173,9 @@ bool serve_upkeep(struct server *server)
     bool has_more = owners_upkeep(server->table, UPKEEP_GROUPS, now_ns, server);
     if (owners_has_emptied(server->table)) {
         publish_wait(server->publish);
+        pthread_mutex_lock(&server->usage_lock);
         owners_reclaim(server->table, clear_usage, server);
+        pthread_mutex_unlock(&server->usage_lock);
     }
     return has_more;
 }
@@ -210,7 +215,9 @@ static int replace(struct server *server, struct config *config, char *error, si
     publish_wait(server->publish);
     server->policy = policy;
     server->config = config;
+    pthread_mutex_lock(&server->usage_lock);
     owners_settle(server->table, carry_usage, server);
+    pthread_mutex_unlock(&server->usage_lock);
     cut_quotas(server);
     return 0;
 }
@@ -247,12 +254,12 @@ void serve_reload(struct server *server, const char *asker, FILE *answer)
     is_good = is_good && replace(server, config, error, sizeof(error)) == 0;
     if (is_good) {
         carry_secrets(server, old->config);
-        say_done(old->config, server->config, asker, kept ? kept : "", answer);
+        say_done(server, old->config, asker, kept ? kept : "", answer);
         serve_free_policy(old);
         serve_watch(server);
     } else {
         config_destroy(config);
-        say(answer, asker, true, error);
+        say(server, answer, asker, true, error);
     }
     free(kept);
 }

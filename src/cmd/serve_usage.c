@@ -7,6 +7,7 @@
 
 #include "cmd/printable.h"
 #include "cmd/server.h"
+#include "doors/http_write.h"
 
 struct visitor {
     FILE *out;
@@ -54,11 +55,24 @@ static uint64_t secret_use(const struct server *server, const struct tenant *ten
            server->secret_carried[tenant->inline_index].used[s];
 }
 
+struct rule_sum usage_sum_all(const struct server *server, uint32_t row)
+{
+    struct rule_sum total = usage_sum_row(server, row);
+    usage_add(&total, server->carried[row]);
+    return total;
+}
+
+struct rule_sum usage_sum_rule(const struct server *server, const struct rule *rule)
+{
+    struct rule_sum total = usage_sum_all(server, rule->index);
+    for (uint32_t i = 0; rule->overrides && i < rule->overrides->count; i++)
+        usage_add(&total, usage_sum_all(server, rule->overrides->items[i].rule.index));
+    return total;
+}
+
 static struct rule_sum sum_of(const struct visitor *visitor, uint32_t row)
 {
-    struct rule_sum total = usage_sum_row(visitor->server, row);
-    usage_add(&total, visitor->server->carried[row]);
-    return total;
+    return usage_sum_all(visitor->server, row);
 }
 
 static bool was_used(const struct visitor *visitor, uint32_t row)
@@ -196,4 +210,21 @@ void usage_print_text(const struct server *server, const uint64_t *live, FILE *o
                     refused_checks(server, tenant));
     }
     print_secrets_text(server, out);
+}
+
+void usage_answer(void *context, const struct tenant *tenant, struct http_out *out)
+{
+    struct server *server = context;
+    http_print(out, "{\"tenant\":\"%s\",\"rules\":[", tenant->name);
+    pthread_mutex_lock(&server->usage_lock);
+    for (uint32_t i = 0; i < tenant->rule_count; i++) {
+        const struct rule_sum total = usage_sum_rule(server, &tenant->rules[i]);
+        http_print(out,
+                   "%s{\"rule\":\"%s\",\"allowed\":%" PRIu64 ",\"denied\":%" PRIu64
+                   ",\"would_deny\":%" PRIu64 ",\"units\":%" PRIu64 "}",
+                   i ? "," : "", tenant->rules[i].name, total.allowed, total.denied,
+                   total.would_deny, total.units);
+    }
+    pthread_mutex_unlock(&server->usage_lock);
+    http_print(out, "]}\n");
 }

@@ -15,17 +15,26 @@ struct secret_sum { /* of all workers: datagrams that each of a tenant's secrets
     uint64_t used[CONFIG_MAX_SECRETS];
 };
 
+struct rule;
 struct server;
 struct tenant;
 
 /* What the workers counted under a row, without what is carried. */
 struct rule_sum usage_sum_row(const struct server *server, uint32_t row);
 struct secret_sum usage_sum_secrets(const struct server *server, uint32_t row);
+/* With what is carried: what the row's owner ever used. And of a rule together with its overrides.
+ * Other threads hold server->usage_lock. */
+struct rule_sum usage_sum_all(const struct server *server, uint32_t row);
+struct rule_sum usage_sum_rule(const struct server *server, const struct rule *rule);
 void usage_add(struct rule_sum *total, struct rule_sum more);
 
 /* As text for people; as members "rules", "tenants" and "secrets" of a JSON object. live: entries
  * per row. A rule's numbers are those of the subjects that none of its overrides applies to. */
 void usage_print_text(const struct server *server, const uint64_t *live, FILE *out);
 void usage_print_json(const struct server *server, const uint64_t *live, FILE *out);
+
+/* One tenant's rules as a JSON object, for itself: http_usage_fn. The doors' thread. */
+struct http_out;
+void usage_answer(void *server, const struct tenant *tenant, struct http_out *out);
 
 #endif

@@ -4,6 +4,7 @@
 #ifndef METE_CMD_SERVER_H
 #define METE_CMD_SERVER_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
 #include "net/worker.h"
 #include "obs/counters.h"
 #include "table/table.h"
+
+#define SERVER_MAX_DOORS 4u
 
 struct server {
     struct config *config;                /* the running one; after the start the policy's */
@@ -44,8 +47,14 @@ struct server {
     size_t repeat_size;
     atomic_bool stop;
     struct admin *admin;
-    struct loop *loop;   /* of all doors, or NULL: none is open */
-    bool owns_resp_path; /* its socket is ours to remove */
+    struct loop *loop;                  /* of all doors, or NULL: none is open */
+    char *door_paths[SERVER_MAX_DOORS]; /* sockets of ours to remove */
+    unsigned door_path_count;
+    struct http_door *http;
+    struct loop *metrics_loop; /* NULL: listen.metrics is off */
+    struct serve_metrics *metrics;
+    pthread_mutex_t usage_lock; /* what is carried: the main thread changes it, metrics read it */
+    _Atomic uint64_t reloads_done, reloads_refused; /* the main thread counts */
     struct watch watch;
 };
 

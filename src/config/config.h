@@ -148,10 +148,12 @@ struct config {
     bool listen_admin_is_default; /* not asked for: if it cannot be made, go on without */
     char *listen_unix;            /* path of the datagram socket, or NULL: off */
     struct config_door listen_resp;
-    uint64_t door_connections;        /* most of them at one time, over all doors */
-    uint64_t door_idle_ns;            /* silence, and half a request, end a connection after it */
-    char *key_file;                   /* absolute, or NULL; its bytes are in no memory */
-    char file_hash[CONFIG_HASH_SIZE]; /* of the bytes of the file, or of the embedded default */
+    struct config_door listen_http;
+    struct config_door listen_metrics; /* all tenants: never on a tenants' door */
+    uint64_t door_connections;         /* most of them at one time, over all doors */
+    uint64_t door_idle_ns;             /* silence, and half a request, end a connection after it */
+    char *key_file;                    /* absolute, or NULL; its bytes are in no memory */
+    char file_hash[CONFIG_HASH_SIZE];  /* of the bytes of the file, or of the embedded default */
     enum config_reload reload;
     struct config_network trusted[CONFIG_MAX_NETWORKS];
     unsigned trusted_count;

@@ -168,6 +168,10 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_text(diff, "listen.unix", false, from->listen_unix, to->listen_unix);
     diff_text(diff, "listen.resp", false, config_door_text(&from->listen_resp),
               config_door_text(&to->listen_resp));
+    diff_text(diff, "listen.http", false, config_door_text(&from->listen_http),
+              config_door_text(&to->listen_http));
+    diff_text(diff, "listen.metrics", false, config_door_text(&from->listen_metrics),
+              config_door_text(&to->listen_metrics));
     diff_text(diff, "listen.admin", false, from->listen_admin, to->listen_admin);
     diff_text(diff, "filter", false, filters[from->filter], filters[to->filter]);
     diff_text(diff, "steering", false, steerings[from->steering], steerings[to->steering]);

@@ -120,6 +120,11 @@ int config_keep(struct config *config, const struct config *running, FILE *names
         result = keep_text(&keeping, "listen.admin", running->listen_admin, &config->listen_admin);
     if (result == 0)
         result = keep_door(&keeping, "listen.resp", &running->listen_resp, &config->listen_resp);
+    if (result == 0)
+        result = keep_door(&keeping, "listen.http", &running->listen_http, &config->listen_http);
+    if (result == 0)
+        result = keep_door(&keeping, "listen.metrics", &running->listen_metrics,
+                           &config->listen_metrics);
     config->door_connections = keep_number(&keeping, "doors.connections", running->door_connections,
                                            config->door_connections);
     config->door_idle_ns =

@@ -115,9 +115,9 @@ static int judge_paths(const struct report *report, const struct config *config)
     const struct {
         const char *field, *path;
     } sockets[] = {
-        {"listen.admin", config->listen_admin},
-        {"listen.unix", config->listen_unix},
-        {"listen.resp", config->listen_resp.path},
+        {"listen.admin", config->listen_admin},          {"listen.unix", config->listen_unix},
+        {"listen.resp", config->listen_resp.path},       {"listen.http", config->listen_http.path},
+        {"listen.metrics", config->listen_metrics.path},
     };
     for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]); i++)
         for (size_t j = 0; j < i; j++)
@@ -240,6 +240,8 @@ void config_destroy(struct config *config)
     free(config->listen_admin);
     free(config->listen_unix);
     free(config->listen_resp.path);
+    free(config->listen_http.path);
+    free(config->listen_metrics.path);
     free(config->key_file);
     free(config->path);
     free(config);

@@ -71,6 +71,8 @@ static void print_top(const struct config *config, FILE *out)
     fputs("]\n", out);
     print_path(out, "  unix", config->listen_unix);
     print_path(out, "  resp", config_door_text(&config->listen_resp));
+    print_path(out, "  http", config_door_text(&config->listen_http));
+    print_path(out, "  metrics", config_door_text(&config->listen_metrics));
     if (config->listen_admin_is_default)
         fprintf(out, "  # admin: %s, if it can be made\n", config->listen_admin);
     else

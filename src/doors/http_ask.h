@@ -1,0 +1,43 @@
+/* What an HTTP request asks for: from a JSON body, or from a query. Strict: a field that is not
+ * known is refused by its name, and a number that is not meant is never made into another.
+ *
+ * http_ask.c is the only file of the doors that knows jansson, which takes memory while it reads
+ * (at most some hundred times the body) and gives it back with http_ask_release(). Any thread. */
+#ifndef METE_DOORS_HTTP_ASK_H
+#define METE_DOORS_HTTP_ASK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "doors/http_parse.h"
+
+#define HTTP_MAX_CHECKS 64u
+#define HTTP_MAX_SUBJECT 1024u
+
+struct http_item {
+    struct http_text rule;
+    struct http_text subject; /* any bytes */
+    uint32_t cost;            /* 1 if nothing was said */
+};
+
+struct http_ask {
+    struct http_item items[HTTP_MAX_CHECKS];
+    unsigned count;
+    bool is_list;       /* {"checks": [...]}, though it may hold one */
+    bool is_atomic;     /* all or none is charged */
+    bool denies_by_403; /* ?deny=403 */
+    void *root;         /* what the texts point into */
+    char decoded[HTTP_MAX_SUBJECT + 256];
+    char error[256]; /* one line: which field, what would be right */
+};
+
+/* {rule, subject, cost?} or {checks: [{rule, subject, cost?}, ...], atomic?}. Result: 0, or -EINVAL
+ * with ask->error. After 0 the ask needs http_ask_release(). */
+int http_ask_read_json(struct http_text body, struct http_ask *ask);
+
+/* rule=&subject=&cost=&deny=403, each at most once. Results as above. */
+int http_ask_read_query(struct http_text query, struct http_ask *ask);
+
+void http_ask_release(struct http_ask *ask);
+
+#endif
