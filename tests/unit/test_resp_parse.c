@@ -61,23 +61,16 @@ static void whole_commands(void **state)
     }
 }
 
+static const char many_words[] =
+    "1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 "
+    "5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5\n";
+
 static void what_is_refused_at_once(void **state)
 {
     static const char *const cases[] = {
-        "*65",
-        "*1\r\n$4097",
-        "*1\r\n*",
-        "*1\r\n:",
-        "*-",
-        "*1\r\n$-",
-        "*\r\n",
-        "*1\rx",
-        "*x",
-        "*00000000000000000000",
-        "a 'b\n",
-        "*1\r\n$1\r\nabc",
-        "1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7"
-        " 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5\n",
+        "*65",      "*1\r\n$4097",     "*1\r\n*",  "*1\r\n:", "*-",
+        "*1\r\n$-", "*\r\n",           "*1\rx",    "*x",      "*00000000000000000000",
+        "a 'b\n",   "*1\r\n$1\r\nabc", many_words,
     };
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
