@@ -37,8 +37,9 @@ tenants:
 
 class Flood(unittest.TestCase):
     def start(self, daemon, tenant, count):
+        self.floods = getattr(self, "floods", 0) + 1  # no two of a test are the same datagrams
         feed = subprocess.Popen([BUILD / "tests/property/crowd_feed", str(daemon.port), tenant, "api", str(count),
-                                 str(SEED + count)],  # no two floods of a test are the same datagrams
+                                 str(SEED + self.floods)],
                                 stdout=subprocess.PIPE, text=True)
         self.addCleanup(feed.stdout.close)
         self.addCleanup(feed.kill)
