@@ -15,7 +15,7 @@ from lib import mete_wire as wire
 from lib.daemon import BUILD, SANITIZED, Daemon
 
 SEED = int(os.environ.get("METE_SEED") or random.SystemRandom().getrandbits(32))
-COUNT = int(os.environ.get("METE_FLOOD") or (100_000 if SANITIZED else 10_000_000)) // 1000 * 1000
+COUNT = int(os.environ.get("METE_FLOOD") or (200_000 if SANITIZED else 10_000_000)) // 1000 * 1000
 BURST = 100
 CONFIG = """
 tenants:
