@@ -22,8 +22,8 @@ WARN  = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 STRICT = -Wconversion
 FLAGS_release = -O3 -flto=auto -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection
 LINK_release  = -O3 -flto=auto -pie -Wl,-z,relro,-z,now
-FLAGS_check   = -O1 -Werror
-FLAGS_clang   = -O1 -Werror
+FLAGS_check   = -O1 -Werror -DMETE_SANDBOX_KILLS
+FLAGS_clang   = -O1 -Werror -DMETE_SANDBOX_KILLS
 FLAGS_asan    = -O1 -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 LINK_asan     = -fsanitize=address,undefined
 FLAGS_tsan    = -O1 -Werror -fsanitize=thread -DMETE_TABLE_LOCK
@@ -36,7 +36,7 @@ ARCH    := $(if $(filter x86_64,$(shell uname -m)),-mcx16)
 CFLAGS  = -std=gnu11 -g $(WARN) $(FLAGS_$(FLAVOUR)) $(ARCH) -pthread -D_GNU_SOURCE \
           -Iinclude -Isrc -MMD -MP
 LDFLAGS = -pthread $(LINK_$(FLAVOUR))
-LIBS    = -luring -lyaml -lsodium -ljansson -lz -lxxhash -lm
+LIBS    = -lseccomp -luring -lyaml -lsodium -ljansson -lz -lxxhash -lm
 
 OBJ        = $(BUILD)/obj
 SRC       := $(sort $(wildcard src/*.c src/*/*.c))
@@ -139,7 +139,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
 
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
-PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev
+PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev libseccomp-dev
 PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 redis-tools python3-redis
 PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind
 deps:
