@@ -62,7 +62,7 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick fuzz race lossy flood sim tidy format install install-files uninstall manuals deb packages clean help deps \
+.PHONY: all demo run test bench bench-quick fuzz race lossy flood sim tidy format install install-files uninstall manuals deb test-package reproducible packages clean help deps \
         deps-deb \
         deps-test deps-ci \
         programs compile
@@ -171,6 +171,13 @@ $(BUILD)/manuals/mete.1: $(BUILD)/mete deploy/manuals.py src/config/commented.ya
 
 deb: deps-deb ## Debian packages of the committed tree into build/deb
 	@deploy/deb
+
+test-package: deb ## install, upgrade and purge the packages in a bare Debian (two minutes)
+	@tests/lib/install-packages debootstrap
+	@deploy/test_package
+
+reproducible: deps-deb ## build the packages twice, in two folders, and compare the bytes
+	@deploy/reproducible
 
 packages: # what the build needs of Debian
 	@echo $(PACKAGES)
