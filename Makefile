@@ -23,7 +23,7 @@ comma := ,
 WARN  = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 STRICT = -Wconversion
 FLAGS_release = -O3 -flto=auto -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection
-LINK_release  = -O3 -flto=auto -pie -fcf-protection -Wl,-z,relro,-z,now,-z,noexecstack $(SHADOW_STACK)
+LINK_release  = -O3 -flto=auto -ffile-prefix-map=$(CURDIR)=. -pie -fcf-protection -Wl,-z,relro,-z,now,-z,noexecstack $(SHADOW_STACK)
 FLAGS_check   = -O1 -Werror -DMETE_SANDBOX_KILLS
 FLAGS_clang   = -O1 -Werror -DMETE_SANDBOX_KILLS
 FLAGS_asan    = -O1 -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
