@@ -7,6 +7,7 @@
 #   tsan    (build/tsan)    thread sanitizer, the table's lock variant (clang)
 #   clang   (build/clang)   as check, by clang
 #   fuzz    (build/fuzz)    libFuzzer with address and undefined sanitizers
+#   arm64   (build/arm64)   as check, for aarch64 by a cross compiler; qemu-user runs its unit tests
 FLAVOUR ?= release
 
 CC_release = gcc
@@ -15,6 +16,7 @@ CC_clang   = clang
 CC_asan    = clang
 CC_tsan    = clang
 CC_fuzz    = clang
+CC_arm64   = aarch64-linux-gnu-gcc
 CC         = $(CC_$(FLAVOUR))
 BUILD     := $(if $(filter release,$(FLAVOUR)),build,build/$(FLAVOUR))
 
@@ -26,6 +28,7 @@ FLAGS_release = -O3 -flto=auto -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=
 LINK_release  = -O3 -flto=auto -ffile-prefix-map=$(CURDIR)=. -pie -fcf-protection -Wl,-z,relro,-z,now,-z,noexecstack $(SHADOW_STACK)
 FLAGS_check   = -O1 -Werror -DMETE_SANDBOX_KILLS
 FLAGS_clang   = -O1 -Werror -DMETE_SANDBOX_KILLS
+FLAGS_arm64   = -O1 -Werror -DMETE_SANDBOX_KILLS
 FLAGS_asan    = -O1 -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 LINK_asan     = -fsanitize=address,undefined
 FLAGS_tsan    = -O1 -Werror -fsanitize=thread -DMETE_TABLE_LOCK
@@ -34,7 +37,8 @@ FLAGS_fuzz    = -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-re
 LINK_fuzz     = -fsanitize=fuzzer,address,undefined
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-ARCH    := $(if $(filter x86_64,$(shell uname -m)),-mcx16)
+TARGET  := $(shell $(CC) -dumpmachine 2>/dev/null)
+ARCH    := $(if $(filter x86_64%,$(TARGET)),-mcx16)
 # The start-up files of Debian's libc do not say that they work on a shadow stack, so the linker must be told.
 SHADOW_STACK := $(if $(ARCH),-Wl$(comma)-z$(comma)shstk)
 CFLAGS  = -std=gnu11 -g -ffile-prefix-map=$(CURDIR)=. $(WARN) $(FLAGS_$(FLAVOUR)) $(ARCH) -pthread -D_GNU_SOURCE \
@@ -63,7 +67,7 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 ABI             = 0
 
 .PHONY: all demo run test bench bench-quick fuzz race lossy flood sim tidy format install install-files uninstall manuals deb test-package reproducible packages clean help deps \
-        deps-deb \
+        deps-deb deps-arm64 arm64 \
         deps-test deps-ci \
         programs compile
 
@@ -109,6 +113,10 @@ sim: deps-test ## COUNT=1000 worlds of nodes, network and store from SEED=1 on, 
 	@$(MAKE) $(PARALLEL) --no-print-directory build/sim
 	@build/sim --count $(or $(COUNT),1000) $(or $(SEED),1)
 	@build/sim --wrong
+
+arm64: deps-arm64 ## the programs of C, built for aarch64, under an emulator
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=arm64 $(patsubst %.c,build/arm64/%,$(wildcard tests/unit/*.c tests/property/*.c))
+	@METE_COUNT=$(or $(COUNT),2000) tests/run --build build/arm64 --under qemu-aarch64
 
 tidy: ## includes, sizes of functions and files, banned calls
 	@python3 tests/tidy/test_tidy.py
@@ -198,6 +206,10 @@ deps-test:
 	@tests/lib/install-packages $(PACKAGES_TEST)
 deps-deb:
 	@tests/lib/install-packages $(PACKAGES) debhelper lintian
+deps-arm64:
+	@dpkg --print-foreign-architectures | grep -q arm64 || { dpkg --add-architecture arm64 && apt-get update -qq; }
+	@tests/lib/install-packages gcc-aarch64-linux-gnu qemu-user libcmocka-dev:arm64 \
+	    $(patsubst %,%:arm64,$(filter-out gcc,$(PACKAGES)))
 deps-ci:
 	@tests/lib/install-packages $(PACKAGES_CI)
 

@@ -1,4 +1,7 @@
 /* mete: the table of subcommands. */
+#if __SIZEOF_POINTER__ != 8
+#error "mete needs a 64-bit machine: an entry changes by one compare-and-swap of 16 bytes"
+#endif
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

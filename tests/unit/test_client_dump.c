@@ -38,6 +38,8 @@ static void count_secret(const uint8_t *masked, size_t len, unsigned *ret_shown,
 /* While it is open no core dump has the secret; afterwards nothing has. */
 static void test_secret_is_not_dumped(void **state)
 {
+    if (getenv("METE_EMULATED"))
+        skip(); /* an emulator passes neither madvise() nor socket filters on */
     (void)state;
     uint8_t masked[32], secret[32];
     unsigned shown, hidden;

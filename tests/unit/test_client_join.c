@@ -251,6 +251,8 @@ static void test_late_in_the_queue(void **state)
 
 static void test_child_forgets_the_queue(void **state)
 {
+    if (getenv("METE_EMULATED"))
+        skip(); /* an emulator passes neither madvise() nor socket filters on */
     (void)state;
     struct fake fake;
     struct seen held_seen[HELD] = {0}, seen[MANY] = {0};

@@ -1,5 +1,6 @@
 /* The filter of a flood: which datagrams the kernel drops, joined ones among them, and when it is
  * attached and taken off, over a table of instants. */
+#include <stdlib.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/udp.h>
@@ -71,6 +72,8 @@ static bool passes(const struct ends *ends, const uint8_t *bytes, size_t len)
 
 static void what_can_be_told_is_dropped(void **state)
 {
+    if (getenv("METE_EMULATED"))
+        skip(); /* an emulator passes neither madvise() nor socket filters on */
     (void)state;
     struct ends ends;
     uint8_t bytes[1500] = {0};
