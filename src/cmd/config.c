@@ -12,6 +12,7 @@
 #include "cmd/cmd.h"
 #include "config/config.h"
 #include "config/diff.h"
+#include "doors/tls.h"
 
 #define MAX_SETS 64u
 #define ERROR_SIZE 1024u
@@ -42,7 +43,7 @@ static int check(int argc, char **argv)
     if (argv[1][0] == '-')
         return cmd_fail("config", "check takes no option '%s'; a file of that name is ./%s",
                         argv[1], argv[1]);
-    const struct config_options options = {.path = argv[1]};
+    const struct config_options options = {.path = argv[1], .tls = &tls_hooks};
     struct config *config = config_load(&options, error, sizeof(error));
     if (!config) {
         fprintf(stderr, "%s\n", error);
@@ -76,7 +77,7 @@ static const char *option_value(const char *name, int argc, char **argv, int *at
 static int parse_options(int argc, char **argv, struct config_options *options, const char **sets,
                          const char **ret_file)
 {
-    *options = (struct config_options){.sets = sets, .environment = environ};
+    *options = (struct config_options){.sets = sets, .environment = environ, .tls = &tls_hooks};
     for (int i = 1; i < argc; i++) {
         const char *value;
         if ((value = option_value("--config", argc, argv, &i))) {

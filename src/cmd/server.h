@@ -15,11 +15,12 @@
 #include "config/publish.h"
 #include "doors/admin.h"
 #include "doors/loop.h"
+#include "doors/tls.h"
 #include "net/worker.h"
 #include "obs/counters.h"
 #include "table/table.h"
 
-#define SERVER_MAX_DOORS 4u
+#define SERVER_MAX_DOORS 8u
 
 struct server {
     struct config *config;                /* the running one; after the start the policy's */

@@ -55,6 +55,35 @@ struct config_door {               /* where a door listens; neither address nor 
     char *path;                    /* of a UNIX stream socket, or NULL */
 };
 
+/* What makes a door speak TLS: the section `tls`. Whoever loads a configuration says by hooks who
+ * turns files into a context (doors/tls.h), for this module knows no TLS; without hooks the files
+ * are not looked at. */
+enum config_clients { CLIENTS_OPTIONAL, CLIENTS_REQUIRED };
+enum config_tls_field { CONFIG_TLS_CERTIFICATE, CONFIG_TLS_KEY, CONFIG_TLS_CLIENT_CA };
+
+struct config_file {
+    char *path;    /* absolute, or NULL */
+    unsigned line; /* where it was named; 0: not in the file */
+};
+
+struct tls_context;
+struct config_tls_hooks;
+
+struct config_tls {
+    struct config_file certificate, key; /* both or none */
+    struct config_file client_ca;        /* path NULL: clients are not asked for certificates */
+    enum config_clients clients;
+    struct tls_context *context; /* NULL: no certificate, or no hooks */
+    const struct config_tls_hooks *hooks;
+};
+
+struct config_tls_hooks {
+    /* Results: 0, or a negative errno with what is wrong in problem and with which file. */
+    int (*create)(const struct config_tls *tls, enum config_tls_field *ret_field, char *problem,
+                  size_t size, struct tls_context **ret_context);
+    void (*destroy)(struct tls_context *context);
+};
+
 struct config_network { /* of trusted_networks; v4 is kept as v4-mapped v6 */
     uint8_t prefix[16];
     uint8_t bits;
@@ -77,10 +106,12 @@ struct config_secret {
     uint8_t len;
 };
 
-/* A key of the doors. Only its hash is known here. */
+/* Who may ask at the doors: whoever shows a key, of which only the hash is known here, or a client
+ * certificate with a name, of which this is the hash then. */
 struct config_api_key {
     char *name; /* distinct in its tenant */
     uint8_t sha256[32];
+    char *certificate; /* "cn:NAME", "dns:NAME", "uri:NAME", "email:NAME", "spki:HEX"; or NULL */
     bool may_check;
     bool may_manage; /* reset, refund, usage */
 };
@@ -149,6 +180,9 @@ struct config {
     char *listen_unix;            /* path of the datagram socket, or NULL: off */
     struct config_door listen_resp;
     struct config_door listen_http;
+    struct config_door listen_resp_tls;
+    struct config_door listen_http_tls;
+    struct config_tls tls;
     struct config_door listen_metrics; /* all tenants: never on a tenants' door */
     uint64_t door_connections;         /* most of them at one time, over all doors */
     uint64_t door_idle_ns;             /* silence, and half a request, end a connection after it */
@@ -191,7 +225,8 @@ struct config_options {
     const char *path;        /* or NULL: embedded default */
     const char *const *sets; /* "path=value" */
     unsigned set_count;
-    char **environment;  /* like environ; NULL: none */
+    char **environment;                 /* like environ; NULL: none */
+    const struct config_tls_hooks *tls; /* or NULL */
     config_read_fn read; /* NULL: config_read_file; fuzzing has no business with real files */
 };
 
@@ -253,6 +288,9 @@ int config_compile_rule_text(const char *text, struct limit *ret_limit,
 
 /* "127.0.0.1:6384", "/run/mete/resp.sock", or NULL for a door that is off. */
 const char *config_door_text(const struct config_door *door);
+
+/* Is any door open that speaks TLS? */
+bool config_has_tls_door(const struct config *config);
 
 /* Is it this machine's own: 127.0.0.0/8, ::1, a UNIX socket? */
 bool config_is_loopback(const struct sockaddr *address);

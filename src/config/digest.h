@@ -16,4 +16,7 @@ void digest_wipe_frames(void);
 /* BLAKE2b-256 as CONFIG_HASH_SIZE - 1 hex digits. */
 void digest_file(const void *bytes, size_t len, char *ret_hex);
 
+/* 32 bytes of SHA-256. */
+void digest_sha256(const void *bytes, size_t len, uint8_t *ret_hash);
+
 #endif

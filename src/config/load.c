@@ -12,12 +12,14 @@
 #include <unistd.h>
 
 #include "config/api_keys.h"
+#include "config/certificates.h"
 #include "config/digest.h"
 #include "config/report.h"
 #include "config/rule.h"
 #include "config/schema.h"
 #include "config/secret.h"
 #include "config/tenants.h"
+
 #include "config/yaml.h"
 
 #define VARIABLE_SIZE 64u
@@ -115,9 +117,13 @@ static int judge_paths(const struct report *report, const struct config *config)
     const struct {
         const char *field, *path;
     } sockets[] = {
-        {"listen.admin", config->listen_admin},          {"listen.unix", config->listen_unix},
-        {"listen.resp", config->listen_resp.path},       {"listen.http", config->listen_http.path},
+        {"listen.admin", config->listen_admin},
+        {"listen.unix", config->listen_unix},
+        {"listen.resp", config->listen_resp.path},
+        {"listen.http", config->listen_http.path},
         {"listen.metrics", config->listen_metrics.path},
+        {"listen.resp_tls", config->listen_resp_tls.path},
+        {"listen.http_tls", config->listen_http_tls.path},
     };
     for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]); i++)
         for (size_t j = 0; j < i; j++)
@@ -144,7 +150,9 @@ static int build(const struct config_options *options, const struct report *repo
         result = report_at(report, 1,
                            "tenants: at least one is needed; for example tenants: "
                            "[{name: default, rules: []}]");
-    return result ? result : tenants_parse(report, roots.tiers, roots.tenants, config);
+    if (result == 0)
+        result = tenants_parse(report, roots.tiers, roots.tenants, config);
+    return result ? result : certificates_settle(report, options, config);
 }
 
 __attribute__((noinline)) static struct config *load_tree(const struct config_options *options,
@@ -242,6 +250,9 @@ void config_destroy(struct config *config)
     free(config->listen_resp.path);
     free(config->listen_http.path);
     free(config->listen_metrics.path);
+    free(config->listen_resp_tls.path);
+    free(config->listen_http_tls.path);
+    certificates_release(config);
     free(config->key_file);
     free(config->path);
     free(config);

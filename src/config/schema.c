@@ -22,6 +22,7 @@ enum field_type {
     TYPE_ADDRESSES, /* listen_udp and its count */
     TYPE_NETWORKS,  /* trusted and its count */
     TYPE_KEY_FILE,  /* key_file, and the key behind it */
+    TYPE_FILE,      /* struct config_file; `none` has no path */
     TYPE_NUMBER,    /* uint64_t in [min, max] */
     TYPE_DURATION,  /* uint64_t ns in [min, max] */
     TYPE_BYTES,     /* uint64_t in [min, max] */
@@ -46,9 +47,12 @@ static const char *const BACKENDS[] = {"auto", "io_uring", "mmsg", NULL};
 static const char *const FILTERS[] = {"auto", "off", NULL};
 static const char *const STEERINGS[] = {"flow", "cpu", NULL};
 static const char *const RELOADS[] = {"signal", "watch", NULL};
+static const char *const CLIENTS[] = {"optional", "required", NULL};
 static const char *const ON_FULL[] = {"evict", "allow", "deny", NULL};
 _Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2, "as BACKENDS");
 _Static_assert(ON_FULL_EVICT == 0 && ON_FULL_ALLOW == 1 && ON_FULL_DENY == 2, "as ON_FULL");
+_Static_assert(CLIENTS_OPTIONAL == 0 && CLIENTS_REQUIRED == 1, "as CLIENTS");
+_Static_assert(sizeof(enum config_clients) == sizeof(unsigned), "set as unsigned");
 _Static_assert(FILTER_AUTO == 0 && FILTER_OFF == 1, "as FILTERS");
 _Static_assert(sizeof(enum config_filter) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_steering) == sizeof(unsigned), "set as unsigned");
@@ -70,9 +74,20 @@ static const struct field FIELDS[] = {
     {.path = "listen.unix", .type = TYPE_PATH, AT(listen_unix)},
     {.path = "listen.resp", .type = TYPE_DOOR, AT(listen_resp)},
     {.path = "listen.http", .type = TYPE_DOOR, AT(listen_http)},
+    {.path = "listen.resp_tls", .type = TYPE_DOOR, AT(listen_resp_tls)},
+    {.path = "listen.http_tls", .type = TYPE_DOOR, AT(listen_http_tls)},
     {.path = "listen.grpc", .type = TYPE_UNSERVED},
     {.path = "listen.metrics", .type = TYPE_DOOR, AT(listen_metrics)},
     {.path = "listen.interface", .type = TYPE_UNSERVED},
+    {.path = "tls", .type = TYPE_SECTION},
+    {.path = "tls.certificate", .type = TYPE_FILE, AT(tls.certificate)},
+    {.path = "tls.key", .type = TYPE_FILE, AT(tls.key)},
+    {.path = "tls.client_ca", .type = TYPE_FILE, AT(tls.client_ca)},
+    {.path = "tls.clients",
+     .type = TYPE_CHOICE,
+     AT(tls.clients),
+     .choices = CLIENTS,
+     .fallback = "optional"},
     {.path = "trusted_networks", .type = TYPE_NETWORKS},
     {.path = "repeats", .type = TYPE_SECTION},
     {.path = "repeats.window",
@@ -175,6 +190,18 @@ static int apply_door(const struct report *report, const struct node *node,
         return result;
     free(ret_door->path);
     *ret_door = door;
+    return 0;
+}
+
+static int apply_file(const struct report *report, const struct node *node,
+                      const struct config *config, struct config_file *ret_file)
+{
+    char *path = NULL;
+    const int result = is_none(node) ? 0 : secret_find_path(report, node, config, &path);
+    if (result)
+        return result;
+    free(ret_file->path);
+    *ret_file = (struct config_file){.path = path, .line = report->override ? 0 : node->line};
     return 0;
 }
 
@@ -301,6 +328,8 @@ static int apply(const struct report *report, const struct field *field, const s
         return apply_networks(report, node, config);
     case TYPE_KEY_FILE:
         return secret_apply_key_file(report, node, config);
+    case TYPE_FILE:
+        return apply_file(report, node, config, member);
     case TYPE_DURATION:
         return value_duration(report, node, field->min, field->max, member);
     case TYPE_BYTES:

@@ -178,10 +178,10 @@ void secret_close_reader(struct config *config)
     config->reader = NULL;
 }
 
-/* The absolute path that a node names. */
-static int path_of(const struct report *report, const struct node *node,
-                   const struct secret_reader *reader, char **ret_path)
+int secret_find_path(const struct report *report, const struct node *node,
+                     const struct config *config, char **ret_path)
 {
+    const struct secret_reader *reader = config->reader;
     const char *folder = report->override ? reader->current : reader->folder;
     const char *text = "";
     char *path;
@@ -211,7 +211,7 @@ static int read_text(const struct report *report, const struct node *node, struc
     struct secret_reader *reader = config->reader;
     char problem[PROBLEM_SIZE] = "";
     char *path = NULL;
-    int result = path_of(report, node, reader, &path);
+    int result = secret_find_path(report, node, config, &path);
     if (result)
         return result;
     if (reader->read(path, reader->text, sizeof(reader->text), ret_len, problem, sizeof(problem))) {

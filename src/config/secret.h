@@ -18,6 +18,10 @@ int secret_open_reader(const struct report *report, const struct config_options 
                        struct config *config);
 void secret_close_reader(struct config *config);
 
+/* The absolute path that a node names, for free(). Results: 0, -EINVAL, -ENOMEM, reported. */
+int secret_find_path(const struct report *report, const struct node *node,
+                     const struct config *config, char **ret_path);
+
 /* `key_file`: its path into the configuration, its bytes into the reader. `none` forgets both.
  * Results: 0, -EINVAL, -ENOMEM, reported. */
 int secret_apply_key_file(const struct report *report, const struct node *node,

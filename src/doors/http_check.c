@@ -83,7 +83,7 @@ static bool recognise(struct exchange *exchange)
         login_hash(key.at, key.len, hash);
         is_known = login_find(config, hash, &exchange->login);
     } else {
-        is_known = login_find_default(config, exchange->call->is_local, &exchange->login);
+        is_known = login_find_without_key(exchange->call, &exchange->login);
     }
     if (is_known)
         return true;

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 int listen_make_address(const char *path, struct sockaddr_un *ret_address)
@@ -94,4 +95,13 @@ void listen_format(const struct sockaddr_storage *address, char *out, size_t siz
         inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
         snprintf(out, size, "[%s]:%u", host, ntohs(v6->sin6_port));
     }
+}
+
+void listen_raise_descriptors(size_t wanted)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }

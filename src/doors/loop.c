@@ -7,9 +7,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "doors/listen.h"
+#include "doors/stream.h"
+#include "doors/tls.h"
 #include "engine/policy.h"
 #include "obs/assert.h"
 #include "sys/memory.h"
@@ -23,13 +25,13 @@
 enum { TAG_CONNECTION, TAG_LISTENER, TAG_STOP };
 
 struct connection {
-    int fd; /* -1: free */
+    struct stream stream; /* fd -1: free */
     uint32_t next_free;
     const struct listener *listener;
     bool is_local;
     bool is_closing;  /* as soon as what is there is written */
     bool is_draining; /* nothing more will be written */
-    bool waits_to_write;
+    uint32_t events;  /* that epoll waits for */
     uint64_t number;
     uint64_t active_ns;     /* boot time of the last byte in or out */
     uint64_t half_since_ns; /* of the first byte of half a request; 0: none is there */
@@ -42,6 +44,7 @@ struct connection {
 struct listener {
     int fd;
     bool is_paused; /* no descriptor was left */
+    bool has_tls;
     const struct loop_protocol *protocol;
     void *context;
 };
@@ -92,15 +95,15 @@ static uint64_t tag(unsigned kind, size_t index)
 
 static void drop(struct loop *loop, struct connection *connection)
 {
-    close(connection->fd); /* which takes it out of the epoll set, too */
-    connection->fd = -1;
+    stream_close(&connection->stream); /* which takes it out of the epoll set, too */
     connection->next_free = loop->first_free;
     loop->first_free = (uint32_t)(connection - loop->connections);
 }
 
-static void refuse(int fd, const struct loop_protocol *protocol)
+static void refuse(int fd, const struct listener *listener)
 {
-    if (*protocol->full)
+    const struct loop_protocol *protocol = listener->protocol;
+    if (*protocol->full && !listener->has_tls)
         send(fd, protocol->full, strlen(protocol->full), MSG_NOSIGNAL | MSG_DONTWAIT);
     close(fd);
 }
@@ -109,20 +112,24 @@ static void take_connection(struct loop *loop, const struct listener *listener, 
                             const struct sockaddr_storage *peer)
 {
     const int on = 1;
-    if (loop->first_free == loop->options.connections) {
-        refuse(fd, listener->protocol);
-        return;
-    }
+    struct tls_context *tls = listener->has_tls ? loop->engine.config->tls.context : NULL;
+    struct stream stream = {.fd = fd};
     uint32_t index = loop->first_free;
-    struct connection *connection = &loop->connections[index];
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = tag(TAG_CONNECTION, index)};
-    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-        refuse(fd, listener->protocol);
+    if (index == loop->options.connections || (listener->has_tls && !tls) ||
+        stream_open(&stream, fd, tls, listener->protocol->alpn)) {
+        refuse(fd, listener);
         return;
     }
+    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+        stream_close(&stream);
+        return;
+    }
+    struct connection *connection = &loop->connections[index];
     loop->first_free = connection->next_free;
     *connection = (struct connection){
-        .fd = fd,
+        .stream = stream,
+        .events = EPOLLIN,
         .listener = listener,
         .is_local = config_is_loopback((const struct sockaddr *)peer),
         .number = ++loop->accepted,
@@ -163,27 +170,26 @@ static void accept_some(struct loop *loop, struct listener *listener)
 /* ---- bytes in, bytes out ---- */
 
 /* Asks for the events that the connection waits for. */
-static void set_interest(struct loop *loop, struct connection *connection, bool waits_to_write)
+static void set_interest(struct loop *loop, struct connection *connection)
 {
     struct epoll_event event = {
-        .events = waits_to_write ? EPOLLOUT : EPOLLIN,
+        .events = stream_events(&connection->stream, connection->out_len > 0),
         .data.u64 = tag(TAG_CONNECTION, (size_t)(connection - loop->connections)),
     };
-    if (connection->waits_to_write != waits_to_write)
-        epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, connection->fd, &event);
-    connection->waits_to_write = waits_to_write;
+    if (connection->events != event.events)
+        epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, connection->stream.fd, &event);
+    connection->events = event.events;
 }
 
 /* False: the peer is gone. All is written if out_len is 0 afterwards. */
 static bool flush(struct loop *loop, struct connection *connection)
 {
     while (connection->out_sent < connection->out_len) {
-        ssize_t put = send(connection->fd, output_of(loop, connection) + connection->out_sent,
-                           connection->out_len - connection->out_sent, MSG_NOSIGNAL);
-        if (put < 0 && errno == EINTR)
-            continue;
+        ssize_t put =
+            stream_write(&connection->stream, output_of(loop, connection) + connection->out_sent,
+                         connection->out_len - connection->out_sent);
         if (put < 0)
-            return errno == EAGAIN;
+            return put == -EAGAIN;
         connection->out_sent += (size_t)put;
         connection->active_ns = loop->boot_ns;
     }
@@ -209,6 +215,7 @@ static bool consume(struct loop *loop, struct connection *connection)
         .now = &loop->now,
         .is_local = connection->is_local,
         .peer = &connection->peer,
+        .certificate = connection->stream.tls ? tls_peer(connection->stream.tls) : NULL,
         .state = connection->state,
         .connection = connection->number,
         .context = listener->context,
@@ -236,8 +243,7 @@ static void start_draining(struct loop *loop, struct connection *connection)
     connection->in_len = 0;
     connection->half_since_ns = 0;
     connection->active_ns = loop->boot_ns;
-    shutdown(connection->fd, SHUT_WR);
-    set_interest(loop, connection, false);
+    stream_finish(&connection->stream);
 }
 
 /* Answers what is there until it is answered, or the peer does not read. False: to be dropped. */
@@ -251,31 +257,40 @@ static bool answer(struct loop *loop, struct connection *connection)
             continue; /* joined with what comes next */
         if (!flush(loop, connection))
             return false;
-        if (connection->out_len > 0) {
-            set_interest(loop, connection, true);
+        if (connection->out_len > 0)
             return true;
-        }
         if (connection->is_closing) {
             start_draining(loop, connection);
             return true;
         }
         if (!has_taken && !needs_room)
-            break;
+            return true;
     }
-    set_interest(loop, connection, false);
+}
+
+/* Who speaks plainly where TLS should be is told so, and then heard no more. */
+static bool take_plain(struct loop *loop, struct connection *connection)
+{
+    const char *plain = connection->listener->protocol->plain;
+    if (!plain)
+        return false;
+    send(connection->stream.fd, plain, strlen(plain), MSG_NOSIGNAL | MSG_DONTWAIT);
+    start_draining(loop, connection);
     return true;
 }
 
+/* False: to be dropped. */
 static bool receive(struct loop *loop, struct connection *connection)
 {
-    ssize_t got = recv(connection->fd, input_of(loop, connection) + connection->in_len,
-                       LOOP_INPUT_BYTES - connection->in_len, 0);
-    if (got < 0)
-        return errno == EAGAIN || errno == EINTR;
-    if (got == 0)
-        return false; /* what it asked is answered: nothing is read while answers wait */
+    uint8_t *input = input_of(loop, connection);
     if (connection->is_draining)
-        return true;
+        return stream_drain(&connection->stream, input, LOOP_INPUT_BYTES);
+    ssize_t got = stream_read(&connection->stream, input + connection->in_len,
+                              LOOP_INPUT_BYTES - connection->in_len);
+    if (got == -EOPNOTSUPP)
+        return take_plain(loop, connection);
+    if (got <= 0) /* the end: what it asked is answered, for nothing is read while answers wait */
+        return got == -EAGAIN;
     connection->in_len += (size_t)got;
     connection->active_ns = loop->boot_ns;
     return true;
@@ -284,15 +299,23 @@ static bool receive(struct loop *loop, struct connection *connection)
 static void serve_connection(struct loop *loop, struct connection *connection)
 {
     bool is_alive = true;
-    if (connection->fd < 0)
+    if (connection->stream.fd < 0)
         return;
-    if (connection->waits_to_write)
+    if (connection->out_len > 0)
         is_alive = flush(loop, connection);
     else
         is_alive = receive(loop, connection);
-    if (is_alive && connection->out_len == 0 && !connection->is_draining)
-        is_alive = answer(loop, connection);
-    if (!is_alive)
+    for (;;) {
+        if (is_alive && connection->out_len == 0 && !connection->is_draining)
+            is_alive = answer(loop, connection);
+        if (!is_alive || connection->out_len > 0 || connection->is_draining ||
+            !stream_has_pending(&connection->stream))
+            break;
+        is_alive = receive(loop, connection);
+    }
+    if (is_alive)
+        set_interest(loop, connection);
+    else
         drop(loop, connection);
 }
 
@@ -313,8 +336,10 @@ static void read_clock(struct loop *loop)
 static void end_silence(struct loop *loop, struct connection *connection)
 {
     const char *late = connection->listener->protocol->late;
-    if (connection->half_since_ns && *late && connection->out_len == 0)
-        send(connection->fd, late, strlen(late), MSG_NOSIGNAL);
+    if (connection->half_since_ns && *late && connection->out_len == 0) {
+        stream_write(&connection->stream, late, strlen(late));
+        stream_finish(&connection->stream);
+    }
     drop(loop, connection);
 }
 
@@ -326,7 +351,7 @@ static void look(struct loop *loop)
     loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
     for (uint32_t i = 0; i < loop->options.connections; i++) {
         struct connection *connection = &loop->connections[i];
-        if (connection->fd < 0)
+        if (connection->stream.fd < 0)
             continue;
         uint64_t since_ns =
             connection->half_since_ns ? connection->half_since_ns : connection->active_ns;
@@ -374,15 +399,6 @@ static void *thread_main(void *argument)
 
 /* ---- its life ---- */
 
-static void raise_descriptors(rlim_t wanted)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int watch_stop(struct loop *loop)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = tag(TAG_STOP, 0)};
@@ -409,14 +425,14 @@ int loop_open(const struct loop_options *options, struct loop **ret_loop)
         result = memory_reserve(loop->buffers_size, false, &buffers);
     loop->buffers = result ? NULL : buffers;
     for (uint32_t i = 0; loop->connections && i < options->connections; i++)
-        loop->connections[i] = (struct connection){.fd = -1, .next_free = i + 1};
+        loop->connections[i] = (struct connection){.stream.fd = -1, .next_free = i + 1};
     if (!result)
         result = watch_stop(loop);
     if (result) {
         loop_close(loop);
         return result;
     }
-    raise_descriptors(options->connections + SPARE_DESCRIPTORS);
+    listen_raise_descriptors(options->connections + SPARE_DESCRIPTORS);
     engine_init(&loop->engine, options->config, options->table, options->reader,
                 options->thread_count);
     loop->engine.counters = options->counters;
@@ -439,6 +455,14 @@ int loop_add(struct loop *loop, int fd, const struct loop_protocol *protocol, vo
     return 0;
 }
 
+int loop_add_tls(struct loop *loop, int fd, const struct loop_protocol *protocol, void *context)
+{
+    const int result = loop_add(loop, fd, protocol, context);
+    if (!result)
+        loop->listeners[loop->listener_count - 1].has_tls = true;
+    return result;
+}
+
 int loop_start(struct loop *loop)
 {
     loop->boot_ns = clock_boot_ns();
@@ -458,8 +482,8 @@ void loop_close(struct loop *loop)
         pthread_join(loop->thread, NULL);
     }
     for (uint32_t i = 0; loop->connections && i < loop->options.connections; i++)
-        if (loop->connections[i].fd >= 0)
-            close(loop->connections[i].fd);
+        if (loop->connections[i].stream.fd >= 0)
+            stream_close(&loop->connections[i].stream);
     for (unsigned i = 0; i < loop->listener_count; i++)
         close(loop->listeners[i].fd);
     if (loop->epoll_fd >= 0)
