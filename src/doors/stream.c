@@ -66,6 +66,8 @@ bool stream_drain(struct stream *stream, void *room, size_t size)
 
 void stream_close(struct stream *stream)
 {
+    if (stream->tls)
+        tls_finish(stream->tls); /* twice is once */
     tls_close(stream->tls);
     close(stream->fd);
     *stream = (struct stream){.fd = -1};
