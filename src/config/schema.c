@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "config/fields.h"
 #include "config/report.h"
+#include "config/schema_lists.h"
 #include "config/secret.h"
 #include "config/value.h"
 #include "config/yaml.h"
@@ -22,7 +23,7 @@ enum field_type {
     TYPE_ADDRESSES, /* listen_udp and its count */
     TYPE_NETWORKS,  /* trusted and its count */
     TYPE_KEY_FILE,  /* key_file, and the key behind it */
-    TYPE_FILE,      /* struct config_file; `none` has no path */
+    TYPE_PEM,       /* struct config_file; `none` has no path */
     TYPE_NUMBER,    /* uint64_t in [min, max] */
     TYPE_DURATION,  /* uint64_t ns in [min, max] */
     TYPE_BYTES,     /* uint64_t in [min, max] */
@@ -80,9 +81,9 @@ static const struct field FIELDS[] = {
     {.path = "listen.metrics", .type = TYPE_DOOR, AT(listen_metrics)},
     {.path = "listen.interface", .type = TYPE_UNSERVED},
     {.path = "tls", .type = TYPE_SECTION},
-    {.path = "tls.certificate", .type = TYPE_FILE, AT(tls.certificate)},
-    {.path = "tls.key", .type = TYPE_FILE, AT(tls.key)},
-    {.path = "tls.client_ca", .type = TYPE_FILE, AT(tls.client_ca)},
+    {.path = "tls.certificate", .type = TYPE_PEM, AT(tls.certificate)},
+    {.path = "tls.key", .type = TYPE_PEM, AT(tls.key)},
+    {.path = "tls.client_ca", .type = TYPE_PEM, AT(tls.client_ca)},
     {.path = "tls.clients",
      .type = TYPE_CHOICE,
      AT(tls.clients),
@@ -193,16 +194,13 @@ static int apply_door(const struct report *report, const struct node *node,
     return 0;
 }
 
-static int apply_file(const struct report *report, const struct node *node,
-                      const struct config *config, struct config_file *ret_file)
+static int apply_pem(const struct report *report, const struct node *node,
+                     const struct config *config, struct config_file *ret_file)
 {
-    char *path = NULL;
-    const int result = is_none(node) ? 0 : secret_find_path(report, node, config, &path);
-    if (result)
-        return result;
-    free(ret_file->path);
-    *ret_file = (struct config_file){.path = path, .line = report->override ? 0 : node->line};
-    return 0;
+    const int result = secret_apply_path(report, node, config, &ret_file->path);
+    if (result == 0)
+        ret_file->line = report->override ? 0 : node->line;
+    return result;
 }
 
 static int apply_name(const struct report *report, const struct node *node, char **ret_name)
@@ -213,67 +211,6 @@ static int apply_name(const struct report *report, const struct node *node, char
         return result;
     free(*ret_name);
     *ret_name = name;
-    return 0;
-}
-
-/* The items of a list; a single value stands for a list of one. */
-static const struct node *first_item(const struct node *node)
-{
-    return node->kind == NODE_LIST ? node->children : node;
-}
-
-static const struct node *next_item(const struct node *list, const struct node *item)
-{
-    return item == list ? NULL : item->next;
-}
-
-static bool is_kernels_choice(const struct config_address *address)
-{
-    return address->address.ss_family == AF_INET
-               ? ((const struct sockaddr_in *)&address->address)->sin_port == 0
-               : ((const struct sockaddr_in6 *)&address->address)->sin6_port == 0;
-}
-
-static int apply_addresses(const struct report *report, const struct node *node,
-                           struct config *config)
-{
-    unsigned count = 0;
-    if (node->kind == NODE_LIST && node->count == 0)
-        return report_node(report, node, "is an empty list; at least one address is needed");
-    for (const struct node *item = first_item(node); item; item = next_item(node, item)) {
-        struct config_address address;
-        if (count == CONFIG_MAX_LISTEN)
-            return report_node(report, item, "is one too many; at most %u addresses",
-                               CONFIG_MAX_LISTEN);
-        const int result = value_address(report, item, &address);
-        if (result)
-            return result;
-        for (unsigned i = 0; i < count; i++)
-            if (!is_kernels_choice(&address) &&
-                memcmp(&config->listen_udp[i].address, &address.address, sizeof(address.address)) ==
-                    0)
-                return report_node(report, item, "'%s' stands here twice; remove one",
-                                   address.text);
-        config->listen_udp[count++] = address;
-    }
-    config->listen_udp_count = count;
-    return 0;
-}
-
-static int apply_networks(const struct report *report, const struct node *node,
-                          struct config *config)
-{
-    unsigned count = 0;
-    for (const struct node *item = first_item(node); item; item = next_item(node, item)) {
-        if (count == CONFIG_MAX_NETWORKS)
-            return report_node(report, item, "is one too many; at most %u networks",
-                               CONFIG_MAX_NETWORKS);
-        const int result = value_network(report, item, &config->trusted[count]);
-        if (result)
-            return result;
-        count++;
-    }
-    config->trusted_count = count;
     return 0;
 }
 
@@ -323,13 +260,13 @@ static int apply(const struct report *report, const struct field *field, const s
     case TYPE_DOOR:
         return apply_door(report, node, member);
     case TYPE_ADDRESSES:
-        return apply_addresses(report, node, config);
+        return schema_apply_addresses(report, node, config);
     case TYPE_NETWORKS:
-        return apply_networks(report, node, config);
+        return schema_apply_networks(report, node, config);
     case TYPE_KEY_FILE:
         return secret_apply_key_file(report, node, config);
-    case TYPE_FILE:
-        return apply_file(report, node, config, member);
+    case TYPE_PEM:
+        return apply_pem(report, node, config, member);
     case TYPE_DURATION:
         return value_duration(report, node, field->min, field->max, member);
     case TYPE_BYTES:

@@ -178,10 +178,10 @@ void secret_close_reader(struct config *config)
     config->reader = NULL;
 }
 
-int secret_find_path(const struct report *report, const struct node *node,
-                     const struct config *config, char **ret_path)
+/* The absolute path that a node names. */
+static int path_of(const struct report *report, const struct node *node,
+                   const struct secret_reader *reader, char **ret_path)
 {
-    const struct secret_reader *reader = config->reader;
     const char *folder = report->override ? reader->current : reader->folder;
     const char *text = "";
     char *path;
@@ -211,7 +211,7 @@ static int read_text(const struct report *report, const struct node *node, struc
     struct secret_reader *reader = config->reader;
     char problem[PROBLEM_SIZE] = "";
     char *path = NULL;
-    int result = secret_find_path(report, node, config, &path);
+    int result = path_of(report, node, reader, &path);
     if (result)
         return result;
     if (reader->read(path, reader->text, sizeof(reader->text), ret_len, problem, sizeof(problem))) {
@@ -252,6 +252,20 @@ int secret_apply_key_file(const struct report *report, const struct node *node,
     }
     free(config->key_file);
     config->key_file = path;
+    return 0;
+}
+
+int secret_apply_path(const struct report *report, const struct node *node,
+                      const struct config *config, char **ret_path)
+{
+    char *path = NULL;
+    if (node->kind != NODE_SCALAR || strcmp(node->text, "none") != 0) {
+        const int result = path_of(report, node, config->reader, &path);
+        if (result)
+            return result;
+    }
+    free(*ret_path);
+    *ret_path = path;
     return 0;
 }
 

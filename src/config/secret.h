@@ -18,14 +18,14 @@ int secret_open_reader(const struct report *report, const struct config_options 
                        struct config *config);
 void secret_close_reader(struct config *config);
 
-/* The absolute path that a node names, for free(). Results: 0, -EINVAL, -ENOMEM, reported. */
-int secret_find_path(const struct report *report, const struct node *node,
-                     const struct config *config, char **ret_path);
-
 /* `key_file`: its path into the configuration, its bytes into the reader. `none` forgets both.
  * Results: 0, -EINVAL, -ENOMEM, reported. */
 int secret_apply_key_file(const struct report *report, const struct node *node,
                           struct config *config);
+
+/* The path of a file that is read later, made absolute; `none` is NULL. Results as above. */
+int secret_apply_path(const struct report *report, const struct node *node,
+                      const struct config *config, char **ret_path);
 
 /* Room for the secrets of all tenants. Results: 0, -ENOMEM, reported. */
 int secret_reserve(const struct report *report, uint32_t count, struct config *config);

@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 int listen_make_address(const char *path, struct sockaddr_un *ret_address)
@@ -97,7 +96,7 @@ void listen_format(const struct sockaddr_storage *address, char *out, size_t siz
     }
 }
 
-void listen_raise_descriptors(size_t wanted)
+void listen_raise_descriptors(rlim_t wanted)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
