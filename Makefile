@@ -183,6 +183,10 @@ $(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
 # -Wconversion where bytes from outside are turned into numbers.
 $(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o $(OBJ)/src/replica/%.o $(OBJ)/src/doors/resp%.o: CFLAGS += $(STRICT)
 
+# The assembler puts these files into the program (http_pages.c); without LTO, which loses its labels.
+$(OBJ)/src/doors/http_pages.o: proto-spec/openapi.json src/doors/openapi.html
+$(OBJ)/src/doors/http_pages.o: CFLAGS += -fno-lto
+
 # Rewritten only when the version changed, so that what says it is compiled again then and only then.
 $(OBJ)/version: FORCE
 	@mkdir -p $(@D)

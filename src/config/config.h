@@ -44,6 +44,18 @@ enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 #define CONFIG_MIN_ENTRIES 16u /* of the table, of a region, of what regions leave */
 #define CONFIG_MAX_ENTRIES (1ull << 33)
 
+/* Families of headers that tell of limits: bits in the order of their names. */
+enum {
+    CONFIG_HEADERS_X = 1,           /* X-RateLimit-Limit, -Remaining, -Reset */
+    CONFIG_HEADERS_IETF = 2,        /* RateLimit-Policy, RateLimit */
+    CONFIG_HEADERS_RETRY_AFTER = 4, /* Retry-After */
+    CONFIG_HEADERS_ALL = 7,
+};
+#define CONFIG_HEADERS_NAMES                                                                       \
+    {                                                                                              \
+        "x", "ietf", "retry_after", NULL                                                           \
+    }
+
 struct config_address { /* of listen.udp */
     struct sockaddr_storage address;
     socklen_t len;
@@ -186,6 +198,8 @@ struct config {
     struct config_door listen_metrics; /* all tenants: never on a tenants' door */
     uint64_t door_connections;         /* most of them at one time, over all doors */
     uint64_t door_idle_ns;             /* silence, and half a request, end a connection after it */
+    char *echo_rule;                   /* name of the rule that limits /echo, or NULL: none */
+    unsigned http_headers;             /* CONFIG_HEADERS_... */
     char *key_file;                    /* absolute, or NULL; its bytes are in no memory */
     char file_hash[CONFIG_HASH_SIZE];  /* of the bytes of the file, or of the embedded default */
     enum config_reload reload;
@@ -203,8 +217,9 @@ struct config {
     enum config_on_full on_full;
     struct tenant *tenants; /* in the order of their ids */
     uint32_t tenant_count;
-    uint32_t index_count; /* of rule, override and inline indices over all tenants */
-    char **tiers;         /* their names; the rules stand in the tenants */
+    const struct tenant *anonymous; /* the tenant `default`, or NULL */
+    uint32_t index_count;           /* of rule, override and inline indices over all tenants */
+    char **tiers;                   /* their names; the rules stand in the tenants */
     uint32_t tier_count;
     struct config_index index;     /* of tenants */
     struct calendars calendars;    /* what calendar limits count by */

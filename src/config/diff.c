@@ -151,6 +151,15 @@ static void diff_numbers(struct diff *diff, const struct config *from, const str
     diff_text(diff, "repeats.memory", false, texts[0], texts[1]);
 }
 
+static void diff_headers(struct diff *diff, unsigned from, unsigned to)
+{
+    static const char *const names[] = CONFIG_HEADERS_NAMES;
+    for (unsigned i = 0; names[i]; i++)
+        if ((from ^ to) & 1u << i)
+            diff_add(diff, DIFF_FIELD, true, "doors.headers: %s %s", names[i],
+                     to & 1u << i ? "added" : "removed");
+}
+
 static void diff_fields(struct diff *diff, const struct config *from, const struct config *to)
 {
     static const char *const clients[] = {"optional", "required"};
@@ -167,6 +176,8 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_text(diff, "tls.key", true, from->tls.key.path, to->tls.key.path);
     diff_text(diff, "tls.client_ca", true, from->tls.client_ca.path, to->tls.client_ca.path);
     diff_text(diff, "tls.clients", true, clients[from->tls.clients], clients[to->tls.clients]);
+    diff_text(diff, "doors.echo", true, from->echo_rule, to->echo_rule);
+    diff_headers(diff, from->http_headers, to->http_headers);
     diff_text(diff, "reload", true, reloads[from->reload], reloads[to->reload]);
     diff_text(diff, "namespace", false, from->namespace_name, to->namespace_name);
     diff_addresses(diff, from, to);

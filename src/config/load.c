@@ -253,6 +253,7 @@ void config_destroy(struct config *config)
     free(config->listen_resp_tls.path);
     free(config->listen_http_tls.path);
     certificates_release(config);
+    free(config->echo_rule);
     free(config->key_file);
     free(config->path);
     free(config);

@@ -55,6 +55,20 @@ static void print_repeats(const struct config *config, FILE *out)
     fprintf(out, "repeats: {window: %s, ahead: %s, memory: %s}\n", window, ahead, memory);
 }
 
+/* The end of `doors`. */
+static void print_headers(unsigned bits, FILE *out)
+{
+    static const char *const names[] = CONFIG_HEADERS_NAMES;
+    const char *before = "";
+    fputs(", headers: [", out);
+    for (unsigned i = 0; names[i]; i++)
+        if (bits & 1u << i) {
+            fprintf(out, "%s%s", before, names[i]);
+            before = ", ";
+        }
+    fputs("]}\n", out);
+}
+
 static void print_tls(const struct config_tls *tls, FILE *out)
 {
     fputs("tls:\n", out);
@@ -99,7 +113,10 @@ static void print_top(const struct config *config, FILE *out)
     fprintf(out, "spin_us: %" PRIu64 "\n", config->spin_us);
     print_repeats(config, out);
     value_format_duration(config->door_idle_ns, idle, sizeof(idle));
-    fprintf(out, "doors: {connections: %" PRIu64 ", idle: %s}\n", config->door_connections, idle);
+    fprintf(out, "doors: {connections: %" PRIu64 ", idle: %s, echo: ", config->door_connections,
+            idle);
+    print_text(out, config->echo_rule ? config->echo_rule : "none");
+    print_headers(config->http_headers, out);
     fprintf(out, "reload: %s\n", config->reload == RELOAD_WATCH ? "watch" : "signal");
     if (config->workers)
         fprintf(out, "workers: %u\n", config->workers);

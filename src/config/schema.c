@@ -28,6 +28,8 @@ enum field_type {
     TYPE_DURATION,  /* uint64_t ns in [min, max] */
     TYPE_BYTES,     /* uint64_t in [min, max] */
     TYPE_AUTO,      /* unsigned in [min, max]; `auto` is 0 */
+    TYPE_RULE,      /* char *, the name of a rule; `none` is NULL */
+    TYPE_CHOICES,   /* unsigned, a bit per choice; `none` is 0 */
     TYPE_CHOICE,    /* an enum, the position of the text in choices */
     TYPE_NONE,      /* only `none` is served */
     TYPE_UNSERVED,
@@ -47,6 +49,7 @@ struct field {
 static const char *const BACKENDS[] = {"auto", "io_uring", "mmsg", NULL};
 static const char *const FILTERS[] = {"auto", "off", NULL};
 static const char *const STEERINGS[] = {"flow", "cpu", NULL};
+static const char *const HEADERS[] = CONFIG_HEADERS_NAMES;
 static const char *const RELOADS[] = {"signal", "watch", NULL};
 static const char *const CLIENTS[] = {"optional", "required", NULL};
 static const char *const ON_FULL[] = {"evict", "allow", "deny", NULL};
@@ -120,6 +123,12 @@ static const struct field FIELDS[] = {
      .min = 1000000,
      .max = 86400000000000ull,
      .fallback = "60s"},
+    {.path = "doors.echo", .type = TYPE_RULE, AT(echo_rule), .fallback = "demo"},
+    {.path = "doors.headers",
+     .type = TYPE_CHOICES,
+     AT(http_headers),
+     .choices = HEADERS,
+     .fallback = "all"},
     {.path = "reload", .type = TYPE_CHOICE, AT(reload), .choices = RELOADS, .fallback = "signal"},
     {.path = "workers",
      .type = TYPE_AUTO,
@@ -214,6 +223,15 @@ static int apply_name(const struct report *report, const struct node *node, char
     return 0;
 }
 
+static int apply_rule(const struct report *report, const struct node *node, char **ret_name)
+{
+    if (!is_none(node))
+        return apply_name(report, node, ret_name);
+    free(*ret_name);
+    *ret_name = NULL;
+    return 0;
+}
+
 static int apply_auto(const struct report *report, const struct node *node,
                       const struct field *field, unsigned *ret_number)
 {
@@ -277,6 +295,10 @@ static int apply(const struct report *report, const struct field *field, const s
         return apply_auto(report, node, field, member);
     case TYPE_CHOICE:
         return apply_choice(report, node, field, member);
+    case TYPE_RULE:
+        return apply_rule(report, node, member);
+    case TYPE_CHOICES:
+        return schema_apply_choices(report, node, field->choices, member);
     case TYPE_NONE:
         return is_none(node) ? 0
                              : report_node(report, node,

@@ -67,3 +67,28 @@ int schema_apply_networks(const struct report *report, const struct node *node,
     config->trusted_count = count;
     return 0;
 }
+
+int schema_apply_choices(const struct report *report, const struct node *node,
+                         const char *const *choices, unsigned *ret_bits)
+{
+    const char *word = node->kind == NODE_SCALAR ? node->text : "";
+    unsigned bits = 0;
+    size_t count = 0;
+    while (choices[count])
+        count++;
+    if (strcmp(word, "all") == 0 || strcmp(word, "none") == 0) {
+        *ret_bits = *word == 'a' ? (1u << count) - 1 : 0;
+        return 0;
+    }
+    for (const struct node *item = first_item(node); item; item = next_item(node, item)) {
+        unsigned choice = 0;
+        const int result = value_choice(report, item, choices, count, &choice);
+        if (result)
+            return result;
+        if (bits & 1u << choice)
+            return report_node(report, item, "'%s' stands here twice; remove one", choices[choice]);
+        bits |= 1u << choice;
+    }
+    *ret_bits = bits;
+    return 0;
+}

@@ -13,4 +13,9 @@ int schema_apply_addresses(const struct report *report, const struct node *node,
 int schema_apply_networks(const struct report *report, const struct node *node,
                           struct config *config);
 
+/* A list of words, each a bit by its place among the choices, which end with NULL; `all` and
+ * `none`. Results as above. */
+int schema_apply_choices(const struct report *report, const struct node *node,
+                         const char *const *choices, unsigned *ret_bits);
+
 #endif

@@ -328,6 +328,7 @@ static int parse_tenants(struct loading *loading, const struct node *list)
         config->tenants[i] = placed[i].tenant;
     free(placed);
     if (result == 0) {
+        config->anonymous = config_find_tenant_by_name(config, "default");
         number_indices(config);
         result = find_build_tenants(config) ? report_memory(report) : 0;
     }

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_RULE 64u
@@ -41,6 +42,26 @@ static int take_cost(struct http_ask *ask, const char *where, const json_t *valu
     return 0;
 }
 
+static int take_lease(struct http_ask *ask, const json_t *value, uint64_t *ret_lease)
+{
+    static const char digits[] = "0123456789abcdefABCDEF";
+    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    const size_t len = json_is_string(value) ? json_string_length(value) : 0;
+    if (len == 0 || len > 16 || strspn(text, digits) != len)
+        return refuse(ask, "lease: a string of 1 to 16 hex digits is needed");
+    *ret_lease = strtoull(text, NULL, 16);
+    ask->lacks_lease = false;
+    return 0;
+}
+
+static int refuse_field(struct http_ask *ask, const char *where, bool may_have_atomic)
+{
+    return refuse(ask, "%s: is no field; rule, subject, cost%s are", where,
+                  ask->has_lease    ? " and lease"
+                  : may_have_atomic ? ", or checks and atomic,"
+                                    : "");
+}
+
 /* path names the object in messages: "" or "checks[3].". */
 static int read_item(struct http_ask *ask, const char *path, json_t *object, bool may_have_atomic)
 {
@@ -64,9 +85,10 @@ static int read_item(struct http_ask *ask, const char *path, json_t *object, boo
             has_subject = true;
         } else if (strcmp(name, "cost") == 0) {
             result = take_cost(ask, where, value, &item->cost);
+        } else if (strcmp(name, "lease") == 0 && ask->has_lease) {
+            result = take_lease(ask, value, &item->lease);
         } else {
-            result = refuse(ask, "%s: is no field; rule, subject, cost%s are", where,
-                            may_have_atomic ? ", or checks and atomic," : "");
+            result = refuse_field(ask, where, may_have_atomic);
         }
         if (result)
             return result;
@@ -112,21 +134,23 @@ static void begin(struct http_ask *ask)
 {
     ask->count = 0;
     ask->is_list = ask->is_atomic = ask->denies_by_403 = false;
+    ask->has_lease = ask->lacks_lease = false;
     ask->root = NULL;
     ask->error[0] = '\0';
 }
 
-int http_ask_read_json(struct http_text body, struct http_ask *ask)
+int http_ask_read_json(struct http_text body, bool has_lease, struct http_ask *ask)
 {
     json_error_t error;
     begin(ask);
+    ask->has_lease = ask->lacks_lease = has_lease;
     if (body.len == 0)
         return refuse(ask, "the body is empty; a JSON object is needed");
     json_t *root = json_loadb(body.at, body.len, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
     if (!root)
         return refuse(ask, "the body is no JSON: line %d, column %d: %.120s", error.line,
                       error.column, error.text);
-    int result = json_is_object(root) && json_object_get(root, "checks")
+    int result = !has_lease && json_is_object(root) && json_object_get(root, "checks")
                      ? read_list(ask, root)
                      : read_item(ask, "", root, true);
     if (result)

@@ -62,7 +62,7 @@ bool login_find_without_key(const struct loop_call *call, struct login *ret_logi
 {
     if (call->certificate)
         return find_certificate(call->config, call->certificate, ret_login);
-    const struct tenant *tenant = config_find_tenant_by_name(call->config, "default");
+    const struct tenant *tenant = call->config->anonymous;
     if (!call->is_local || !tenant || tenant->api_key_count)
         return false;
     *ret_login = (struct login){.tenant = tenant, .may_check = true, .may_manage = true};

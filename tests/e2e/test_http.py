@@ -160,7 +160,7 @@ class Http(unittest.TestCase):
         for path in ("/check", "/refund", "/reset"):
             refused = self.check("jobs", who, path=path)
             self.assertEqual(refused.status, 400)
-            self.assertIn("needs a lease", refused.json()["detail"])
+            self.assertIn("is held by leases", refused.json()["detail"])
         never = self.check("slow", who, 11)
         self.assertEqual((never.status, never.json()["retry_after_us"]), (429, None))
         self.assertNotIn("retry-after", never.headers)
