@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define MAX_RULE 64u
+#define MAX_HEADER_NAME 64u
 
 static int refuse(struct http_ask *ask, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -135,6 +136,7 @@ static void begin(struct http_ask *ask)
     ask->count = 0;
     ask->is_list = ask->is_atomic = ask->denies_by_403 = false;
     ask->has_lease = ask->lacks_lease = false;
+    ask->by = (struct http_text){NULL, 0};
     ask->root = NULL;
     ask->error[0] = '\0';
 }
@@ -196,39 +198,54 @@ static int name_parameter(struct http_ask *ask, const char *name)
     return refuse(ask, "%s: %.200s", name, reason);
 }
 
+enum { RULE, SUBJECT, COST, DENY, BY, PATH, NAME_COUNT };
+
+static int read_parameter(struct http_ask *ask, unsigned name, struct http_text value, size_t *used)
+{
+    struct http_item *item = &ask->items[0];
+    switch (name) {
+    case RULE:
+        return take_decoded(ask, used, value, MAX_RULE, &item->rule);
+    case SUBJECT:
+        return take_decoded(ask, used, value, HTTP_MAX_SUBJECT, &item->subject);
+    case BY:
+        if (value.len == 0)
+            return refuse(ask, "the name of a header is needed");
+        return take_decoded(ask, used, value, MAX_HEADER_NAME, &ask->by);
+    case COST:
+        return read_digits(ask, value, &item->cost);
+    default:
+        ask->denies_by_403 = http_is(value, "403");
+        return ask->denies_by_403 || http_is(value, "429") ? 0
+                                                           : refuse(ask, "403 or 429 is needed");
+    }
+}
+
 int http_ask_read_query(struct http_text query, struct http_ask *ask)
 {
-    static const char *const NAMES[] = {"rule", "subject", "cost", "deny"};
-    struct http_item *item = &ask->items[0];
+    static const char *const NAMES[NAME_COUNT] = {"rule", "subject", "cost", "deny", "by", "path"};
     struct http_text name, value;
-    bool has[4] = {false};
+    bool has[NAME_COUNT] = {false};
     size_t used = 0;
     begin(ask);
-    *item = (struct http_item){.cost = 1};
-    while (http_next_parameter(&query, &name, &value)) {
+    ask->items[0] = (struct http_item){.cost = 1};
+    while (!has[PATH] && http_next_parameter(&query, &name, &value)) {
         unsigned i = 0;
-        int result = 0;
-        while (i < 4 && !http_is(name, NAMES[i]))
+        while (i < NAME_COUNT && !http_is(name, NAMES[i]))
             i++;
-        if (i == 4)
-            return refuse(ask, "%.*s: is no parameter; rule, subject, cost and deny are",
+        if (i == NAME_COUNT)
+            return refuse(ask, "%.*s: is no parameter; rule, subject or by, cost and deny are",
                           name.len < 64 ? (int)name.len : 64, name.at);
         if (has[i])
             return refuse(ask, "%s: stands twice", NAMES[i]);
         has[i] = true;
-        if (i == 0)
-            result = take_decoded(ask, &used, value, MAX_RULE, &item->rule);
-        else if (i == 1)
-            result = take_decoded(ask, &used, value, HTTP_MAX_SUBJECT, &item->subject);
-        else if (i == 2)
-            result = read_digits(ask, value, &item->cost);
-        else if (!(ask->denies_by_403 = http_is(value, "403")) && !http_is(value, "429"))
-            result = refuse(ask, "403 or 429 is needed");
-        if (result)
+        if (i != PATH && read_parameter(ask, i, value, &used))
             return name_parameter(ask, NAMES[i]);
     }
-    if (!has[0] || !has[1])
-        return refuse(ask, "%s: is missing", NAMES[has[0] ? 1 : 0]);
+    if (!has[RULE] || (!has[SUBJECT] && !has[BY]))
+        return refuse(ask, "%s: is missing", NAMES[has[RULE] ? SUBJECT : RULE]);
+    if (has[SUBJECT] && has[BY])
+        return refuse(ask, "by: stands beside subject; one of them says who is asked about");
     ask->count = 1;
     return 0;
 }

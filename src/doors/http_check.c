@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "doors/http_client.h"
 #include "doors/http_exchange.h"
 #include "doors/http_verdict.h"
 
@@ -157,9 +158,30 @@ static bool draw_lease(struct exchange *exchange)
     return false;
 }
 
+/* Who is asked about, where a proxy says it by a header. False: answered by 400. */
+static bool find_subject(struct exchange *exchange, char room[HTTP_CLIENT_SIZE])
+{
+    struct http_ask *ask = &exchange->door->ask;
+    struct http_text value = {NULL, 0};
+    char detail[160], name[80];
+    if (ask->by.len == 0)
+        return true;
+    snprintf(name, sizeof(name), "%.*s", (int)ask->by.len, ask->by.at);
+    const enum http_found found = http_find(exchange->request, name, &value);
+    if (found == HTTP_FOUND && value.len && value.len <= HTTP_MAX_SUBJECT) {
+        ask->items[0].subject = http_client_of_header(value, room);
+        return true;
+    }
+    snprintf(detail, sizeof(detail), "by: one header '%s' of 1 to %u bytes is needed", name,
+             HTTP_MAX_SUBJECT);
+    http_problem(exchange, 400, detail);
+    return false;
+}
+
 static void serve_ask(struct exchange *exchange, enum operation operation, bool is_for_proxy)
 {
     struct http_ask *ask = &exchange->door->ask;
+    char room[HTTP_CLIENT_SIZE];
     if (!http_permit(exchange, operation == OPERATION_REFUND || operation == OPERATION_RESET))
         return;
     const int result = is_for_proxy ? http_ask_read_query(exchange->request->query, ask)
@@ -173,7 +195,7 @@ static void serve_ask(struct exchange *exchange, enum operation operation, bool 
         http_problem(exchange, 400, "atomic: only a check can be");
     else if (ask->lacks_lease && operation != OPERATION_ACQUIRE)
         http_problem(exchange, 400, "lease: is missing");
-    else if (!ask->lacks_lease || draw_lease(exchange))
+    else if (find_subject(exchange, room) && (!ask->lacks_lease || draw_lease(exchange)))
         decide(exchange, operation, is_for_proxy);
     http_ask_release(ask);
 }

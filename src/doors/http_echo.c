@@ -1,13 +1,10 @@
 /* /echo: says back what it was told, so often as the rule `doors.echo` lets each client. A
  * demonstration of what a limited service does, from who is asking to the headers of the answer.
  *
- * The client is who X-Client-Id says, else the address of the connection, of IPv6 the /64 that one
- * household has: as an identifier "2001:db8:1:2::/64". Over a UNIX socket it is "unix". */
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <stdio.h>
+ * The client is who X-Client-Id says, else the address of the connection (http_client.h). */
 #include <string.h>
 
+#include "doors/http_client.h"
 #include "doors/http_exchange.h"
 #include "doors/http_verdict.h"
 
@@ -16,28 +13,8 @@
 
 _Static_assert(6 * (MAX_MESSAGE + MAX_CLIENT) + 1024 <= HTTP_BODY_BYTES, "any echo fits");
 
-/* Results: its length, at most size - 1. */
-static size_t format_peer(const struct sockaddr_storage *peer, char *text, size_t size)
-{
-    char host[INET6_ADDRSTRLEN];
-    int len = 0;
-    if (peer->ss_family == AF_INET) {
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, host,
-                  sizeof(host));
-        len = snprintf(text, size, "%s", host);
-    } else if (peer->ss_family == AF_INET6) {
-        struct in6_addr network = ((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
-        memset(network.s6_addr + 8, 0, 8);
-        inet_ntop(AF_INET6, &network, host, sizeof(host));
-        len = snprintf(text, size, "%s/64", host);
-    } else {
-        len = snprintf(text, size, "unix");
-    }
-    return (size_t)len;
-}
-
 /* False: answered by 400. */
-static bool find_client(struct exchange *exchange, char *room, size_t size,
+static bool find_client(struct exchange *exchange, char room[HTTP_CLIENT_SIZE],
                         struct http_text *ret_client)
 {
     const enum http_found found = http_find(exchange->request, "x-client-id", ret_client);
@@ -46,7 +23,7 @@ static bool find_client(struct exchange *exchange, char *room, size_t size,
         return false;
     }
     if (found == HTTP_ABSENT || ret_client->len == 0)
-        *ret_client = (struct http_text){room, format_peer(exchange->call->peer, room, size)};
+        *ret_client = (struct http_text){room, http_client_of_peer(exchange->call->peer, room)};
     return true;
 }
 
@@ -117,10 +94,9 @@ static void echo(struct exchange *exchange, uint32_t rule_id, struct http_text c
 void http_serve_echo(struct exchange *exchange)
 {
     const char *name = exchange->call->config->echo_rule;
-    char client_room[INET6_ADDRSTRLEN + 8], message_room[MAX_MESSAGE];
+    char client_room[HTTP_CLIENT_SIZE], message_room[MAX_MESSAGE];
     struct http_text client, message;
-    if (!http_permit(exchange, false) ||
-        !find_client(exchange, client_room, sizeof(client_room), &client))
+    if (!http_permit(exchange, false) || !find_client(exchange, client_room, &client))
         return;
     const uint32_t rule_id = name ? key_name_id(name, strlen(name)) : 0;
     const struct rule *rule = name ? config_find_rule(exchange->login.tenant, rule_id) : NULL;

@@ -45,11 +45,19 @@ static const struct route {
 };
 #define ROUTE_COUNT (sizeof(ROUTES) / sizeof(ROUTES[0]))
 
+/* Some proxies ask by the method of the request that they ask about; a body they do not send. */
+static bool is_for_proxy(const struct exchange *exchange, const struct route *route)
+{
+    return route->get == http_serve_proxy && exchange->request->query.len &&
+           exchange->request->body.len == 0;
+}
+
 static void serve_route(struct exchange *exchange, const struct route *route)
 {
     const struct http_text method = exchange->request->method;
     exchange->is_head = http_is(method, "HEAD");
-    if (route->get && (exchange->is_head || http_is(method, "GET"))) {
+    if (is_for_proxy(exchange, route) ||
+        (route->get && (exchange->is_head || http_is(method, "GET")))) {
         route->get(exchange);
     } else if (route->post && http_is(method, "POST")) {
         route->post(exchange);

@@ -183,6 +183,39 @@ class Echo(Case):
                 self.assertEqual([self.once(get("/echo"), address).status for _ in statuses], statuses, rule)
 
 
+class Proxies(Case):
+    """What gateways send that ask before they pass a request on: deploy/README.md."""
+
+    def left(self, target, *headers, method="GET"):
+        answer = self.once(request(method, target, None, *headers))
+        self.assertEqual(answer.body, b"")
+        return answer.status, answer.headers.get("x-ratelimit-remaining")
+
+    def test_subject_in_a_header(self):
+        for header, subject in (("X-Real-IP: 192.0.2.7", "192.0.2.7"), ("x-real-ip: 2001:db8:9:9:1::1", "2001:db8:9:9::/64"),
+                                ("X-REAL-IP: 203.0.113.1, 192.0.2.8", "192.0.2.8"), ("X-Real-Ip: user-7", "user-7")):
+            self.assertEqual(self.left("/check?rule=demo&by=X-Real-IP", header), (200, "2"))
+            self.assertEqual(self.left(f"/check?rule=demo&subject={subject}"), (200, "1"), subject)
+
+    def test_any_method_and_path(self):
+        """Envoy asks by the method of the request, with its path behind the prefix."""
+        who = "X-Forwarded-For: " + self.subject()
+        for number, method in enumerate(("DELETE", "PATCH", "POST", "PUT")):
+            status, left = self.left("/check?rule=demo&by=x-forwarded-for&path=/a/b?rule=other&x=%zz&&cost=9", who, method=method)
+            self.assertEqual((status, left), (200, str(2 - number)) if number < 3 else (429, "0"))
+
+    def test_mistakes(self):
+        for target, headers in (("/check?rule=demo&by=X-Nobody", ()), ("/check?rule=demo&by=", ()),
+                                ("/check?rule=demo&by=x&subject=y", ("X: a",)), ("/check?rule=demo&by=x", ("X: a", "X: b")),
+                                ("/check?rule=demo&by=x", ("X:",)), ("/check?rule=demo&by=x", ("X: " + "a" * 1025,)),
+                                ("/check?by=x", ("X: a",)), ("/check?path=&rule=demo&subject=x", ()),
+                                ("/check?rule=demo&by=" + "a" * 65, ())):
+            answer = self.once(get(target, *headers))
+            self.assertEqual(answer.status, 400, target)
+        answer = self.once(request("DELETE", "/check?rule=demo&subject=x", b"{}"))
+        self.assertEqual(answer.status, 405)
+
+
 class Headers(Case):
     def test_families(self):
         for words, there in (("all", X | IETF | {"retry-after"}), ("none", set()), ("[]", set()), ("x", X), ("[ietf]", IETF),

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "doors/http_client.h"
 #include "unit/http_world.h"
 
 static const char text[] = "tenants:\n  - name: default\n    rules:\n"
@@ -69,8 +70,34 @@ static void test_clients(void **state)
     http_world_deinit(&world);
 }
 
+static void test_headers_of_proxies(void **state)
+{
+    static const char *const table[][2] = {
+        {"192.0.2.1", "192.0.2.1"},
+        {"10.0.0.1, 192.0.2.1", "192.0.2.1"},
+        {"2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"},
+        {"10.0.0.1,\t 2001:db8::5", "2001:db8::/64"},
+        {"::ffff:192.0.2.1", "192.0.2.1"},
+        {"alice", "alice"},
+        {"a:b", "a:b"},
+        {"[2001:db8::1]:80", "[2001:db8::1]:80"},
+        {"x, ", ""},
+        {"2001:db8:1:2:3:4:5:6:7:8:9:10:11:12:13:14:15",
+         "2001:db8:1:2:3:4:5:6:7:8:9:10:11:12:13:14:15"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        char room[HTTP_CLIENT_SIZE];
+        const struct http_text value = {table[i][0], strlen(table[i][0])};
+        const struct http_text client = http_client_of_header(value, room);
+        assert_int_equal(client.len, strlen(table[i][1]));
+        assert_memory_equal(client.at, table[i][1], client.len);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_clients)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_clients),
+                                       cmocka_unit_test(test_headers_of_proxies)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
