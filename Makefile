@@ -140,8 +140,8 @@ help: ## this list
 
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
 PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev libssl-dev
-PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 redis-tools python3-redis
-PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind
+PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 redis-tools python3-redis openssl
+PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind nginx python3-venv
 deps:
 	@tests/lib/install-packages $(PACKAGES)
 deps-test:
