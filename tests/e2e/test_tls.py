@@ -353,6 +353,16 @@ class Reload(Case):
             self.assertIn("tls.certificate: is missing, but a door that speaks TLS is open", self.reload(daemon, 2))
             self.assertEqual(self.serial(daemon), before)
 
+    def test_first_certificate_by_a_reload(self):
+        """Nothing of OpenSSL was used before; by now the process may do less than when it started."""
+        path = self.folder / "first.yaml"
+        path.write_text(f"tenants:\n  - name: default\n{RULES}")
+        with Daemon(path=path) as daemon:
+            for key in ("renewed", "server"):
+                path.write_text(f"tls: {{certificate: server.pem, key: {key}.key, client_ca: ca.pem}}\n"
+                                f"tenants:\n  - name: default\n{RULES}")
+                self.reload(daemon, 0 if key == "server" else 2)
+
     def test_the_same_files_renewed(self):
         """As an ACME client does it: other bytes under the same names."""
         folder = self.folder / "live"
