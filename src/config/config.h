@@ -35,6 +35,7 @@ enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 #define CONFIG_MAX_SECRET_BYTES 64u /* of one; the key file has 32 */
 #define CONFIG_KEY_BYTES 32u        /* of the key file */
 #define CONFIG_HASH_SIZE 65u        /* BLAKE2b-256 as hex digits, with its end */
+#define CONFIG_KEY_HASH_BYTES 32u   /* SHA-256 */
 #define CONFIG_MAX_API_KEYS 64u     /* of a tenant */
 #define CONFIG_MAX_PREFIXES 1024u   /* among the overrides of a rule */
 #define CONFIG_MAX_SUBJECT 255u     /* bytes of a whole subject among them */
@@ -113,6 +114,18 @@ struct config_index {
     uint32_t shift;
 };
 
+/* API keys by their hash; private to config/find_key.c. */
+struct config_key_slot {
+    const struct tenant *tenant;
+    const struct config_api_key *key; /* NULL: empty */
+};
+
+struct config_key_index {
+    struct config_key_slot *slots; /* open addressing, a power of two */
+    uint32_t mask;
+    uint64_t seed;
+};
+
 struct config_secret {
     uint8_t bytes[CONFIG_MAX_SECRET_BYTES];
     uint8_t len;
@@ -122,7 +135,7 @@ struct config_secret {
  * certificate with a name, of which this is the hash then. */
 struct config_api_key {
     char *name; /* distinct in its tenant */
-    uint8_t sha256[32];
+    uint8_t sha256[CONFIG_KEY_HASH_BYTES];
     char *certificate; /* "cn:NAME", "dns:NAME", "uri:NAME", "email:NAME", "spki:HEX"; or NULL */
     bool may_check;
     bool may_manage; /* reset, refund, usage */
@@ -222,6 +235,7 @@ struct config {
     char **tiers;                   /* their names; the rules stand in the tenants */
     uint32_t tier_count;
     struct config_index index;     /* of tenants */
+    struct config_key_index keys;  /* of all tenants */
     struct calendars calendars;    /* what calendar limits count by */
     struct config_secret *secrets; /* of all tenants, in locked memory */
     uint32_t secret_total;
@@ -280,6 +294,11 @@ void config_print(const struct config *config, FILE *out);
 const struct tenant *config_find_tenant(const struct config *config, uint32_t id);
 /* The rule of that id, else the tenant's `default`, else NULL. Hot path. */
 const struct rule *config_find_rule(const struct tenant *tenant, uint32_t id);
+
+/* Whose key has this hash, or whose client certificate that name? NULL: nobody's. The time depends
+ * on neither. */
+const struct config_api_key *config_find_key(const struct config *config, const uint8_t *hash,
+                                             bool is_certificate, const struct tenant **ret_tenant);
 
 /* The rule to judge a subject by: the override of the whole subject, else of the longest prefix,
  * else the rule itself. subject may be NULL, then NULL says that it is needed: an override by

@@ -43,3 +43,8 @@ void digest_sha256(const void *bytes, size_t len, uint8_t *ret_hash)
 {
     crypto_hash_sha256(ret_hash, bytes, len);
 }
+
+bool digest_is_equal(const void *left, const void *right, size_t len)
+{
+    return sodium_memcmp(left, right, len) == 0;
+}

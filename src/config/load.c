@@ -242,6 +242,7 @@ void config_destroy(struct config *config)
         free(config->tiers[i]);
     free(config->tiers);
     free(config->index.slots);
+    free(config->keys.slots);
     calendars_free(&config->calendars);
     free(config->namespace_name);
     secret_release(config);

@@ -2,8 +2,8 @@
  * nobody on a path of this machine.
  *
  * Connections keep the hash of the key they showed, never a pointer: after a reload the same hash
- * is looked up again, so a key that was taken away stops at once. Keys are compared by SHA-256, all
- * of them and each in constant time, so that the time of a refusal tells nothing.
+ * is looked up again, so a key that was taken away stops at once. Keys are compared by SHA-256, in
+ * a time that tells nothing of those there are (config/find_key.c).
  *
  * Any thread with its own arguments. */
 #ifndef METE_DOORS_LOGIN_H

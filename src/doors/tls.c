@@ -187,17 +187,22 @@ static void add_other_names(struct tls_peer *peer, X509 *certificate)
     GENERAL_NAMES_free(names);
 }
 
+void tls_collect_names(struct tls_peer *peer, X509 *certificate)
+{
+    add_key(peer, certificate);
+    add_common_names(peer, certificate);
+    add_other_names(peer, certificate);
+    ERR_clear_error(); /* what is malformed is left out */
+}
+
 const struct tls_peer *tls_peer(struct tls *tls)
 {
     if (!tls->has_looked && SSL_is_init_finished(tls->ssl)) {
         X509 *certificate = SSL_get0_peer_certificate(tls->ssl);
         tls->has_looked = true;
         tls->has_peer = certificate != NULL;
-        if (certificate) {
-            add_key(&tls->peer, certificate);
-            add_common_names(&tls->peer, certificate);
-            add_other_names(&tls->peer, certificate);
-        }
+        if (certificate)
+            tls_collect_names(&tls->peer, certificate);
     }
     return tls->has_peer ? &tls->peer : NULL;
 }
