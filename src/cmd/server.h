@@ -19,7 +19,7 @@
 #include "obs/counters.h"
 #include "table/table.h"
 
-#define SERVER_MAX_DOORS 4u
+#define SERVER_MAX_DOORS 5u
 
 struct server {
     struct config *config;                /* the running one; after the start the policy's */
@@ -51,6 +51,8 @@ struct server {
     char *door_paths[SERVER_MAX_DOORS]; /* sockets of ours to remove */
     unsigned door_path_count;
     struct http_door *http;
+    struct loop *grpc_loop; /* NULL: listen.grpc is off */
+    struct grpc_door *grpc;
     struct loop *metrics_loop; /* NULL: listen.metrics is off */
     struct serve_metrics *metrics;
     pthread_mutex_t usage_lock; /* what is carried: the main thread changes it, metrics read it */

@@ -135,6 +135,9 @@ struct tenant {
     uint32_t rule_count;
     uint32_t first_rule_index;
     const struct rule *fallback; /* the rule named `default`, or NULL */
+    struct descriptors *descriptors; /* what an Envoy asks for, or NULL */
+    bool charges_each;               /* of a denied request too: the descriptors that pass */
+    bool adds_headers;               /* to what Envoy answers */
     uint32_t inline_index;       /* index for counters and owner row of its inline limits */
     struct config_index index;   /* of rules */
 };
@@ -149,6 +152,7 @@ struct config {
     char *listen_unix;            /* path of the datagram socket, or NULL: off */
     struct config_door listen_resp;
     struct config_door listen_http;
+    struct config_door listen_grpc;
     struct config_door listen_metrics; /* all tenants: never on a tenants' door */
     uint64_t door_connections;         /* most of them at one time, over all doors */
     uint64_t door_idle_ns;             /* silence, and half a request, end a connection after it */

@@ -2,6 +2,7 @@
  * checked even where a stronger one covers it: a mistake that shows only later is worse than one
  * now. */
 #include "config/config.h"
+#include "config/descriptors.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -117,7 +118,7 @@ static int judge_paths(const struct report *report, const struct config *config)
     } sockets[] = {
         {"listen.admin", config->listen_admin},          {"listen.unix", config->listen_unix},
         {"listen.resp", config->listen_resp.path},       {"listen.http", config->listen_http.path},
-        {"listen.metrics", config->listen_metrics.path},
+        {"listen.metrics", config->listen_metrics.path}, {"listen.grpc", config->listen_grpc.path},
     };
     for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]); i++)
         for (size_t j = 0; j < i; j++)
@@ -219,6 +220,7 @@ static void free_tenant(struct tenant *tenant)
     for (uint32_t i = 0; i < CONFIG_MAX_SECRETS; i++)
         free(tenant->secret_files[i]);
     api_keys_free(tenant);
+    descriptors_free(tenant->descriptors);
     free(tenant->index.slots);
     free(tenant->name);
 }
@@ -241,6 +243,7 @@ void config_destroy(struct config *config)
     free(config->listen_unix);
     free(config->listen_resp.path);
     free(config->listen_http.path);
+    free(config->listen_grpc.path);
     free(config->listen_metrics.path);
     free(config->key_file);
     free(config->path);

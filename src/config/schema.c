@@ -70,7 +70,7 @@ static const struct field FIELDS[] = {
     {.path = "listen.unix", .type = TYPE_PATH, AT(listen_unix)},
     {.path = "listen.resp", .type = TYPE_DOOR, AT(listen_resp)},
     {.path = "listen.http", .type = TYPE_DOOR, AT(listen_http)},
-    {.path = "listen.grpc", .type = TYPE_UNSERVED},
+    {.path = "listen.grpc", .type = TYPE_DOOR, AT(listen_grpc)},
     {.path = "listen.metrics", .type = TYPE_DOOR, AT(listen_metrics)},
     {.path = "listen.interface", .type = TYPE_UNSERVED},
     {.path = "trusted_networks", .type = TYPE_NETWORKS},

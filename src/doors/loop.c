@@ -4,20 +4,19 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "doors/listen.h"
 #include "engine/policy.h"
-#include "obs/assert.h"
 #include "sys/memory.h"
 
 #define EVENTS 64   /* of one batch */
 #define ACCEPTS 64  /* of one listener in one batch */
 #define WAIT_MS 100 /* publish.h wants us back so often; how often silence is looked for */
 #define DRAIN_NS 500000000ull
+#define GOODBYE_NS 100000000ull
 #define SPARE_DESCRIPTORS 64 /* beside connections: sockets, rings, files */
 
 enum { TAG_CONNECTION, TAG_LISTENER, TAG_STOP };
@@ -30,6 +29,7 @@ struct connection {
     bool is_closing;  /* as soon as what is there is written */
     bool is_draining; /* nothing more will be written */
     bool waits_to_write;
+    bool has_more; /* the protocol has more to say than there was room for */
     uint64_t number;
     uint64_t active_ns;     /* boot time of the last byte in or out */
     uint64_t half_since_ns; /* of the first byte of half a request; 0: none is there */
@@ -61,16 +61,9 @@ struct loop {
     struct engine engine;
     struct wall wall;
     struct instant now;
-    uint64_t boot_ns; /* of now */
-    uint64_t next_look_ns;
+    uint64_t boot_ns, next_look_ns; /* of now; when look() is due */
+    uint64_t stop_ns; /* boot time until which last words may be read; 0: not stopping */
 };
-
-void loop_put(struct loop_output *out, const void *bytes, size_t len)
-{
-    ASSERT(len <= out->size - out->len);
-    memcpy(out->bytes + out->len, bytes, len);
-    out->len += len;
-}
 
 /* ---- connections ---- */
 
@@ -90,8 +83,26 @@ static uint64_t tag(unsigned kind, size_t index)
     return (uint64_t)kind << 32 | index;
 }
 
+static struct loop_call call_of(struct loop *loop, struct connection *connection)
+{
+    return (struct loop_call){
+        .engine = &loop->engine,
+        .config = loop->engine.config,
+        .quota = &loop->options.quota,
+        .now = &loop->now,
+        .is_local = connection->is_local,
+        .peer = &connection->peer,
+        .state = connection->state,
+        .connection = connection->number,
+        .context = connection->listener->context,
+    };
+}
+
 static void drop(struct loop *loop, struct connection *connection)
 {
+    const struct loop_call call = call_of(loop, connection);
+    if (connection->listener->protocol->end)
+        connection->listener->protocol->end(&call);
     close(connection->fd); /* which takes it out of the epoll set, too */
     connection->fd = -1;
     connection->next_free = loop->first_free;
@@ -202,23 +213,15 @@ static bool consume(struct loop *loop, struct connection *connection)
         .len = connection->out_len,
         .size = LOOP_OUTPUT_BYTES,
     };
-    struct loop_call call = {
-        .engine = &loop->engine,
-        .config = loop->engine.config,
-        .quota = &loop->options.quota,
-        .now = &loop->now,
-        .is_local = connection->is_local,
-        .peer = &connection->peer,
-        .state = connection->state,
-        .connection = connection->number,
-        .context = listener->context,
-    };
-    if (in.len == 0 || out.size - out.len < listener->protocol->reply_bytes)
+    const struct loop_call call = call_of(loop, connection);
+    if ((in.len == 0 && !connection->has_more) ||
+        out.size - out.len < listener->protocol->reply_bytes)
         return false;
     connection->is_closing = listener->protocol->consume(&call, &in, &out) == LOOP_CLOSE;
     ASSERT(in.used <= in.len && out.len <= out.size);
     connection->out_len = out.len;
     connection->in_len -= in.used;
+    connection->has_more = in.has_more;
     if (in.used)
         memmove(input, input + in.used, connection->in_len);
     if (connection->in_len == 0 || in.used)
@@ -227,7 +230,7 @@ static bool consume(struct loop *loop, struct connection *connection)
         connection->half_since_ns = loop->boot_ns;
     /* a request that fills the buffer and is not whole never will be */
     connection->is_closing |= connection->in_len == LOOP_INPUT_BYTES && in.has_half;
-    return in.used || connection->is_closing;
+    return in.used || in.has_more || connection->is_closing;
 }
 
 static void start_draining(struct loop *loop, struct connection *connection)
@@ -318,6 +321,33 @@ static void end_silence(struct loop *loop, struct connection *connection)
     drop(loop, connection);
 }
 
+/* Lets the protocol speak unasked. False: to be dropped. */
+static bool wake(struct loop *loop, struct connection *connection, enum loop_reason reason)
+{
+    const struct loop_call call = call_of(loop, connection);
+    struct loop_output out = {.bytes = output_of(loop, connection), .size = LOOP_OUTPUT_BYTES};
+    if (connection->is_closing || connection->is_draining || connection->out_len)
+        return true;
+    connection->is_closing = connection->listener->protocol->wake(&call, reason, &out);
+    connection->out_len = out.len;
+    connection->has_more |= out.len == out.size;
+    return (!out.len && !connection->is_closing) || answer(loop, connection);
+}
+
+/* The last words of protocols that have some; then a moment for them to be read. */
+static void say_goodbye(struct loop *loop)
+{
+    loop->stop_ns = loop->boot_ns;
+    for (uint32_t i = 0; i < loop->options.connections; i++) {
+        struct connection *connection = &loop->connections[i];
+        if (connection->fd < 0 || !connection->listener->protocol->wake)
+            continue;
+        loop->stop_ns = loop->boot_ns + GOODBYE_NS;
+        if (!wake(loop, connection, LOOP_STOP))
+            drop(loop, connection);
+    }
+}
+
 /* Now and then: who is silent for too long, or needs too long for one request. */
 static void look(struct loop *loop)
 {
@@ -328,11 +358,15 @@ static void look(struct loop *loop)
         struct connection *connection = &loop->connections[i];
         if (connection->fd < 0)
             continue;
-        uint64_t since_ns =
-            connection->half_since_ns ? connection->half_since_ns : connection->active_ns;
+        uint64_t half_ns = connection->half_since_ns;
+        uint64_t since_ns = half_ns ? half_ns : connection->active_ns;
         uint64_t limit_ns = connection->is_draining ? DRAIN_NS : loop->options.idle_ns;
-        if (loop->boot_ns - since_ns >= limit_ns)
+        if (connection->listener->protocol->wake && !connection->is_draining) {
+            if (!wake(loop, connection, LOOP_TICK))
+                drop(loop, connection);
+        } else if (loop->boot_ns - since_ns >= limit_ns) {
             end_silence(loop, connection);
+        }
     }
     for (unsigned i = 0; i < loop->listener_count; i++)
         if (loop->listeners[i].is_paused)
@@ -357,6 +391,8 @@ static void turn(struct loop *loop, const struct epoll_event *events, int count)
             loop->is_stopping = true;
     }
     look(loop);
+    if (loop->is_stopping && !loop->stop_ns)
+        say_goodbye(loop);
     publish_leave(loop->options.publish, loop->options.reader);
 }
 
@@ -364,8 +400,8 @@ static void *thread_main(void *argument)
 {
     struct loop *loop = argument;
     struct epoll_event events[EVENTS];
-    while (!loop->is_stopping) {
-        int count = epoll_wait(loop->epoll_fd, events, EVENTS, WAIT_MS);
+    while (!loop->stop_ns || loop->boot_ns < loop->stop_ns) {
+        int count = epoll_wait(loop->epoll_fd, events, EVENTS, loop->stop_ns ? 1 : WAIT_MS);
         turn(loop, events, count < 0 ? 0 : count);
     }
     publish_quit(loop->options.publish, loop->options.reader);
@@ -373,15 +409,6 @@ static void *thread_main(void *argument)
 }
 
 /* ---- its life ---- */
-
-static void raise_descriptors(rlim_t wanted)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 static int watch_stop(struct loop *loop)
 {
@@ -416,7 +443,7 @@ int loop_open(const struct loop_options *options, struct loop **ret_loop)
         loop_close(loop);
         return result;
     }
-    raise_descriptors(options->connections + SPARE_DESCRIPTORS);
+    listen_raise_descriptors(options->connections + SPARE_DESCRIPTORS);
     engine_init(&loop->engine, options->config, options->table, options->reader,
                 options->thread_count);
     loop->engine.counters = options->counters;
@@ -459,7 +486,7 @@ void loop_close(struct loop *loop)
     }
     for (uint32_t i = 0; loop->connections && i < loop->options.connections; i++)
         if (loop->connections[i].fd >= 0)
-            close(loop->connections[i].fd);
+            drop(loop, &loop->connections[i]);
     for (unsigned i = 0; i < loop->listener_count; i++)
         close(loop->listeners[i].fd);
     if (loop->epoll_fd >= 0)
