@@ -302,12 +302,9 @@ void grpc_h2_answer(struct grpc_call *call)
     static const nghttp2_nv nvs[2] = {STATUS_200, TYPE};
     struct grpc_link *link = call->link;
     const bool is_first = !call->has_answered;
-    if (call->is_closing || call->why) {
-        call->is_closing = true;
-        link->control += GRPC_CONTROL_PER_ANSWER * (call->why == NULL);
-        if (link->control > GRPC_CONTROL_MOST)
-            link->control = GRPC_CONTROL_MOST;
-    }
+    if (!call->why && link->control < GRPC_CONTROL_MOST)
+        link->control += GRPC_CONTROL_PER_ANSWER;
+    call->is_closing |= call->why != NULL;
     call->has_answered = true;
     if (is_first && call->why && call->out.len == 0) {
         answer_refused(call);
