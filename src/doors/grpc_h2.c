@@ -96,6 +96,18 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
+/* Frames of kinds that nobody knows are to be ignored. nghttp2 counts them only for who takes them.
+ */
+static int on_unknown(nghttp2_session *session, void **payload, const nghttp2_frame_hd *head,
+                      void *context)
+{
+    (void)session;
+    (void)payload;
+    (void)head;
+    (void)context;
+    return NGHTTP2_ERR_CANCEL;
+}
+
 /* The hash of a key, made once for a connection that shows the same one with every call. */
 static void hash_key(struct grpc_link *link, struct grpc_text key, uint8_t ret_hash[32])
 {
@@ -138,19 +150,21 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     return 0;
 }
 
-static bool is_control(const nghttp2_frame *frame)
+/* Of every kind, those included that nobody knows. */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head, void *context)
 {
-    return frame->hd.type > NGHTTP2_HEADERS ||
-           (frame->hd.type == NGHTTP2_DATA && frame->hd.length == 0 &&
-            !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM));
+    struct grpc_link *link = context;
+    const bool is_control =
+        head->type > NGHTTP2_HEADERS || (head->type == NGHTTP2_DATA && head->length == 0 &&
+                                         !(head->flags & NGHTTP2_FLAG_END_STREAM));
+    (void)session;
+    return is_control && --link->control < 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *context)
 {
     struct grpc_link *link = context;
     const bool has_stream = frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS;
-    if (is_control(frame) && --link->control < 0)
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
     link->is_pinged = false;
     struct grpc_call *call = has_stream ? call_of(session, frame->hd.stream_id) : NULL;
     if (!call)
@@ -202,9 +216,10 @@ bool grpc_h2_take(struct grpc_link *link, const uint8_t *bytes, size_t len, uint
     refill(link, now_ns);
     link->frame_ns = now_ns;
     const ssize_t taken = nghttp2_session_mem_recv(link->session, bytes, len);
-    if (taken == NGHTTP2_ERR_CALLBACK_FAILURE || taken == NGHTTP2_ERR_FLOODED) {
-        nghttp2_session_terminate_session(link->session, NGHTTP2_ENHANCE_YOUR_CALM);
-    }
+    if (taken < 0) /* our own bounds, or those of nghttp2 on acks, settings and continuations */
+        nghttp2_session_terminate_session(link->session, taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC
+                                                             ? NGHTTP2_PROTOCOL_ERROR
+                                                             : NGHTTP2_ENHANCE_YOUR_CALM);
     link->is_leaving = taken != (ssize_t)len;
     return !link->is_leaving;
 }
@@ -362,12 +377,16 @@ int grpc_h2_create(const struct grpc_h2_handler *handler, struct grpc_h2 **ret_h
     }
     h2->handler = handler;
     nghttp2_session_callbacks_set_on_begin_headers_callback(h2->callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(h2->callbacks, on_begin_frame);
     nghttp2_session_callbacks_set_on_header_callback2(h2->callbacks, on_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(h2->callbacks, on_data);
     nghttp2_session_callbacks_set_on_frame_recv_callback(h2->callbacks, on_frame);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(h2->callbacks, on_invalid);
     nghttp2_session_callbacks_set_on_stream_close_callback(h2->callbacks, on_close);
     nghttp2_session_callbacks_set_on_frame_send_callback(h2->callbacks, on_sent);
+    nghttp2_session_callbacks_set_unpack_extension_callback(h2->callbacks, on_unknown);
+    for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
+        nghttp2_option_set_user_recv_extension_type(h2->option, (uint8_t)type);
     nghttp2_option_set_no_closed_streams(h2->option, 1);
     nghttp2_option_set_max_send_header_block_length(h2->option, 4096);
     *ret_h2 = h2;
