@@ -314,7 +314,7 @@ static void answer_refused(struct grpc_call *call)
 
 void grpc_h2_answer(struct grpc_call *call)
 {
-    static const nghttp2_nv nvs[2] = {STATUS_200, TYPE};
+    static const nghttp2_nv nvs[2] = {NV(":status", "200"), NV("content-type", "application/grpc")};
     struct grpc_link *link = call->link;
     const bool is_first = !call->has_answered;
     if (!call->why && link->control < GRPC_CONTROL_MOST)
