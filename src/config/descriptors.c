@@ -23,7 +23,8 @@ static const struct field_spec FIELDS[FIELD_COUNT] = {
 
 static int compare_bytes(const void *a, size_t a_len, const void *b, size_t b_len)
 {
-    const int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    const size_t least = a_len < b_len ? a_len : b_len;
+    const int order = least ? memcmp(a, b, least) : 0; /* nothing may lie nowhere */
     return order ? order : (a_len > b_len) - (a_len < b_len);
 }
 
@@ -60,7 +61,7 @@ static uint32_t lower_bound(const struct descriptors *level, const struct descri
 
 static bool has_key(const struct descriptor *item, const struct descriptor *wanted)
 {
-    return item->key_len == wanted->key_len && memcmp(item->key, wanted->key, item->key_len) == 0;
+    return compare_bytes(item->key, item->key_len, wanted->key, wanted->key_len) == 0;
 }
 
 const struct descriptor *descriptors_find(const struct descriptors *level, const void *key,
@@ -86,7 +87,8 @@ const struct descriptor *descriptors_find(const struct descriptors *level, const
         if (!has_key(item, &wanted))
             break;
         if (item->kind == DESCRIPTOR_ANY ||
-            (item->value_len <= value_len && memcmp(item->value, value, item->value_len) == 0))
+            (item->value_len <= value_len &&
+             compare_bytes(item->value, item->value_len, value, item->value_len) == 0))
             return item;
     }
     return NULL;

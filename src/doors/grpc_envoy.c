@@ -80,7 +80,7 @@ static const struct rule *find_rule(struct grpc_batch *batch, const struct grpc_
         if (!node)
             return NULL;
         if (asked->n_entries == 1 && (!node->is_shared || node->kind == DESCRIPTOR_EXACT)) {
-            *ret_subject = (struct grpc_text){(const char *)value.data, value.len};
+            *ret_subject = (struct grpc_text){value.len ? (const char *)value.data : "", value.len};
             return node->rule;
         }
         if (!subject)

@@ -15,7 +15,7 @@ typedef Mete__V1__Verdict verdict_t;
 
 static struct grpc_text text_of(ProtobufCBinaryData data)
 {
-    return (struct grpc_text){(const char *)data.data, data.len};
+    return (struct grpc_text){data.len ? (const char *)data.data : "", data.len};
 }
 
 /* The subject, or "subject|resource" with both escaped, as descriptors with two values are. */

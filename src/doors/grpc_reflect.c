@@ -70,7 +70,7 @@ static struct bytes field_of(struct bytes from, unsigned wanted)
 
 static bool is_same(struct bytes a, struct bytes b)
 {
-    return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
+    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
 
 /* Does the file hold this name, or one that it is inside of: "package.Type", "package.Type.field"?
