@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/config_import.h"
 #include "config/config.h"
 #include "config/diff.h"
 #include "doors/tls.h"
@@ -20,7 +21,8 @@
 static const char usage[] =
     "usage: mete config check FILE\n"
     "       mete config show [--config FILE] [--set path=value ...]\n"
-    "       mete config diff NEW [--config OLD] [--set path=value ...]\n\n"
+    "       mete config diff NEW [--config OLD] [--set path=value ...]\n"
+    "       mete config import envoy FILE ...\n\n"
     "check says whether FILE is a configuration that `mete serve` takes: one line, exit status 0\n"
     "or 2. show prints the effective configuration: the built-in values, the file, the "
     "environment\n"
@@ -28,6 +30,9 @@ static const char usage[] =
     "diff prints what the file NEW would change, one line each: what a running server takes over\n"
     "when it reloads, then what needs a restart; --set and the environment hold for both. Where a\n"
     "rule changes it says whether buckets keep what is owed.\n\n"
+    "import prints a configuration made of those of Envoy's own rate limit service, a tenant for "
+    "each\n"
+    "domain, and on standard error what it could not carry over (then exit status 1).\n\n"
     "  --config FILE      the file; without it the embedded default\n"
     "  --set path=value   one field, such as table.entries=1000 or listen.udp=[::1]:7000; a list "
     "as\n"
@@ -173,5 +178,10 @@ int cmd_config(int argc, char **argv)
         return show(argc - 1, argv + 1);
     if (argc >= 2 && strcmp(argv[1], "diff") == 0)
         return diff(argc - 1, argv + 1);
-    return cmd_fail("config", "takes check FILE, show or diff NEW; --help tells more");
+    if (argc >= 2 && strcmp(argv[1], "import") == 0) {
+        const int status = config_import(argc - 1, argv + 1);
+        return status == EXIT_USAGE ? status : finish(status);
+    }
+    return cmd_fail("config",
+                    "takes check FILE, show, diff NEW or import envoy FILE; --help tells more");
 }

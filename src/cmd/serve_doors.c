@@ -9,6 +9,7 @@
 #include "cmd/cmd.h"
 #include "cmd/serve_metrics.h"
 #include "cmd/server.h"
+#include "doors/grpc.h"
 #include "doors/http_check.h"
 #include "doors/listen.h"
 #include "doors/resp.h"
@@ -18,7 +19,7 @@
 static bool has_doors(const struct config *config)
 {
     return config_door_text(&config->listen_resp) || config_door_text(&config->listen_http) ||
-           config_has_tls_door(config);
+           config_door_text(&config->listen_resp_tls) || config_door_text(&config->listen_http_tls);
 }
 
 static bool has_metrics(const struct config *config)
@@ -26,9 +27,14 @@ static bool has_metrics(const struct config *config)
     return config_door_text(&config->listen_metrics) != NULL;
 }
 
+static bool has_grpc(const struct config *config)
+{
+    return config_door_text(&config->listen_grpc) || config_door_text(&config->listen_grpc_tls);
+}
+
 unsigned serve_count_threads(const struct config *config)
 {
-    return (unsigned)has_doors(config) + has_metrics(config);
+    return (unsigned)has_doors(config) + has_grpc(config) + has_metrics(config);
 }
 
 void serve_format_doors(const struct config *config, char *out, size_t size)
@@ -39,8 +45,10 @@ void serve_format_doors(const struct config *config, char *out, size_t size)
         {"unix", config->listen_unix},
         {"resp", config_door_text(&config->listen_resp)},
         {"http", config_door_text(&config->listen_http)},
+        {"grpc", config_door_text(&config->listen_grpc)},
         {"resp_tls", config_door_text(&config->listen_resp_tls)},
         {"http_tls", config_door_text(&config->listen_http_tls)},
+        {"grpc_tls", config_door_text(&config->listen_grpc_tls)},
         {"metrics", config_door_text(&config->listen_metrics)},
     };
     size_t len = 0;
@@ -117,6 +125,23 @@ static int open_loop(struct server *server, unsigned thread, unsigned connection
                   : 0;
 }
 
+/* With a thread of its own, behind that of the other doors. */
+static int open_grpc(struct server *server)
+{
+    const struct config *config = server->config;
+    if (grpc_door_create(config->door_idle_ns, &server->grpc))
+        return cmd_fail("serve", "listen.grpc: no memory");
+    int result = open_loop(server, server->worker_count + has_doors(config),
+                           (unsigned)config->door_connections, &server->grpc_loop);
+    const struct door plain = {"listen.grpc", &server->config->listen_grpc, &grpc_protocol,
+                               server->grpc, false};
+    const struct door tls = {"listen.grpc_tls", &server->config->listen_grpc_tls, &grpc_protocol,
+                             server->grpc, true};
+    if (!result)
+        result = open_door(server, server->grpc_loop, &plain);
+    return result ? result : open_door(server, server->grpc_loop, &tls);
+}
+
 static int open_metrics(struct server *server)
 {
     server->metrics = calloc(1, sizeof(*server->metrics));
@@ -152,13 +177,17 @@ static int open_tenants_doors(struct server *server)
 
 int serve_open_doors(struct server *server)
 {
-    const int result = has_doors(server->config) ? open_tenants_doors(server) : 0;
+    int result = has_doors(server->config) ? open_tenants_doors(server) : 0;
+    if (!result && has_grpc(server->config))
+        result = open_grpc(server);
     return result || !has_metrics(server->config) ? result : open_metrics(server);
 }
 
 int serve_start_doors(struct server *server)
 {
     int result = server->loop ? loop_start(server->loop) : 0;
+    if (!result && server->grpc_loop)
+        result = loop_start(server->grpc_loop);
     if (!result && server->metrics_loop)
         result = loop_start(server->metrics_loop);
     return result ? cmd_fail("serve", "doors: no thread: %s", strerror(-result)) : 0;
@@ -172,7 +201,9 @@ void serve_close_doors(struct server *server)
         free(server->door_paths[i]);
     }
     loop_close(server->metrics_loop);
+    loop_close(server->grpc_loop);
     loop_close(server->loop);
+    grpc_door_destroy(server->grpc);
     if (server->metrics)
         serve_metrics_deinit(server->metrics);
     free(server->metrics);

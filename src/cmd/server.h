@@ -55,6 +55,8 @@ struct server {
     char *door_paths[SERVER_MAX_DOORS]; /* sockets of ours to remove */
     unsigned door_path_count;
     struct http_door *http;
+    struct loop *grpc_loop; /* NULL: listen.grpc is off */
+    struct grpc_door *grpc;
     struct loop *metrics_loop; /* NULL: listen.metrics is off */
     struct serve_metrics *metrics;
     pthread_mutex_t usage_lock; /* what is carried: the main thread changes it, metrics read it */

@@ -32,7 +32,8 @@ static int refuse(const struct report *report, const struct config_tls *tls,
 
 bool config_has_tls_door(const struct config *config)
 {
-    return config_door_text(&config->listen_resp_tls) || config_door_text(&config->listen_http_tls);
+    return config_door_text(&config->listen_resp_tls) ||
+           config_door_text(&config->listen_http_tls) || config_door_text(&config->listen_grpc_tls);
 }
 
 static const char *find_named_client(const struct config *config, const char **ret_key)

@@ -190,9 +190,12 @@ struct tenant {
     struct rule *rules; /* its own and its tier's, in the order of their ids */
     uint32_t rule_count;
     uint32_t first_rule_index;
-    const struct rule *fallback; /* the rule named `default`, or NULL */
-    uint32_t inline_index;       /* index for counters and owner row of its inline limits */
-    struct config_index index;   /* of rules */
+    const struct rule *fallback;     /* the rule named `default`, or NULL */
+    struct descriptors *descriptors; /* what an Envoy asks for, or NULL */
+    bool charges_each;               /* of a denied request too: the descriptors that pass */
+    bool adds_headers;               /* to what Envoy answers */
+    uint32_t inline_index;           /* index for counters and owner row of its inline limits */
+    struct config_index index;       /* of rules */
 };
 
 struct config {
@@ -205,8 +208,10 @@ struct config {
     char *listen_unix;            /* path of the datagram socket, or NULL: off */
     struct config_door listen_resp;
     struct config_door listen_http;
+    struct config_door listen_grpc;
     struct config_door listen_resp_tls;
     struct config_door listen_http_tls;
+    struct config_door listen_grpc_tls;
     struct config_tls tls;
     struct config_door listen_metrics; /* all tenants: never on a tenants' door */
     uint64_t door_connections;         /* most of them at one time, over all doors */

@@ -186,10 +186,14 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
               config_door_text(&to->listen_resp));
     diff_text(diff, "listen.http", false, config_door_text(&from->listen_http),
               config_door_text(&to->listen_http));
+    diff_text(diff, "listen.grpc", false, config_door_text(&from->listen_grpc),
+              config_door_text(&to->listen_grpc));
     diff_text(diff, "listen.resp_tls", false, config_door_text(&from->listen_resp_tls),
               config_door_text(&to->listen_resp_tls));
     diff_text(diff, "listen.http_tls", false, config_door_text(&from->listen_http_tls),
               config_door_text(&to->listen_http_tls));
+    diff_text(diff, "listen.grpc_tls", false, config_door_text(&from->listen_grpc_tls),
+              config_door_text(&to->listen_grpc_tls));
     diff_text(diff, "listen.metrics", false, config_door_text(&from->listen_metrics),
               config_door_text(&to->listen_metrics));
     diff_text(diff, "listen.admin", false, from->listen_admin, to->listen_admin);

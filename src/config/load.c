@@ -2,6 +2,7 @@
  * checked even where a stronger one covers it: a mistake that shows only later is worse than one
  * now. */
 #include "config/config.h"
+#include "config/descriptors.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -122,8 +123,10 @@ static int judge_paths(const struct report *report, const struct config *config)
         {"listen.resp", config->listen_resp.path},
         {"listen.http", config->listen_http.path},
         {"listen.metrics", config->listen_metrics.path},
+        {"listen.grpc", config->listen_grpc.path},
         {"listen.resp_tls", config->listen_resp_tls.path},
         {"listen.http_tls", config->listen_http_tls.path},
+        {"listen.grpc_tls", config->listen_grpc_tls.path},
     };
     for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]); i++)
         for (size_t j = 0; j < i; j++)
@@ -227,6 +230,7 @@ static void free_tenant(struct tenant *tenant)
     for (uint32_t i = 0; i < CONFIG_MAX_SECRETS; i++)
         free(tenant->secret_files[i]);
     api_keys_free(tenant);
+    descriptors_free(tenant->descriptors);
     free(tenant->index.slots);
     free(tenant->name);
 }
@@ -250,9 +254,11 @@ void config_destroy(struct config *config)
     free(config->listen_unix);
     free(config->listen_resp.path);
     free(config->listen_http.path);
+    free(config->listen_grpc.path);
     free(config->listen_metrics.path);
     free(config->listen_resp_tls.path);
     free(config->listen_http_tls.path);
+    free(config->listen_grpc_tls.path);
     certificates_release(config);
     free(config->echo_rule);
     free(config->key_file);

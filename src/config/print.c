@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/descriptors.h"
 #include "config/value.h"
 #include "core/key.h"
 
@@ -95,8 +96,10 @@ static void print_top(const struct config *config, FILE *out)
     print_path(out, "  unix", config->listen_unix);
     print_path(out, "  resp", config_door_text(&config->listen_resp));
     print_path(out, "  http", config_door_text(&config->listen_http));
+    print_path(out, "  grpc", config_door_text(&config->listen_grpc));
     print_path(out, "  resp_tls", config_door_text(&config->listen_resp_tls));
     print_path(out, "  http_tls", config_door_text(&config->listen_http_tls));
+    print_path(out, "  grpc_tls", config_door_text(&config->listen_grpc_tls));
     print_path(out, "  metrics", config_door_text(&config->listen_metrics));
     if (config->listen_admin_is_default)
         fprintf(out, "  # admin: %s, if it can be made\n", config->listen_admin);
@@ -270,6 +273,14 @@ static void print_tenant(const struct tenant *tenant, FILE *out)
     fputs(tenant->rule_count ? "    rules:\n" : "    rules: []\n", out);
     for (uint32_t i = 0; i < tenant->rule_count; i++)
         print_rule(&tenant->rules[i], out);
+    if (tenant->charges_each || tenant->adds_headers)
+        fprintf(out, "    envoy: {charge: %s, headers: %s}\n",
+                tenant->charges_each ? "each" : "all_or_nothing",
+                tenant->adds_headers ? "true" : "false");
+    if (tenant->descriptors && tenant->descriptors->count) {
+        fputs("    descriptors:\n", out);
+        descriptors_print(tenant->descriptors, 6, out);
+    }
 }
 
 void config_print(const struct config *config, FILE *out)

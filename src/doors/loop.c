@@ -1,150 +1,26 @@
 #include "doors/loop.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "doors/connection.h"
 #include "doors/listen.h"
-#include "doors/stream.h"
-#include "doors/tls.h"
 #include "engine/policy.h"
-#include "obs/assert.h"
 #include "sys/memory.h"
 
 #define EVENTS 64   /* of one batch */
 #define ACCEPTS 64  /* of one listener in one batch */
 #define WAIT_MS 100 /* publish.h wants us back so often; how often silence is looked for */
-#define DRAIN_NS 500000000ull
+#define GOODBYE_NS 100000000ull
 #define SPARE_DESCRIPTORS 64 /* beside connections: sockets, rings, files */
-
-enum { TAG_CONNECTION, TAG_LISTENER, TAG_STOP };
-
-struct connection {
-    struct stream stream; /* fd -1: free */
-    uint32_t next_free;
-    const struct listener *listener;
-    bool is_local;
-    bool is_closing;  /* as soon as what is there is written */
-    bool is_draining; /* nothing more will be written */
-    uint32_t events;  /* that epoll waits for */
-    uint64_t number;
-    uint64_t active_ns;     /* boot time of the last byte in or out */
-    uint64_t half_since_ns; /* of the first byte of half a request; 0: none is there */
-    size_t in_len;
-    size_t out_len, out_sent;
-    struct sockaddr_storage peer;
-    _Alignas(16) uint8_t state[LOOP_STATE_BYTES];
-};
-
-struct listener {
-    int fd;
-    bool is_paused; /* no descriptor was left */
-    bool has_tls;
-    const struct loop_protocol *protocol;
-    void *context;
-};
-
-struct loop {
-    struct loop_options options;
-    int epoll_fd, stop_fd;
-    bool is_stopping, is_started;
-    struct listener listeners[LOOP_MAX_LISTENERS];
-    unsigned listener_count;
-    struct connection *connections;
-    uint8_t *buffers; /* input, then output, of each connection */
-    size_t buffers_size;
-    uint32_t first_free; /* connection_count: none */
-    uint64_t accepted;
-    pthread_t thread;
-    struct engine engine;
-    struct wall wall;
-    struct instant now;
-    uint64_t boot_ns; /* of now */
-    uint64_t next_look_ns;
-};
-
-void loop_put(struct loop_output *out, const void *bytes, size_t len)
-{
-    ASSERT(len <= out->size - out->len);
-    memcpy(out->bytes + out->len, bytes, len);
-    out->len += len;
-}
-
-/* ---- connections ---- */
-
-static uint8_t *input_of(const struct loop *loop, const struct connection *connection)
-{
-    size_t index = (size_t)(connection - loop->connections);
-    return loop->buffers + index * (LOOP_INPUT_BYTES + LOOP_OUTPUT_BYTES);
-}
-
-static uint8_t *output_of(const struct loop *loop, const struct connection *connection)
-{
-    return input_of(loop, connection) + LOOP_INPUT_BYTES;
-}
-
-static uint64_t tag(unsigned kind, size_t index)
-{
-    return (uint64_t)kind << 32 | index;
-}
-
-static void drop(struct loop *loop, struct connection *connection)
-{
-    stream_close(&connection->stream); /* which takes it out of the epoll set, too */
-    connection->next_free = loop->first_free;
-    loop->first_free = (uint32_t)(connection - loop->connections);
-}
-
-static void refuse(int fd, const struct listener *listener)
-{
-    const struct loop_protocol *protocol = listener->protocol;
-    if (*protocol->full && !listener->has_tls)
-        send(fd, protocol->full, strlen(protocol->full), MSG_NOSIGNAL | MSG_DONTWAIT);
-    close(fd);
-}
-
-static void take_connection(struct loop *loop, const struct listener *listener, int fd,
-                            const struct sockaddr_storage *peer)
-{
-    const int on = 1;
-    struct tls_context *tls = listener->has_tls ? loop->engine.config->tls.context : NULL;
-    struct stream stream = {.fd = fd};
-    uint32_t index = loop->first_free;
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = tag(TAG_CONNECTION, index)};
-    if (index == loop->options.connections || (listener->has_tls && !tls) ||
-        stream_open(&stream, fd, tls, listener->protocol->alpn)) {
-        refuse(fd, listener);
-        return;
-    }
-    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-        stream_close(&stream);
-        return;
-    }
-    struct connection *connection = &loop->connections[index];
-    loop->first_free = connection->next_free;
-    *connection = (struct connection){
-        .stream = stream,
-        .events = EPOLLIN,
-        .listener = listener,
-        .is_local = config_is_loopback((const struct sockaddr *)peer),
-        .number = ++loop->accepted,
-        .active_ns = loop->boot_ns,
-        .peer = *peer,
-    };
-    if (peer->ss_family != AF_UNIX) /* a wish: without it answers may only be later */
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-}
 
 static void watch_listener(struct loop *loop, struct listener *listener, bool is_on)
 {
     struct epoll_event event = {
         .events = is_on ? EPOLLIN : 0,
-        .data.u64 = tag(TAG_LISTENER, (size_t)(listener - loop->listeners)),
+        .data.u64 = connection_tag(TAG_LISTENER, (size_t)(listener - loop->listeners)),
     };
     epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, listener->fd, &event);
     listener->is_paused = !is_on;
@@ -158,165 +34,13 @@ static void accept_some(struct loop *loop, struct listener *listener)
         int fd =
             accept4(listener->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            take_connection(loop, listener, fd, &peer);
+            connection_take(loop, listener, fd, &peer);
         } else if (errno != ECONNABORTED && errno != EINTR) {
             if (errno != EAGAIN) /* no descriptor: who knocks waits until the next look */
                 watch_listener(loop, listener, false);
             return;
         }
     }
-}
-
-/* ---- bytes in, bytes out ---- */
-
-/* Asks for the events that the connection waits for. */
-static void set_interest(struct loop *loop, struct connection *connection)
-{
-    struct epoll_event event = {
-        .events = stream_events(&connection->stream, connection->out_len > 0),
-        .data.u64 = tag(TAG_CONNECTION, (size_t)(connection - loop->connections)),
-    };
-    if (connection->events != event.events)
-        epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, connection->stream.fd, &event);
-    connection->events = event.events;
-}
-
-/* False: the peer is gone. All is written if out_len is 0 afterwards. */
-static bool flush(struct loop *loop, struct connection *connection)
-{
-    while (connection->out_sent < connection->out_len) {
-        ssize_t put =
-            stream_write(&connection->stream, output_of(loop, connection) + connection->out_sent,
-                         connection->out_len - connection->out_sent);
-        if (put < 0)
-            return put == -EAGAIN;
-        connection->out_sent += (size_t)put;
-        connection->active_ns = loop->boot_ns;
-    }
-    connection->out_len = connection->out_sent = 0;
-    return true;
-}
-
-/* Gives the protocol what has arrived. True: something was taken or is to be closed. */
-static bool consume(struct loop *loop, struct connection *connection)
-{
-    const struct listener *listener = connection->listener;
-    uint8_t *input = input_of(loop, connection);
-    struct loop_input in = {.bytes = input, .len = connection->in_len};
-    struct loop_output out = {
-        .bytes = output_of(loop, connection),
-        .len = connection->out_len,
-        .size = LOOP_OUTPUT_BYTES,
-    };
-    struct loop_call call = {
-        .engine = &loop->engine,
-        .config = loop->engine.config,
-        .quota = &loop->options.quota,
-        .now = &loop->now,
-        .is_local = connection->is_local,
-        .peer = &connection->peer,
-        .certificate = connection->stream.tls ? tls_peer(connection->stream.tls) : NULL,
-        .state = connection->state,
-        .connection = connection->number,
-        .context = listener->context,
-    };
-    if (in.len == 0 || out.size - out.len < listener->protocol->reply_bytes)
-        return false;
-    connection->is_closing = listener->protocol->consume(&call, &in, &out) == LOOP_CLOSE;
-    ASSERT(in.used <= in.len && out.len <= out.size);
-    connection->out_len = out.len;
-    connection->in_len -= in.used;
-    if (in.used)
-        memmove(input, input + in.used, connection->in_len);
-    if (connection->in_len == 0 || in.used)
-        connection->half_since_ns = 0;
-    if (connection->in_len && in.has_half && !connection->half_since_ns)
-        connection->half_since_ns = loop->boot_ns;
-    /* a request that fills the buffer and is not whole never will be */
-    connection->is_closing |= connection->in_len == LOOP_INPUT_BYTES && in.has_half;
-    return in.used || connection->is_closing;
-}
-
-static void start_draining(struct loop *loop, struct connection *connection)
-{
-    connection->is_draining = true;
-    connection->in_len = 0;
-    connection->half_since_ns = 0;
-    connection->active_ns = loop->boot_ns;
-    stream_finish(&connection->stream);
-}
-
-/* Answers what is there until it is answered, or the peer does not read. False: to be dropped. */
-static bool answer(struct loop *loop, struct connection *connection)
-{
-    for (;;) {
-        bool has_taken = !connection->is_closing && consume(loop, connection);
-        bool needs_room =
-            LOOP_OUTPUT_BYTES - connection->out_len < connection->listener->protocol->reply_bytes;
-        if (has_taken && !needs_room && !connection->is_closing)
-            continue; /* joined with what comes next */
-        if (!flush(loop, connection))
-            return false;
-        if (connection->out_len > 0)
-            return true;
-        if (connection->is_closing) {
-            start_draining(loop, connection);
-            return true;
-        }
-        if (!has_taken && !needs_room)
-            return true;
-    }
-}
-
-/* Who speaks plainly where TLS should be is told so, and then heard no more. */
-static bool take_plain(struct loop *loop, struct connection *connection)
-{
-    const char *plain = connection->listener->protocol->plain;
-    if (!plain)
-        return false;
-    send(connection->stream.fd, plain, strlen(plain), MSG_NOSIGNAL | MSG_DONTWAIT);
-    start_draining(loop, connection);
-    return true;
-}
-
-/* False: to be dropped. */
-static bool receive(struct loop *loop, struct connection *connection)
-{
-    uint8_t *input = input_of(loop, connection);
-    if (connection->is_draining)
-        return stream_drain(&connection->stream, input, LOOP_INPUT_BYTES);
-    ssize_t got = stream_read(&connection->stream, input + connection->in_len,
-                              LOOP_INPUT_BYTES - connection->in_len);
-    if (got == -EOPNOTSUPP)
-        return take_plain(loop, connection);
-    if (got <= 0) /* the end: what it asked is answered, for nothing is read while answers wait */
-        return got == -EAGAIN;
-    connection->in_len += (size_t)got;
-    connection->active_ns = loop->boot_ns;
-    return true;
-}
-
-static void serve_connection(struct loop *loop, struct connection *connection)
-{
-    bool is_alive = true;
-    if (connection->stream.fd < 0)
-        return;
-    if (connection->out_len > 0)
-        is_alive = flush(loop, connection);
-    else
-        is_alive = receive(loop, connection);
-    for (;;) {
-        if (is_alive && connection->out_len == 0 && !connection->is_draining)
-            is_alive = answer(loop, connection);
-        if (!is_alive || connection->out_len > 0 || connection->is_draining ||
-            !stream_has_pending(&connection->stream))
-            break;
-        is_alive = receive(loop, connection);
-    }
-    if (is_alive)
-        set_interest(loop, connection);
-    else
-        drop(loop, connection);
 }
 
 /* ---- the thread ---- */
@@ -332,33 +56,27 @@ static void read_clock(struct loop *loop)
     };
 }
 
-/* Says goodbye where that finds room, and closes. */
-static void end_silence(struct loop *loop, struct connection *connection)
+/* The last words of protocols that have some; then a moment for them to be read. */
+static void say_goodbye(struct loop *loop)
 {
-    const char *late = connection->listener->protocol->late;
-    if (connection->half_since_ns && *late && connection->out_len == 0) {
-        stream_write(&connection->stream, late, strlen(late));
-        stream_finish(&connection->stream);
+    loop->stop_ns = loop->boot_ns;
+    for (uint32_t i = 0; i < loop->options.connections; i++) {
+        struct connection *connection = &loop->connections[i];
+        if (connection->stream.fd < 0 || !connection->listener->protocol->wake)
+            continue;
+        loop->stop_ns = loop->boot_ns + GOODBYE_NS;
+        connection_say_goodbye(loop, connection);
     }
-    drop(loop, connection);
 }
 
-/* Now and then: who is silent for too long, or needs too long for one request. */
 static void look(struct loop *loop)
 {
     if (loop->boot_ns < loop->next_look_ns)
         return;
     loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
-    for (uint32_t i = 0; i < loop->options.connections; i++) {
-        struct connection *connection = &loop->connections[i];
-        if (connection->stream.fd < 0)
-            continue;
-        uint64_t since_ns =
-            connection->half_since_ns ? connection->half_since_ns : connection->active_ns;
-        uint64_t limit_ns = connection->is_draining ? DRAIN_NS : loop->options.idle_ns;
-        if (loop->boot_ns - since_ns >= limit_ns)
-            end_silence(loop, connection);
-    }
+    for (uint32_t i = 0; i < loop->options.connections; i++)
+        if (loop->connections[i].stream.fd >= 0)
+            connection_look_at(loop, &loop->connections[i]);
     for (unsigned i = 0; i < loop->listener_count; i++)
         if (loop->listeners[i].is_paused)
             watch_listener(loop, &loop->listeners[i], true);
@@ -375,13 +93,15 @@ static void turn(struct loop *loop, const struct epoll_event *events, int count)
         uint32_t index = (uint32_t)events[i].data.u64;
         unsigned kind = (unsigned)(events[i].data.u64 >> 32);
         if (kind == TAG_CONNECTION)
-            serve_connection(loop, &loop->connections[index]);
+            connection_serve(loop, &loop->connections[index]);
         else if (kind == TAG_LISTENER)
             accept_some(loop, &loop->listeners[index]);
         else
             loop->is_stopping = true;
     }
     look(loop);
+    if (loop->is_stopping && !loop->stop_ns)
+        say_goodbye(loop);
     publish_leave(loop->options.publish, loop->options.reader);
 }
 
@@ -389,8 +109,8 @@ static void *thread_main(void *argument)
 {
     struct loop *loop = argument;
     struct epoll_event events[EVENTS];
-    while (!loop->is_stopping) {
-        int count = epoll_wait(loop->epoll_fd, events, EVENTS, WAIT_MS);
+    while (!loop->stop_ns || loop->boot_ns < loop->stop_ns) {
+        int count = epoll_wait(loop->epoll_fd, events, EVENTS, loop->stop_ns ? 1 : WAIT_MS);
         turn(loop, events, count < 0 ? 0 : count);
     }
     publish_quit(loop->options.publish, loop->options.reader);
@@ -401,7 +121,7 @@ static void *thread_main(void *argument)
 
 static int watch_stop(struct loop *loop)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = tag(TAG_STOP, 0)};
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = connection_tag(TAG_STOP, 0)};
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (loop->epoll_fd < 0 || loop->stop_fd < 0 ||
@@ -444,7 +164,7 @@ int loop_open(const struct loop_options *options, struct loop **ret_loop)
 int loop_add(struct loop *loop, int fd, const struct loop_protocol *protocol, void *context)
 {
     unsigned index = loop->listener_count;
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = tag(TAG_LISTENER, index)};
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = connection_tag(TAG_LISTENER, index)};
     ASSERT(protocol->reply_bytes <= LOOP_OUTPUT_BYTES);
     if (index == LOOP_MAX_LISTENERS)
         return -ENOSPC;
@@ -483,7 +203,7 @@ void loop_close(struct loop *loop)
     }
     for (uint32_t i = 0; loop->connections && i < loop->options.connections; i++)
         if (loop->connections[i].stream.fd >= 0)
-            stream_close(&loop->connections[i].stream);
+            connection_drop(loop, &loop->connections[i]);
     for (unsigned i = 0; i < loop->listener_count; i++)
         close(loop->listeners[i].fd);
     if (loop->epoll_fd >= 0)

@@ -27,11 +27,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "config/publish.h"
 #include "engine/engine.h"
 #include "engine/quota.h"
+#include "obs/assert.h"
 #include "sys/clock.h"
 
 #define LOOP_INPUT_BYTES 16384u
@@ -44,6 +46,7 @@ struct loop_input { /* what has arrived and is not taken yet */
     size_t len;
     size_t used;   /* the protocol's answer: that much of it is done with */
     bool has_half; /* and this: what is left is the beginning of a request */
+    bool has_more; /* and this: out was full; call again when it is written, whatever has come */
 };
 
 struct loop_output { /* answers; the protocol appends */
@@ -68,6 +71,7 @@ struct loop_call { /* what holds during one call of a protocol */
 };
 
 enum loop_result { LOOP_GO_ON, LOOP_CLOSE };
+enum loop_reason { LOOP_TICK, LOOP_STOP };
 
 struct loop_protocol {
     const char *name;
@@ -81,6 +85,12 @@ struct loop_protocol {
      * half a request stay. LOOP_CLOSE: when out is written. */
     enum loop_result (*consume)(const struct loop_call *call, struct loop_input *in,
                                 struct loop_output *out);
+    /* Of protocols that speak unasked, else NULL. LOOP_TICK: ten times a second, while no answers
+     * wait; who is silent for too long is then its business. LOOP_STOP: the last words. */
+    enum loop_result (*wake)(const struct loop_call *call, enum loop_reason reason,
+                             struct loop_output *out);
+    /* The connection is gone; call has no engine, config and now. NULL: nothing to free. */
+    void (*end)(const struct loop_call *call);
 };
 
 struct loop_options {
@@ -117,6 +127,11 @@ int loop_start(struct loop *loop);
 void loop_close(struct loop *loop);
 
 /* Appends to what a protocol answers. The protocol has seen to the room. */
-void loop_put(struct loop_output *out, const void *bytes, size_t len);
+static inline void loop_put(struct loop_output *out, const void *bytes, size_t len)
+{
+    ASSERT(len <= out->size - out->len);
+    memcpy(out->bytes + out->len, bytes, len);
+    out->len += len;
+}
 
 #endif

@@ -309,6 +309,24 @@ class Limits(Case):
                 if none.recv(1000) == b"":
                     raise ConnectionError
 
+    def test_http2_for_grpc(self):
+        """The gRPC door under TLS: ALPN h2, its first frame, silence that ends."""
+        with self.daemon("listen.grpc_tls=127.0.0.1:0", "doors.idle=500ms") as daemon:
+            address = parse_address(daemon.grpc_tls)
+            with self.assertRaises((ssl.SSLError, ConnectionResetError)):
+                self.connect(address, alpn=("http/1.1",))
+            with self.connect(address, alpn=("h2", "http/1.1")) as one:
+                self.assertEqual(one.selected_alpn_protocol(), "h2")
+                one.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+                said = one.recv(9)
+                self.assertEqual((len(said), said[3]), (9, 4))  # SETTINGS
+                while one.recv(1000):
+                    pass
+            for half in (b"", b"\x16\x03\x01\x02\x00\x01"):
+                with socket.create_connection(address, PATIENCE_S) as plain:
+                    plain.send(half)
+                    self.assertEqual(plain.recv(1), b"")
+
     def test_unix_sockets(self):
         path = str(self.folder / "https.sock")
         with Daemon(sets=[f"listen.http_tls={path}"], path=self.config()) as daemon:

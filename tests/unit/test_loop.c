@@ -259,6 +259,25 @@ static void a_dripping_request_ends_too(void **state)
     destroy(f);
 }
 
+/* A byte now and then is no progress: all that waits has to be taken in doors.idle. */
+static void who_reads_a_drop_at_a_time_ends(void **state)
+{
+    struct fixture *f = make(300 * MS);
+    int fd = dial(f);
+    struct pollfd polled = {.fd = fd, .events = 0};
+    char byte;
+    unsigned drops = 0;
+    (void)state;
+    for (unsigned i = 0; i < 20000 && send(fd, "big\n", 4, MSG_DONTWAIT | MSG_NOSIGNAL) == 4; i++)
+        ;
+    while (recv(fd, &byte, 1, 0) == 1 && poll(&polled, 1, 20) == 0 && drops < 10000)
+        drops++;
+    assert_true(polled.revents & (POLLERR | POLLHUP));
+    assert_in_range(drops, 1, 9999);
+    close(fd);
+    destroy(f);
+}
+
 static void a_request_that_fills_the_buffer_ends(void **state)
 {
     struct fixture *f = make(60000 * MS);
@@ -295,6 +314,7 @@ int main(void)
         cmocka_unit_test(one_connection_too_many_is_told_so),
         cmocka_unit_test(silence_and_half_a_request_end),
         cmocka_unit_test(a_dripping_request_ends_too),
+        cmocka_unit_test(who_reads_a_drop_at_a_time_ends),
         cmocka_unit_test(a_request_that_fills_the_buffer_ends),
         cmocka_unit_test(a_new_configuration_reaches_the_next_batch),
     };
