@@ -134,12 +134,12 @@ struct tenant {
     struct rule *rules; /* its own and its tier's, in the order of their ids */
     uint32_t rule_count;
     uint32_t first_rule_index;
-    const struct rule *fallback; /* the rule named `default`, or NULL */
+    const struct rule *fallback;     /* the rule named `default`, or NULL */
     struct descriptors *descriptors; /* what an Envoy asks for, or NULL */
     bool charges_each;               /* of a denied request too: the descriptors that pass */
     bool adds_headers;               /* to what Envoy answers */
-    uint32_t inline_index;       /* index for counters and owner row of its inline limits */
-    struct config_index index;   /* of rules */
+    uint32_t inline_index;           /* index for counters and owner row of its inline limits */
+    struct config_index index;       /* of rules */
 };
 
 struct config {
@@ -156,6 +156,9 @@ struct config {
     struct config_door listen_metrics; /* all tenants: never on a tenants' door */
     uint64_t door_connections;         /* most of them at one time, over all doors */
     uint64_t door_idle_ns;             /* silence, and half a request, end a connection after it */
+    struct config_door otlp_endpoint;  /* of a collector of traces and metrics */
+    uint64_t otlp_sample_every;        /* a span of each so-many-th decision; 0: who is told to */
+    uint64_t otlp_every_ns;            /* metrics */
     char *key_file;                    /* absolute, or NULL; its bytes are in no memory */
     char file_hash[CONFIG_HASH_SIZE];  /* of the bytes of the file, or of the embedded default */
     enum config_reload reload;

@@ -56,6 +56,17 @@ static void print_repeats(const struct config *config, FILE *out)
     fprintf(out, "repeats: {window: %s, ahead: %s, memory: %s}\n", window, ahead, memory);
 }
 
+static void print_otlp(const struct config *config, FILE *out)
+{
+    char every[32];
+    if (!config_door_text(&config->otlp_endpoint))
+        return;
+    value_format_duration(config->otlp_every_ns, every, sizeof(every));
+    print_path(out, "otlp:\n  endpoint", config_door_text(&config->otlp_endpoint));
+    fprintf(out, "  sample_every: %" PRIu64 "\n  metrics_every: %s\n", config->otlp_sample_every,
+            every);
+}
+
 static void print_top(const struct config *config, FILE *out)
 {
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
@@ -90,6 +101,7 @@ static void print_top(const struct config *config, FILE *out)
     print_repeats(config, out);
     value_format_duration(config->door_idle_ns, idle, sizeof(idle));
     fprintf(out, "doors: {connections: %" PRIu64 ", idle: %s}\n", config->door_connections, idle);
+    print_otlp(config, out);
     fprintf(out, "reload: %s\n", config->reload == RELOAD_WATCH ? "watch" : "signal");
     if (config->workers)
         fprintf(out, "workers: %u\n", config->workers);
