@@ -7,57 +7,25 @@ import pathlib
 import random
 import subprocess
 import sys
-import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib import peers  # noqa: E402
-from lib.daemon import PATIENCE_S, Daemon, parse_address  # noqa: E402
+from lib.clock import START_NS, UnderOneClock  # noqa: E402
+from lib.daemon import PATIENCE_S, parse_address  # noqa: E402
 from lib.resp import Error, Resp  # noqa: E402
 
 SEED = int(os.environ.get("METE_SEED", "1"))
 COUNT = int(os.environ.get("METE_COUNT", "3000"))
 TABLES = pathlib.Path(__file__).resolve().parent / "tables"
 ON = ("listen.resp=127.0.0.1:0", "doors.idle=1h")
-START_NS = 1_700_000_000_000_000_000  # as peers/clock.c has it
 MS, SECOND = 1_000_000, 1_000_000_000
-
-
-class Clock:
-    """What time it is for the servers that run under it."""
-
-    def __init__(self, folder):
-        self.path = folder / "now"
-        self.library = folder / "clock.so"
-        self.set(START_NS + 3600 * SECOND)
-        subprocess.run([os.environ.get("CC", "cc"), "-O1", "-shared", "-fPIC", "-o", self.library, peers.SOURCES / "clock.c"],
-                       check=True)
-
-    def set(self, now_ns):
-        self.now_ns = now_ns
-        fd = os.open(self.path, os.O_WRONLY | os.O_CREAT)
-        os.write(fd, now_ns.to_bytes(8, "little"))  # one page of the cache: all see it whole
-        os.close(fd)
-
-    def environment(self):
-        return {"LD_PRELOAD": str(self.library), "METE_CLOCK": str(self.path)}
-
-
-class UnderOneClock(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-        self.clock = Clock(self.folder)
-
-    def daemon(self):
-        return Daemon(sets=ON, environment=self.clock.environment())
 
 
 class Tables(UnderOneClock):
     def run_table(self, name, command):
         case, start_ns, lines = "", None, 0
-        with self.daemon() as daemon, Resp(parse_address(daemon.resp)) as resp:
+        with self.daemon(sets=ON) as daemon, Resp(parse_address(daemon.resp)) as resp:
             for line in (TABLES / name).read_text().splitlines():
                 if line.startswith("#"):
                     case, start_ns = line, None
@@ -181,7 +149,7 @@ class Live(UnderOneClock):
         module, seen = peers.redis_cell(), [0, 0]
         for first in range(0, COUNT // 30, 50):  # fresh servers and an early clock: a life of the daemon is 36 years
             self.clock.set(START_NS + 3600 * SECOND + chance.randrange(SECOND))
-            with Cell(module, self.folder, self.clock.environment()) as server, self.daemon() as daemon, \
+            with Cell(module, self.folder, self.clock.environment()) as server, self.daemon(sets=ON) as daemon, \
                     Resp(parse_address(daemon.resp)) as resp, Resp(server.path) as cell:
                 for number in range(first, min(first + 50, COUNT // 30)):
                     self.compare(chance, resp, cell, f"{SEED}:{number}", seen)
@@ -189,7 +157,7 @@ class Live(UnderOneClock):
 
     def test_what_it_cannot_do_is_an_error_here(self):
         """Numbers on which it wraps around: here one -ERR, no effect, and the daemon goes on."""
-        with self.daemon() as daemon, Resp(parse_address(daemon.resp)) as resp:
+        with self.daemon(sets=ON) as daemon, Resp(parse_address(daemon.resp)) as resp:
             for words in ((1, 1, 1, 2**62), (2**62, 1, 1), (1, 1, 2**62), (2**63 - 1, 1, 1, 1), (1, -1, 60), (1, 0, 60), (-2, 1, 1),
                           (1, 1, 1, -1), (1, 1, 2**63), ("a", 1, 1), (1, 1, "1e3")):
                 with self.subTest(words=words):
