@@ -25,7 +25,7 @@ static void fill_flow(struct bench_thread *thread, struct flow *flow)
         const uint32_t clock_ms = bench_server_clock(&thread->clock, thread->end_ns);
         unsigned count = 0;
         while (count < FLOW_MESSAGES && flow->free_count > 0) {
-            const uint16_t slot = flow->free[flow->free_count - 1];
+            const uint16_t slot = (uint16_t)flow_next_slot(flow);
             if (!bench_fill_slot(thread, flow, slot, clock_ms))
                 break;
             flow->free_count--;

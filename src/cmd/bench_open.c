@@ -46,9 +46,7 @@ static bool send_due(struct open_loop *loop, uint64_t now_ns)
 
     while (count < FLOW_MESSAGES && loop->next_ns <= now_ns && loop->next_ns < loop->last_ns &&
            flow->free_count > 0) {
-        unsigned slot = flow->oldest + flow_used(flow);
-        if (slot >= flow->outstanding)
-            slot -= flow->outstanding;
+        const unsigned slot = flow_next_slot(flow);
         if (!bench_fill_slot(thread, flow, slot, clock_ms))
             break;
         flow->slots[slot].intended_at_ns = loop->next_ns;
