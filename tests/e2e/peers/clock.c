@@ -1,6 +1,7 @@
-/* A clock that stands still until it is told otherwise: preloaded into several servers, so that all of them decide at the very same
- * instant. METE_CLOCK names a file of 8 bytes, nanoseconds since 1970, which every call looks at. CLOCK_BOOTTIME is the same less
- * what it was at START; other clocks go on. */
+/* A clock that stands still until it is told otherwise: preloaded into several servers, so that all
+ * of them decide at the very same instant. METE_CLOCK names a file of 8 bytes, nanoseconds since
+ * 1970, which every call looks at. CLOCK_BOOTTIME is the same less what it was at START; other
+ * clocks go on. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -18,7 +19,8 @@ static uint64_t now_ns(void)
     static const uint64_t *file;
     const uint64_t *at = __atomic_load_n(&file, __ATOMIC_ACQUIRE);
     if (!at) {
-        at = mmap(NULL, sizeof(*at), PROT_READ, MAP_SHARED, open(getenv("METE_CLOCK"), O_RDONLY | O_CLOEXEC), 0);
+        at = mmap(NULL, sizeof(*at), PROT_READ, MAP_SHARED,
+                  open(getenv("METE_CLOCK"), O_RDONLY | O_CLOEXEC), 0);
         if (at == MAP_FAILED)
             abort();
         __atomic_store_n(&file, at, __ATOMIC_RELEASE);
@@ -43,7 +45,8 @@ int gettimeofday(struct timeval *restrict out, void *restrict zone)
 {
     const uint64_t ns = now_ns();
     (void)zone;
-    *out = (struct timeval){.tv_sec = (time_t)(ns / SECOND), .tv_usec = (suseconds_t)(ns % SECOND / 1000)};
+    *out = (struct timeval){.tv_sec = (time_t)(ns / SECOND),
+                            .tv_usec = (suseconds_t)(ns % SECOND / 1000)};
     return 0;
 }
 
