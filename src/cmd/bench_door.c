@@ -23,7 +23,7 @@ static bool put(struct door_request *request, const void *bytes, size_t len)
 
 bool bench_door_put(struct door_request *request, const char *text)
 {
-    static const char subject[DOOR_SUBJECT_BYTES + 1] = "0000000000000000";
+    static const char subject[DOOR_SUBJECT_BYTES + 1] = "----------------";
     const char *place = request->subject_at ? NULL : strstr(text, "{}");
     if (!place)
         return put(request, text, strlen(text));

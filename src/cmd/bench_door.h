@@ -2,7 +2,8 @@
  * over bytes; bench_stream.c moves the bytes of all of them, and both loops, the histograms and the
  * reports are those of the datagrams.
  *
- * A request is made once and has one place for the subject, 16 hexadecimal digits of its key; so
+ * A request is made once and has one place for the subject, 16 hexadecimal digits of its key
+ * (hyphens: nobody's); so
  * each costs the load a copy of those. Answers come in the order of the requests. One thread each,
  * but for doors and words, which are only read. */
 #ifndef METE_CMD_BENCH_DOOR_H

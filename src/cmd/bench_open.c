@@ -88,7 +88,7 @@ static void rest(const struct open_loop *loop, uint64_t now_ns, bool sending)
 static void count_unsent(struct open_loop *loop, uint64_t now_ns)
 {
     struct bench_thread *thread = loop->thread;
-    if (bench_stop || traffic_is_over(&thread->traffic)) /* cut short: nothing was promised */
+    if (bench_is_over(thread)) /* cut short: nothing was promised */
         return;
     while (loop->next_ns <= now_ns && loop->next_ns < loop->last_ns &&
            thread->counts.unsent < MOST_UNSENT) {
@@ -100,8 +100,7 @@ static void count_unsent(struct open_loop *loop, uint64_t now_ns)
 
 static bool is_over(const struct open_loop *loop, uint64_t now_ns)
 {
-    return bench_stop || traffic_is_over(&loop->thread->traffic) ||
-           loop->next_ns >= loop->last_ns ||
+    return bench_is_over(loop->thread) || loop->next_ns >= loop->last_ns ||
            (loop->last_ns != UINT64_MAX && now_ns >= loop->last_ns + OVERRUN_NS);
 }
 

@@ -120,10 +120,11 @@ static int read_key(const char *path, struct bench_server *server)
     const bool is_read = fgets(line, sizeof(line), file) != NULL;
     fclose(file);
     line[is_read ? strcspn(line, "\r\n") : 0] = 0;
-    if (!*line || strlen(line) > DOOR_MAX_KEY)
+    const size_t len = strlen(line);
+    if (len == 0 || len > DOOR_MAX_KEY)
         return cmd_fail("bench", "--secret-file: %s: no API key of at most %u bytes in its line",
                         path, DOOR_MAX_KEY);
-    snprintf(server->api_key, sizeof(server->api_key), "%s", line);
+    memcpy(server->api_key, line, len + 1);
     return 0;
 }
 
@@ -267,6 +268,7 @@ static void give_up(struct bench_thread *thread, struct flow *flow)
     close(flow->fd);
     flow->fd = -1;
     thread->counts.closed++;
+    thread->closed_count++;
     for (unsigned i = 0; i < flow->outstanding; i++) {
         if (!flow->slots[i].in_flight)
             continue;
