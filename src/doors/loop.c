@@ -364,6 +364,7 @@ static void *thread_main(void *argument)
 {
     struct loop *loop = argument;
     struct epoll_event events[EVENTS];
+    pthread_setname_np(pthread_self(), "mete-door"); /* for who looks, and for taskset */
     while (!loop->is_stopping) {
         int count = epoll_wait(loop->epoll_fd, events, EVENTS, WAIT_MS);
         turn(loop, events, count < 0 ? 0 : count);
