@@ -364,7 +364,6 @@ static void *thread_main(void *argument)
 {
     struct loop *loop = argument;
     struct epoll_event events[EVENTS];
-    pthread_setname_np(pthread_self(), "mete-door"); /* for who looks, and for taskset */
     while (!loop->is_stopping) {
         int count = epoll_wait(loop->epoll_fd, events, EVENTS, WAIT_MS);
         turn(loop, events, count < 0 ? 0 : count);
@@ -447,6 +446,8 @@ int loop_start(struct loop *loop)
     loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
     int result = -pthread_create(&loop->thread, NULL, thread_main, loop);
     loop->is_started = result == 0;
+    if (loop->is_started) /* from here: the thread itself may be past what the sandbox allows */
+        pthread_setname_np(loop->thread, "mete-door");
     return result;
 }
 
