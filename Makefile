@@ -67,8 +67,8 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick fuzz race lossy flood sim tidy format install install-files uninstall manuals deb test-package reproducible packages clean help deps \
-        deps-deb \
+.PHONY: all demo run test bench bench-quick bench-doors bench-quiet fuzz race lossy flood sim tidy format install install-files uninstall manuals deb \
+        test-package reproducible packages clean help deps deps-deb \
         deps-test deps-ci \
         programs compile
 
@@ -93,6 +93,14 @@ bench: deps-test all ## the comparison with the null echo and the targets (10 mi
 bench-quick: deps-test all ## the same with short rounds (about a minute)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
 	@python3 bench/compare.py --quick $(ARGS)
+
+bench-doors: deps-test all ## RESP and HTTP beside Redis, redis-cell and nginx (two minutes); ARGS="--quick"
+	@command -v nginx >/dev/null || tests/lib/install-packages nginx-light
+	@python3 bench/compare_doors.py $(ARGS)
+
+bench-quiet: deps-test all ## what the doors' full load costs the worker's own latency (a minute; root)
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/worker_latency
+	@python3 bench/compare_quiet.py $(ARGS)
 
 fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=fuzz $(FUZZ_PROGRAMS)

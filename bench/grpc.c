@@ -139,7 +139,8 @@ static void put_call(struct load *load, struct link *link)
     const size_t domain = strlen(load->domain), key = strlen(load->key);
     const size_t entry = 2 + key + 2 + DIGITS, descriptor = 2 + entry;
     const size_t len = 2 + domain + 2 + descriptor;
-    snprintf(value, sizeof(value), "%08" PRIu64, load->sent++ * 7919 % load->keys);
+    snprintf(value, sizeof(value), "%08u",
+             (unsigned)(load->sent++ * 7919 % load->keys % 100000000));
     const uint8_t prefix[5] = {0, 0, 0, 0, (uint8_t)len};
     memcpy(at, prefix, sizeof(prefix));
     at += sizeof(prefix);

@@ -8,6 +8,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/serve_metrics.h"
+#include "cmd/serve_otlp.h"
 #include "cmd/server.h"
 #include "doors/grpc.h"
 #include "doors/http_check.h"
@@ -34,7 +35,8 @@ static bool has_grpc(const struct config *config)
 
 unsigned serve_count_threads(const struct config *config)
 {
-    return (unsigned)has_doors(config) + has_grpc(config) + has_metrics(config);
+    return (unsigned)has_doors(config) + has_grpc(config) + serve_has_otlp(config) +
+           has_metrics(config);
 }
 
 void serve_format_doors(const struct config *config, char *out, size_t size)
@@ -129,7 +131,8 @@ static int open_loop(struct server *server, unsigned thread, unsigned connection
 static int open_grpc(struct server *server)
 {
     const struct config *config = server->config;
-    if (grpc_door_create(config->door_idle_ns, &server->grpc))
+    struct trace_ring *ring = serve_otlp_ring(server->otlp, OTLP_GRPC);
+    if (grpc_door_create(config->door_idle_ns, ring, &server->grpc))
         return cmd_fail("serve", "listen.grpc: no memory");
     int result = open_loop(server, server->worker_count + has_doors(config),
                            (unsigned)config->door_connections, &server->grpc_loop);
@@ -177,10 +180,14 @@ static int open_tenants_doors(struct server *server)
 
 int serve_open_doors(struct server *server)
 {
-    int result = has_doors(server->config) ? open_tenants_doors(server) : 0;
-    if (!result && has_grpc(server->config))
+    const struct config *config = server->config;
+    if (serve_has_otlp(config) &&
+        serve_otlp_open(server, server->worker_count + has_doors(config) + has_grpc(config)))
+        return cmd_fail("serve", "otlp.endpoint: no memory");
+    int result = has_doors(config) ? open_tenants_doors(server) : 0;
+    if (!result && has_grpc(config))
         result = open_grpc(server);
-    return result || !has_metrics(server->config) ? result : open_metrics(server);
+    return result || !has_metrics(config) ? result : open_metrics(server);
 }
 
 int serve_start_doors(struct server *server)
@@ -190,6 +197,8 @@ int serve_start_doors(struct server *server)
         result = loop_start(server->grpc_loop);
     if (!result && server->metrics_loop)
         result = loop_start(server->metrics_loop);
+    if (!result)
+        result = serve_otlp_start(server->otlp);
     return result ? cmd_fail("serve", "doors: no thread: %s", strerror(-result)) : 0;
 }
 
@@ -204,6 +213,7 @@ void serve_close_doors(struct server *server)
     loop_close(server->grpc_loop);
     loop_close(server->loop);
     grpc_door_destroy(server->grpc);
+    serve_otlp_close(server->otlp);
     if (server->metrics)
         serve_metrics_deinit(server->metrics);
     free(server->metrics);

@@ -57,6 +57,7 @@ struct server {
     struct http_door *http;
     struct loop *grpc_loop; /* NULL: listen.grpc is off */
     struct grpc_door *grpc;
+    struct serve_otlp *otlp;   /* NULL: nothing is exported */
     struct loop *metrics_loop; /* NULL: listen.metrics is off */
     struct serve_metrics *metrics;
     pthread_mutex_t usage_lock; /* what is carried: the main thread changes it, metrics read it */

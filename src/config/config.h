@@ -218,6 +218,9 @@ struct config {
     uint64_t door_idle_ns;             /* silence, and half a request, end a connection after it */
     char *echo_rule;                   /* name of the rule that limits /echo, or NULL: none */
     unsigned http_headers;             /* CONFIG_HEADERS_... */
+    struct config_door otlp_endpoint;  /* of a collector of traces and metrics */
+    uint64_t otlp_sample_every;        /* a span of each so-many-th decision; 0: who is told to */
+    uint64_t otlp_every_ns;            /* metrics */
     char *key_file;                    /* absolute, or NULL; its bytes are in no memory */
     char file_hash[CONFIG_HASH_SIZE];  /* of the bytes of the file, or of the embedded default */
     enum config_reload reload;

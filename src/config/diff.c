@@ -196,6 +196,8 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
               config_door_text(&to->listen_grpc_tls));
     diff_text(diff, "listen.metrics", false, config_door_text(&from->listen_metrics),
               config_door_text(&to->listen_metrics));
+    diff_text(diff, "otlp.endpoint", false, config_door_text(&from->otlp_endpoint),
+              config_door_text(&to->otlp_endpoint));
     diff_text(diff, "listen.admin", false, from->listen_admin, to->listen_admin);
     diff_text(diff, "filter", false, filters[from->filter], filters[to->filter]);
     diff_text(diff, "steering", false, steerings[from->steering], steerings[to->steering]);

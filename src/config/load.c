@@ -149,6 +149,10 @@ static int build(const struct config_options *options, const struct report *repo
         result = apply_set(options->sets[i], *report, config);
     if (result == 0)
         result = judge_paths(report, config);
+    if (result == 0 && config->otlp_endpoint.path && strstr(config->otlp_endpoint.path, "://"))
+        result = report_at(report, 0,
+                           "otlp.endpoint: is ADDRESS:PORT or a path, without a scheme; "
+                           "for example 127.0.0.1:4318");
     if (result == 0 && !roots.tenants)
         result = report_at(report, 1,
                            "tenants: at least one is needed; for example tenants: "
@@ -255,6 +259,7 @@ void config_destroy(struct config *config)
     free(config->listen_resp.path);
     free(config->listen_http.path);
     free(config->listen_grpc.path);
+    free(config->otlp_endpoint.path);
     free(config->listen_metrics.path);
     free(config->listen_resp_tls.path);
     free(config->listen_http_tls.path);

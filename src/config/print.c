@@ -79,6 +79,17 @@ static void print_tls(const struct config_tls *tls, FILE *out)
     fprintf(out, "  clients: %s\n", tls->clients == CLIENTS_REQUIRED ? "required" : "optional");
 }
 
+static void print_otlp(const struct config *config, FILE *out)
+{
+    char every[32];
+    if (!config_door_text(&config->otlp_endpoint))
+        return;
+    value_format_duration(config->otlp_every_ns, every, sizeof(every));
+    print_path(out, "otlp:\n  endpoint", config_door_text(&config->otlp_endpoint));
+    fprintf(out, "  sample_every: %" PRIu64 "\n  metrics_every: %s\n", config->otlp_sample_every,
+            every);
+}
+
 static void print_top(const struct config *config, FILE *out)
 {
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
@@ -120,6 +131,7 @@ static void print_top(const struct config *config, FILE *out)
             idle);
     print_text(out, config->echo_rule ? config->echo_rule : "none");
     print_headers(config->http_headers, out);
+    print_otlp(config, out);
     fprintf(out, "reload: %s\n", config->reload == RELOAD_WATCH ? "watch" : "signal");
     if (config->workers)
         fprintf(out, "workers: %u\n", config->workers);

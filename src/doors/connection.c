@@ -28,7 +28,7 @@ static struct loop_call call_of(struct loop *loop, struct connection *connection
         .now = &loop->now,
         .is_local = connection->is_local,
         .peer = &connection->peer,
-        .certificate = connection->stream.tls ? tls_peer(connection->stream.tls) : NULL,
+        .certificate = connection->channel.tls ? tls_peer(connection->channel.tls) : NULL,
         .state = connection->state,
         .connection = connection->number,
         .context = connection->listener->context,
@@ -40,7 +40,7 @@ void connection_drop(struct loop *loop, struct connection *connection)
     const struct loop_call call = call_of(loop, connection);
     if (connection->listener->protocol->end)
         connection->listener->protocol->end(&call);
-    stream_close(&connection->stream); /* which takes it out of the epoll set, too */
+    channel_close(&connection->channel); /* which takes it out of the epoll set, too */
     connection->next_free = loop->first_free;
     loop->first_free = (uint32_t)(connection - loop->connections);
 }
@@ -58,23 +58,23 @@ void connection_take(struct loop *loop, const struct listener *listener, int fd,
 {
     const int on = 1;
     struct tls_context *tls = listener->has_tls ? loop->engine.config->tls.context : NULL;
-    struct stream stream = {.fd = fd};
+    struct channel channel = {.fd = fd};
     uint32_t index = loop->first_free;
     struct epoll_event event = {.events = EPOLLIN,
                                 .data.u64 = connection_tag(TAG_CONNECTION, index)};
     if (index == loop->options.connections || (listener->has_tls && !tls) ||
-        stream_open(&stream, fd, tls, listener->protocol->alpn)) {
+        channel_open(&channel, fd, tls, listener->protocol->alpn)) {
         refuse(fd, listener);
         return;
     }
     if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-        stream_close(&stream);
+        channel_close(&channel);
         return;
     }
     struct connection *connection = &loop->connections[index];
     loop->first_free = connection->next_free;
     *connection = (struct connection){
-        .stream = stream,
+        .channel = channel,
         .events = EPOLLIN,
         .listener = listener,
         .is_local = config_is_loopback((const struct sockaddr *)peer),
@@ -92,11 +92,11 @@ void connection_take(struct loop *loop, const struct listener *listener, int fd,
 static void set_interest(struct loop *loop, struct connection *connection)
 {
     struct epoll_event event = {
-        .events = stream_events(&connection->stream, connection->out_len > 0),
+        .events = channel_events(&connection->channel, connection->out_len > 0),
         .data.u64 = connection_tag(TAG_CONNECTION, (size_t)(connection - loop->connections)),
     };
     if (connection->events != event.events)
-        epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, connection->stream.fd, &event);
+        epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, connection->channel.fd, &event);
     connection->events = event.events;
 }
 
@@ -105,8 +105,8 @@ static bool flush(struct loop *loop, struct connection *connection)
 {
     while (connection->out_sent < connection->out_len) {
         ssize_t put =
-            stream_write(&connection->stream, output_of(loop, connection) + connection->out_sent,
-                         connection->out_len - connection->out_sent);
+            channel_write(&connection->channel, output_of(loop, connection) + connection->out_sent,
+                          connection->out_len - connection->out_sent);
         if (put < 0) {
             if (!connection->unread_since_ns)
                 connection->unread_since_ns = loop->boot_ns;
@@ -157,7 +157,7 @@ static void start_draining(struct loop *loop, struct connection *connection)
     connection->in_len = 0;
     connection->half_since_ns = 0;
     connection->active_ns = loop->boot_ns;
-    stream_finish(&connection->stream);
+    channel_finish(&connection->channel);
 }
 
 /* Answers what is there until it is answered, or the peer does not read. False: to be dropped. */
@@ -188,7 +188,7 @@ static bool take_plain(struct loop *loop, struct connection *connection)
     const char *plain = connection->listener->protocol->plain;
     if (!plain)
         return false;
-    send(connection->stream.fd, plain, strlen(plain), MSG_NOSIGNAL | MSG_DONTWAIT);
+    send(connection->channel.fd, plain, strlen(plain), MSG_NOSIGNAL | MSG_DONTWAIT);
     start_draining(loop, connection);
     return true;
 }
@@ -198,9 +198,9 @@ static bool receive(struct loop *loop, struct connection *connection)
 {
     uint8_t *input = input_of(loop, connection);
     if (connection->is_draining)
-        return stream_drain(&connection->stream, input, LOOP_INPUT_BYTES);
-    ssize_t got = stream_read(&connection->stream, input + connection->in_len,
-                              LOOP_INPUT_BYTES - connection->in_len);
+        return channel_drain(&connection->channel, input, LOOP_INPUT_BYTES);
+    ssize_t got = channel_read(&connection->channel, input + connection->in_len,
+                               LOOP_INPUT_BYTES - connection->in_len);
     if (got == -EOPNOTSUPP)
         return take_plain(loop, connection);
     if (got <= 0) /* the end: what it asked is answered, for nothing is read while answers wait */
@@ -213,7 +213,7 @@ static bool receive(struct loop *loop, struct connection *connection)
 void connection_serve(struct loop *loop, struct connection *connection)
 {
     bool is_alive = true;
-    if (connection->stream.fd < 0)
+    if (connection->channel.fd < 0)
         return;
     if (connection->out_len > 0)
         is_alive = flush(loop, connection);
@@ -223,7 +223,7 @@ void connection_serve(struct loop *loop, struct connection *connection)
         if (is_alive && connection->out_len == 0 && !connection->is_draining)
             is_alive = answer(loop, connection);
         if (!is_alive || connection->out_len > 0 || connection->is_draining ||
-            !stream_has_pending(&connection->stream))
+            !channel_has_pending(&connection->channel))
             break;
         is_alive = receive(loop, connection);
     }
@@ -238,8 +238,8 @@ static void end_silence(struct loop *loop, struct connection *connection)
 {
     const char *late = connection->listener->protocol->late;
     if (connection->half_since_ns && *late && connection->out_len == 0) {
-        stream_write(&connection->stream, late, strlen(late));
-        stream_finish(&connection->stream);
+        channel_write(&connection->channel, late, strlen(late));
+        channel_finish(&connection->channel);
     }
     connection_drop(loop, connection);
 }
@@ -275,7 +275,8 @@ void connection_look_at(struct loop *loop, struct connection *connection)
         since_ns = connection->unread_since_ns;
     else if (connection->half_since_ns)
         since_ns = connection->half_since_ns;
-    if (has_wake && !connection->is_draining && !is_writing && stream_is_ready(&connection->stream))
+    if (has_wake && !connection->is_draining && !is_writing &&
+        channel_is_ready(&connection->channel))
         wake_or_drop(loop, connection, LOOP_TICK);
     else if (loop->boot_ns - since_ns >= limit_ns)
         end_silence(loop, connection);
@@ -283,6 +284,6 @@ void connection_look_at(struct loop *loop, struct connection *connection)
 
 void connection_say_goodbye(struct loop *loop, struct connection *connection)
 {
-    if (stream_is_ready(&connection->stream))
+    if (channel_is_ready(&connection->channel))
         wake_or_drop(loop, connection, LOOP_STOP);
 }

@@ -6,14 +6,14 @@
 #include <sys/epoll.h>
 
 #include "doors/loop.h"
-#include "doors/stream.h"
+#include "doors/channel.h"
 
 #define DRAIN_NS 500000000ull
 
 enum { TAG_CONNECTION, TAG_LISTENER, TAG_STOP };
 
 struct connection {
-    struct stream stream; /* fd -1: free */
+    struct channel channel; /* fd -1: free */
     uint32_t next_free;
     const struct listener *listener;
     bool is_local;

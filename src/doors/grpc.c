@@ -1,14 +1,18 @@
 #include "doors/grpc.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "doors/grpc_h2.h"
 #include "doors/grpc_methods.h"
+#include "obs/trace.h"
 
 struct grpc_door {
     struct grpc_h2 *h2; /* first: grpc_h2.c looks here */
     uint64_t idle_ns;
+    struct trace_ring *ring;
     struct grpc_batch batch;
 };
 
@@ -31,12 +35,56 @@ static bool is_expired(const struct grpc_call *call, uint64_t now_ns)
     return call->timeout_ns != UINT64_MAX && now_ns - call->begun_ns >= call->timeout_ns;
 }
 
+/* Of the first check that was denied, else of the first. */
+static void fill_decision(const struct grpc_batch *batch, const struct grpc_job *job,
+                          struct trace_span *span)
+{
+    uint32_t deciding = job->first_check;
+    span->is_allowed = true;
+    for (uint32_t i = job->first_check; i < job->first_check + job->check_count; i++) {
+        if (batch->answers[i].flags & METE_VERDICT_ALLOW || !span->is_allowed)
+            continue;
+        span->is_allowed = false;
+        deciding = i;
+    }
+    const struct rule *rule = batch->checks[deciding].rule;
+    if (rule)
+        snprintf(span->rule, sizeof(span->rule), "%.*s", (int)strcspn(rule->name, "["), rule->name);
+    span->checks = job->check_count;
+    span->cost = batch->checks[deciding].cost;
+    span->remaining = batch->answers[deciding].remaining;
+}
+
+static void trace(struct grpc_door *door, const struct grpc_job *job)
+{
+    const struct grpc_call *call = job->call;
+    const struct instant *now = door->batch.loop->now;
+    if (!trace_wants(door->ring, &call->trace))
+        return;
+    struct trace_span *span = trace_begin(door->ring, &call->trace);
+    if (!span)
+        return;
+    span->kind = TRACE_GRPC;
+    span->status = call->status;
+    span->start_ns = now->wall_ns - (now->now_ns - call->begun_ns);
+    span->end_ns = clock_real_ns();
+    if (span->end_ns < span->start_ns)
+        span->end_ns = span->start_ns;
+    span->name = job->method->path;
+    if (job->tenant)
+        snprintf(span->tenant, sizeof(span->tenant), "%s", job->tenant->name);
+    if (job->check_count)
+        fill_decision(&door->batch, job, span);
+    trace_end(door->ring);
+}
+
 static void finish(struct grpc_door *door, struct grpc_job *job)
 {
     struct grpc_call *call = job->call;
     if (call->link) {
         if (!call->why)
             job->method->finish(&door->batch, job);
+        trace(door, job);
         call->is_closing |= call->why || !(job->method->is_stream || job->method->stays);
         grpc_h2_answer(call);
     }
@@ -214,7 +262,7 @@ const struct loop_protocol grpc_protocol = {
     .end = end,
 };
 
-int grpc_door_create(uint64_t idle_ns, struct grpc_door **ret_door)
+int grpc_door_create(uint64_t idle_ns, struct trace_ring *ring, struct grpc_door **ret_door)
 {
     static const struct grpc_h2_handler handler = {.on_message = on_message, .on_end = on_end};
     struct grpc_door *door = calloc(1, sizeof(*door));
@@ -223,6 +271,7 @@ int grpc_door_create(uint64_t idle_ns, struct grpc_door **ret_door)
         return -ENOMEM;
     }
     door->idle_ns = idle_ns;
+    door->ring = ring;
     *ret_door = door;
     return 0;
 }

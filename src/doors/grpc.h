@@ -12,9 +12,10 @@
 #include "doors/loop.h"
 
 struct grpc_door;
+struct trace_ring;
 
-/* Results: 0, -ENOMEM. idle_ns: how long a connection may be silent. */
-int grpc_door_create(uint64_t idle_ns, struct grpc_door **ret_door);
+/* Results: 0, -ENOMEM. idle_ns: how long a connection may be silent; ring: for traces, or NULL. */
+int grpc_door_create(uint64_t idle_ns, struct trace_ring *ring, struct grpc_door **ret_door);
 void grpc_door_destroy(struct grpc_door *door); /* after the loop; NULL is nothing */
 
 /* The protocol for the doors' loop; its context is a struct grpc_door. */

@@ -97,40 +97,6 @@ bool grpc_parse_timeout(struct grpc_text text, uint64_t *ret_ns)
     return false;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool read_hex(const char *text, uint8_t *bytes, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        const int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        bytes[i] = (uint8_t)(high * 16 + low);
-    }
-    return true;
-}
-
-bool grpc_parse_trace(struct grpc_text text, struct grpc_call *call)
-{
-    static const uint8_t none[16] = {0};
-    uint8_t version, flags, trace[16], parent[8];
-    if (text.len < 55 || text.at[2] != '-' || text.at[35] != '-' || text.at[52] != '-' ||
-        !read_hex(text.at, &version, 1) || !read_hex(text.at + 3, trace, 16) ||
-        !read_hex(text.at + 36, parent, 8) || !read_hex(text.at + 53, &flags, 1))
-        return false;
-    if (version == 0xff || (version == 0 && text.len != 55) || memcmp(trace, none, 16) == 0 ||
-        memcmp(parent, none, 8) == 0)
-        return false;
-    memcpy(call->trace_id, trace, 16);
-    memcpy(call->parent_id, parent, 8);
-    call->has_trace = true;
-    call->is_sampled = flags & 1;
-    return true;
-}
-
 static bool take_key(struct grpc_call *call, struct grpc_text key, struct grpc_text *ret_key)
 {
     if (call->has_key || key.len == 0 || key.len > GRPC_MAX_KEY) {
@@ -186,7 +152,7 @@ bool grpc_call_take_header(struct grpc_call *call, struct grpc_text name, struct
         break;
     case 11:
         if (is(name, "traceparent"))
-            grpc_parse_trace(value, call);
+            trace_parse(value.at, value.len, &call->trace);
         break;
     case 12:
         if (is(name, "content-type")) {

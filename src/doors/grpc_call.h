@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "obs/trace.h"
+
 #define GRPC_MAX_MESSAGE 16384u
 #define GRPC_MAX_HEADERS 8192u /* decoded names and values of one call, 32 for each beside them */
 #define GRPC_SMALL 496u
@@ -68,8 +70,7 @@ struct grpc_call {
     bool is_waiting;   /* for more to send */
     uint8_t in_batch;  /* jobs that point here */
     uint8_t key_hash[32];
-    uint8_t trace_id[16], parent_id[8]; /* of a traceparent that came, if has_trace */
-    bool has_trace, is_sampled;
+    struct trace_context trace;
     uint32_t message_count;
     uint8_t prefix[GRPC_PREFIX];
     uint8_t prefix_len;
@@ -106,8 +107,5 @@ uint8_t *grpc_call_put(struct grpc_call *call, uint32_t len);
 
 /* "100m" and such to nanoseconds, saturated. False: no timeout of gRPC's. */
 bool grpc_parse_timeout(struct grpc_text text, uint64_t *ret_ns);
-
-/* "00-32 hex-16 hex-2 hex", as W3C's trace context has it. */
-bool grpc_parse_trace(struct grpc_text text, struct grpc_call *call);
 
 #endif

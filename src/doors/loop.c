@@ -62,7 +62,7 @@ static void say_goodbye(struct loop *loop)
     loop->stop_ns = loop->boot_ns;
     for (uint32_t i = 0; i < loop->options.connections; i++) {
         struct connection *connection = &loop->connections[i];
-        if (connection->stream.fd < 0 || !connection->listener->protocol->wake)
+        if (connection->channel.fd < 0 || !connection->listener->protocol->wake)
             continue;
         loop->stop_ns = loop->boot_ns + GOODBYE_NS;
         connection_say_goodbye(loop, connection);
@@ -75,7 +75,7 @@ static void look(struct loop *loop)
         return;
     loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
     for (uint32_t i = 0; i < loop->options.connections; i++)
-        if (loop->connections[i].stream.fd >= 0)
+        if (loop->connections[i].channel.fd >= 0)
             connection_look_at(loop, &loop->connections[i]);
     for (unsigned i = 0; i < loop->listener_count; i++)
         if (loop->listeners[i].is_paused)
@@ -145,7 +145,7 @@ int loop_open(const struct loop_options *options, struct loop **ret_loop)
         result = memory_reserve(loop->buffers_size, false, &buffers);
     loop->buffers = result ? NULL : buffers;
     for (uint32_t i = 0; loop->connections && i < options->connections; i++)
-        loop->connections[i] = (struct connection){.stream.fd = -1, .next_free = i + 1};
+        loop->connections[i] = (struct connection){.channel.fd = -1, .next_free = i + 1};
     if (!result)
         result = watch_stop(loop);
     if (result) {
@@ -190,6 +190,8 @@ int loop_start(struct loop *loop)
     loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
     int result = -pthread_create(&loop->thread, NULL, thread_main, loop);
     loop->is_started = result == 0;
+    if (loop->is_started) /* from here: the thread itself may be past what the sandbox allows */
+        pthread_setname_np(loop->thread, "mete-door");
     return result;
 }
 
@@ -202,7 +204,7 @@ void loop_close(struct loop *loop)
         pthread_join(loop->thread, NULL);
     }
     for (uint32_t i = 0; loop->connections && i < loop->options.connections; i++)
-        if (loop->connections[i].stream.fd >= 0)
+        if (loop->connections[i].channel.fd >= 0)
             connection_drop(loop, &loop->connections[i]);
     for (unsigned i = 0; i < loop->listener_count; i++)
         close(loop->listeners[i].fd);

@@ -65,7 +65,8 @@ static struct world *make(void)
         .entries = 1024, .owner_rows = 64, .index_secret = {1, 2}, .boot_id = 1};
     struct table *table;
     require(world && config && table_create(&options, &table) == 0);
-    require(engine_bind_owners(table, config) == 0 && grpc_door_create(1000, &world->door) == 0);
+    require(engine_bind_owners(table, config) == 0 &&
+            grpc_door_create(1000, NULL, &world->door) == 0);
     engine_init(&world->engine, config, table, 0, 1);
     world->engine.counters = aligned_alloc(128, sizeof(struct counters));
     world->engine.rule_counters = calloc(64, sizeof(struct rule_counters));

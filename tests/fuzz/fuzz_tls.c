@@ -15,7 +15,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
-#include "doors/stream.h"
+#include "doors/channel.h"
 #include "doors/tls.h"
 #include "doors/tls_load.h"
 
@@ -130,20 +130,20 @@ static void shake_hands(struct world *world, const uint8_t *bytes, size_t len, c
 {
     int pair[2];
     uint8_t room[512];
-    struct stream stream;
+    struct channel channel;
     require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
-    require(stream_open(&stream, pair[0], world->context, alpn) == 0);
+    require(channel_open(&channel, pair[0], world->context, alpn) == 0);
     require(write(pair[1], bytes, len) == (ssize_t)len);
-    ssize_t got = stream_read(&stream, room, sizeof(room));
-    require(!stream_is_ready(&stream)); /* nobody finishes a handshake that is never answered */
-    require(got <= 0 && !tls_peer(stream.tls));
+    ssize_t got = channel_read(&channel, room, sizeof(room));
+    require(!channel_is_ready(&channel)); /* nobody finishes a handshake that is never answered */
+    require(got <= 0 && !tls_peer(channel.tls));
     if (got < 0 && got != -EAGAIN)
-        require(stream_read(&stream, room, sizeof(room)) == -EPROTO &&
-                stream_write(&stream, "x", 1) == -EPROTO);
+        require(channel_read(&channel, room, sizeof(room)) == -EPROTO &&
+                channel_write(&channel, "x", 1) == -EPROTO);
     shutdown(pair[1], SHUT_WR);
-    require(stream_read(&stream, room, sizeof(room)) <= 0);
-    stream_finish(&stream);
-    stream_close(&stream);
+    require(channel_read(&channel, room, sizeof(room)) <= 0);
+    channel_finish(&channel);
+    channel_close(&channel);
     close(pair[1]);
 }
 

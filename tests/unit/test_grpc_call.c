@@ -52,35 +52,6 @@ static void test_timeouts(void **state)
     }
 }
 
-static void test_traces(void **state)
-{
-    static const char good[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    static struct grpc_call call;
-    char bad[64];
-    (void)state;
-    grpc_call_init(&call, 1);
-    assert_true(grpc_parse_trace(text(good), &call));
-    assert_true(call.has_trace && call.is_sampled);
-    assert_int_equal(call.trace_id[0], 0x4b);
-    assert_int_equal(call.parent_id[7], 0xb7);
-    for (size_t i = 0; i < sizeof(good) - 1; i++) { /* no place takes any other kind of byte */
-        memcpy(bad, good, sizeof(good));
-        bad[i] = good[i] == '-' ? '0' : 'G';
-        assert_false(grpc_parse_trace(text(bad), &call));
-        bad[i] = '\0';
-        assert_false(grpc_parse_trace(text(bad), &call)); /* cut */
-    }
-    assert_false(
-        grpc_parse_trace(text("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), &call));
-    assert_false(
-        grpc_parse_trace(text("00-00000000000000000000000000000000-00f067aa0ba902b7-01"), &call));
-    assert_false(
-        grpc_parse_trace(text("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01"), &call));
-    assert_true(grpc_parse_trace(text("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00-x"),
-                                 &call)); /* of a later version */
-    assert_false(call.is_sampled);
-}
-
 /* Three messages and their end, in parts of every length. */
 static void test_pieces(void **state)
 {
@@ -202,9 +173,9 @@ static void test_headers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_timeouts), cmocka_unit_test(test_traces),
-        cmocka_unit_test(test_pieces),   cmocka_unit_test(test_bad_messages),
-        cmocka_unit_test(test_sizes),    cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_timeouts),     cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_bad_messages), cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_headers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
