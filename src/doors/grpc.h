@@ -1,6 +1,6 @@
-/* The gRPC door on the doors' loop: HTTP/2 without TLS ("h2c", with prior knowledge, as gRPC's
- * clients speak it), Envoy's rate limit service, mete.v1.Limiter, health and reflection. All calls
- * of what was read at once are judged by one call of the engine.
+/* The gRPC door on the doors' loop: HTTP/2 under TLS ("h2") or without it ("h2c", with prior
+ * knowledge, as gRPC's clients speak it), Envoy's rate limit service, mete.v1.Limiter, health and
+ * reflection. All calls of what was read at once are judged by one call of the engine.
  *
  * Memory: some MiB for the door; a connection costs what nghttp2 takes (about 20 KiB) and
  * GRPC_MAX_STREAMS calls of 1.2 KiB at most, unless their messages are longer than GRPC_SMALL.
