@@ -11,8 +11,10 @@
 
 #include "cmd/cmd.h"
 #include "cmd/config_import.h"
+#include "cmd/config_init.h"
 #include "config/config.h"
 #include "config/diff.h"
+#include "doors/tls.h"
 
 #define MAX_SETS 64u
 #define ERROR_SIZE 1024u
@@ -21,7 +23,8 @@ static const char usage[] =
     "usage: mete config check FILE\n"
     "       mete config show [--config FILE] [--set path=value ...]\n"
     "       mete config diff NEW [--config OLD] [--set path=value ...]\n"
-    "       mete config import envoy FILE ...\n\n"
+    "       mete config import envoy FILE ...\n"
+    "       mete config init [FILE]\n\n"
     "check says whether FILE is a configuration that `mete serve` takes: one line, exit status 0\n"
     "or 2. show prints the effective configuration: the built-in values, the file, the "
     "environment\n"
@@ -32,6 +35,9 @@ static const char usage[] =
     "import prints a configuration made of those of Envoy's own rate limit service, a tenant for "
     "each\n"
     "domain, and on standard error what it could not carry over (then exit status 1).\n\n"
+    "init writes a configuration with every setting, its default and what it is for, to FILE, "
+    "which\n"
+    "must not be there yet, or to standard output.\n\n"
     "  --config FILE      the file; without it the embedded default\n"
     "  --set path=value   one field, such as table.entries=1000 or listen.udp=[::1]:7000; a list "
     "as\n"
@@ -47,7 +53,7 @@ static int check(int argc, char **argv)
     if (argv[1][0] == '-')
         return cmd_fail("config", "check takes no option '%s'; a file of that name is ./%s",
                         argv[1], argv[1]);
-    const struct config_options options = {.path = argv[1]};
+    const struct config_options options = {.path = argv[1], .tls = &tls_hooks};
     struct config *config = config_load(&options, error, sizeof(error));
     if (!config) {
         fprintf(stderr, "%s\n", error);
@@ -81,7 +87,7 @@ static const char *option_value(const char *name, int argc, char **argv, int *at
 static int parse_options(int argc, char **argv, struct config_options *options, const char **sets,
                          const char **ret_file)
 {
-    *options = (struct config_options){.sets = sets, .environment = environ};
+    *options = (struct config_options){.sets = sets, .environment = environ, .tls = &tls_hooks};
     for (int i = 1; i < argc; i++) {
         const char *value;
         if ((value = option_value("--config", argc, argv, &i))) {
@@ -163,6 +169,16 @@ static int diff(int argc, char **argv)
     return status;
 }
 
+static int init(int argc, char **argv)
+{
+    if (argc > 2)
+        return cmd_fail("config", "init takes one FILE, or none");
+    if (argc == 2 && (argv[1][0] == '-' || !argv[1][0]))
+        return cmd_fail("config", "init takes no option '%s'; a file of that name is ./%s", argv[1],
+                        argv[1]);
+    return config_init(argc == 2 ? argv[1] : NULL);
+}
+
 int cmd_config(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -181,6 +197,8 @@ int cmd_config(int argc, char **argv)
         const int status = config_import(argc - 1, argv + 1);
         return status == EXIT_USAGE ? status : finish(status);
     }
-    return cmd_fail("config",
-                    "takes check FILE, show, diff NEW or import envoy FILE; --help tells more");
+    if (argc >= 2 && strcmp(argv[1], "init") == 0)
+        return init(argc - 1, argv + 1);
+    return cmd_fail("config", "takes check FILE, show, diff NEW, import envoy FILE or init [FILE]; "
+                              "--help tells more");
 }

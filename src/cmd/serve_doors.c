@@ -19,7 +19,8 @@
 
 static bool has_doors(const struct config *config)
 {
-    return config_door_text(&config->listen_resp) || config_door_text(&config->listen_http);
+    return config_door_text(&config->listen_resp) || config_door_text(&config->listen_http) ||
+           config_door_text(&config->listen_resp_tls) || config_door_text(&config->listen_http_tls);
 }
 
 static bool has_metrics(const struct config *config)
@@ -29,7 +30,7 @@ static bool has_metrics(const struct config *config)
 
 static bool has_grpc(const struct config *config)
 {
-    return config_door_text(&config->listen_grpc) != NULL;
+    return config_door_text(&config->listen_grpc) || config_door_text(&config->listen_grpc_tls);
 }
 
 unsigned serve_count_threads(const struct config *config)
@@ -47,6 +48,9 @@ void serve_format_doors(const struct config *config, char *out, size_t size)
         {"resp", config_door_text(&config->listen_resp)},
         {"http", config_door_text(&config->listen_http)},
         {"grpc", config_door_text(&config->listen_grpc)},
+        {"resp_tls", config_door_text(&config->listen_resp_tls)},
+        {"http_tls", config_door_text(&config->listen_http_tls)},
+        {"grpc_tls", config_door_text(&config->listen_grpc_tls)},
         {"metrics", config_door_text(&config->listen_metrics)},
     };
     size_t len = 0;
@@ -69,6 +73,7 @@ struct door { /* how to open one */
     struct config_door *door;
     const struct loop_protocol *protocol;
     void *context;
+    bool has_tls;
 };
 
 static int open_door(struct server *server, struct loop *loop, const struct door *how)
@@ -86,7 +91,8 @@ static int open_door(struct server *server, struct loop *loop, const struct door
         server->door_paths[server->door_path_count++] = strdup(door->path);
     else
         listen_format(&door->address.address, door->address.text, sizeof(door->address.text));
-    result = loop_add(loop, fd, how->protocol, how->context);
+    result = how->has_tls ? loop_add_tls(loop, fd, how->protocol, how->context)
+                          : loop_add(loop, fd, how->protocol, how->context);
     if (!result)
         return 0;
     close(fd);
@@ -130,9 +136,13 @@ static int open_grpc(struct server *server)
         return cmd_fail("serve", "listen.grpc: no memory");
     int result = open_loop(server, server->worker_count + has_doors(config),
                            (unsigned)config->door_connections, &server->grpc_loop);
-    const struct door door = {"listen.grpc", &server->config->listen_grpc, &grpc_protocol,
-                              server->grpc};
-    return result ? result : open_door(server, server->grpc_loop, &door);
+    const struct door plain = {"listen.grpc", &server->config->listen_grpc, &grpc_protocol,
+                               server->grpc, false};
+    const struct door tls = {"listen.grpc_tls", &server->config->listen_grpc_tls, &grpc_protocol,
+                             server->grpc, true};
+    if (!result)
+        result = open_door(server, server->grpc_loop, &plain);
+    return result ? result : open_door(server, server->grpc_loop, &tls);
 }
 
 static int open_metrics(struct server *server)
@@ -143,33 +153,38 @@ static int open_metrics(struct server *server)
     int result =
         open_loop(server, server->thread_count - 1, METRICS_CONNECTIONS, &server->metrics_loop);
     const struct door door = {"listen.metrics", &server->config->listen_metrics, &metrics_protocol,
-                              &server->metrics->door};
+                              &server->metrics->door, false};
     return result ? result : open_door(server, server->metrics_loop, &door);
+}
+
+static int open_tenants_doors(struct server *server)
+{
+    struct config *config = server->config;
+    server->http = calloc(1, sizeof(*server->http));
+    if (!server->http)
+        return cmd_fail("serve", "listen.http: no memory");
+    server->http->usage = usage_answer;
+    server->http->usage_context = server;
+    const struct door doors[] = {
+        {"listen.resp", &config->listen_resp, &resp_protocol, NULL, false},
+        {"listen.http", &config->listen_http, &http_protocol, server->http, false},
+        {"listen.resp_tls", &config->listen_resp_tls, &resp_protocol, NULL, true},
+        {"listen.http_tls", &config->listen_http_tls, &http_protocol, server->http, true},
+    };
+    int result =
+        open_loop(server, server->worker_count, (unsigned)config->door_connections, &server->loop);
+    for (size_t i = 0; !result && i < sizeof(doors) / sizeof(doors[0]); i++)
+        result = open_door(server, server->loop, &doors[i]);
+    return result;
 }
 
 int serve_open_doors(struct server *server)
 {
-    struct config *config = server->config;
-    int result = 0;
+    const struct config *config = server->config;
     if (serve_has_otlp(config) &&
         serve_otlp_open(server, server->worker_count + has_doors(config) + has_grpc(config)))
         return cmd_fail("serve", "otlp.endpoint: no memory");
-    if (has_doors(config)) {
-        server->http = calloc(1, sizeof(*server->http));
-        if (!server->http)
-            return cmd_fail("serve", "listen.http: no memory");
-        server->http->usage = usage_answer;
-        server->http->usage_context = server;
-        const struct door http = {"listen.http", &config->listen_http, &http_protocol,
-                                  server->http};
-        result = open_loop(server, server->worker_count, (unsigned)config->door_connections,
-                           &server->loop);
-        const struct door resp = {"listen.resp", &config->listen_resp, &resp_protocol, NULL};
-        if (!result)
-            result = open_door(server, server->loop, &resp);
-        if (!result)
-            result = open_door(server, server->loop, &http);
-    }
+    int result = has_doors(config) ? open_tenants_doors(server) : 0;
     if (!result && has_grpc(config))
         result = open_grpc(server);
     return result || !has_metrics(config) ? result : open_metrics(server);

@@ -16,12 +16,13 @@
 #include "config/publish.h"
 #include "doors/admin.h"
 #include "doors/loop.h"
+#include "doors/tls.h"
 #include "net/worker.h"
 #include "obs/counters.h"
 #include "sys/notify.h"
 #include "table/table.h"
 
-#define SERVER_MAX_DOORS 5u
+#define SERVER_MAX_DOORS 8u
 
 struct server {
     struct config *config;                /* the running one; after the start the policy's */

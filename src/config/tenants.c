@@ -14,6 +14,7 @@
 #include "config/descriptors.h"
 #include "config/fields.h"
 #include "config/find.h"
+#include "config/find_key.h"
 #include "config/overrides.h"
 #include "config/report.h"
 #include "config/rule.h"
@@ -351,8 +352,9 @@ static int parse_tenants(struct loading *loading, const struct node *list)
         config->tenants[i] = placed[i].tenant;
     free(placed);
     if (result == 0) {
+        config->anonymous = config_find_tenant_by_name(config, "default");
         number_indices(config);
-        result = find_build_tenants(config) ? report_memory(report) : 0;
+        result = find_build_tenants(config) || find_build_keys(config) ? report_memory(report) : 0;
     }
     return result;
 }

@@ -253,6 +253,7 @@ static void end(const struct loop_call *call)
 
 const struct loop_protocol grpc_protocol = {
     .name = "grpc",
+    .alpn = "h2",
     .reply_bytes = LOOP_OUTPUT_BYTES / 2,
     .full = "",
     .late = "",

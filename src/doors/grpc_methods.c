@@ -54,6 +54,19 @@ static bool is_trusted(const struct loop_call *loop)
                               config_is_trusted(loop->config, (const struct sockaddr *)loop->peer));
 }
 
+/* Does the call name the tenant that its credentials are of, or none? */
+static const struct tenant *judge_name(struct grpc_call *call, const struct tenant *tenant,
+                                       struct grpc_text name)
+{
+    if (name.len == 0 ||
+        (strlen(tenant->name) == name.len && memcmp(tenant->name, name.at, name.len) == 0))
+        return tenant;
+    grpc_call_refuse(call, GRPC_PERMISSION_DENIED,
+                     call->has_key ? "this API key is another tenant's"
+                                   : "this client certificate is another tenant's");
+    return NULL;
+}
+
 static const struct tenant *identify_by_key(struct grpc_batch *batch, struct grpc_call *call,
                                             struct grpc_text name, struct login *login)
 {
@@ -61,13 +74,17 @@ static const struct tenant *identify_by_key(struct grpc_batch *batch, struct grp
         grpc_call_refuse(call, GRPC_UNAUTHENTICATED, "this API key is not known");
         return NULL;
     }
-    const struct tenant *tenant = login->tenant;
-    if (name.len &&
-        (strlen(tenant->name) != name.len || memcmp(tenant->name, name.at, name.len) != 0)) {
-        grpc_call_refuse(call, GRPC_PERMISSION_DENIED, "this API key is another tenant's");
-        return NULL;
-    }
-    return tenant;
+    return judge_name(call, login->tenant, name);
+}
+
+static const struct tenant *identify_by_certificate(struct grpc_batch *batch,
+                                                    struct grpc_call *call, struct grpc_text name,
+                                                    struct login *login)
+{
+    if (login_find_without_key(batch->loop, login))
+        return judge_name(call, login->tenant, name);
+    grpc_call_refuse(call, GRPC_UNAUTHENTICATED, "this client certificate is not known");
+    return NULL;
 }
 
 const struct tenant *grpc_identify(struct grpc_batch *batch, struct grpc_job *job,
@@ -78,6 +95,8 @@ const struct tenant *grpc_identify(struct grpc_batch *batch, struct grpc_job *jo
     *ret_login = (struct login){.tenant = NULL};
     if (call->has_key)
         return identify_by_key(batch, call, name, ret_login);
+    if (batch->loop->certificate)
+        return identify_by_certificate(batch, call, name, ret_login);
     if (!is_trusted(batch->loop)) {
         grpc_call_refuse(call, GRPC_UNAUTHENTICATED,
                          "an API key is needed: authorization: Bearer KEY, or x-api-key: KEY");
