@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-static const struct bench_door *const doors[] = {&bench_door_resp, &bench_door_http};
+static const struct bench_door *const doors[] = {&bench_door_resp, &bench_door_http,
+                                                 &bench_door_grpc};
 
 const struct bench_door *bench_door_find(const char *name)
 {

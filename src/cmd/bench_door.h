@@ -50,10 +50,13 @@ struct bench_door {
      * long. */
     bool (*begin)(const struct door_words *words, struct door_request *ret_request);
     bool (*ask)(const struct door_words *words, struct door_request *ret_request);
+    /* Writes into a request which one it is on its connection, from 0; or NULL. */
+    void (*number)(uint8_t *bytes, uint64_t position);
     enum door_heard (*hear)(const struct door_words *words, const uint8_t *bytes, size_t len,
                             size_t *ret_used, struct door_answer *ret_answer);
 };
 
+extern const struct bench_door bench_door_grpc;
 extern const struct bench_door bench_door_resp;
 extern const struct bench_door bench_door_http;
 

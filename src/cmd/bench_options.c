@@ -98,10 +98,12 @@ void bench_options_help(void)
         "reports\n"
         "what the server did with them.\n\n"
         "  --server HOST:PORT   default 127.0.0.1:6383; with --door its usual port\n"
-        "  --door resp|http     over connections to that door; --outstanding is then the depth\n"
+        "  --door resp|http|grpc over connections to that door; --outstanding is then the depth\n"
         "                       of the pipeline on each, and --secret-file holds an API key\n"
         "  --ask TEXT           with --door, in place of --rule: a command or an HTTP target, {}\n"
-        "                       for the subject, of any server: \"GET {}\"\n"
+        "                       for the subject, of any server: \"GET {}\"; grpc: \"DOMAIN "
+        "KEY={}\",\n"
+        "                       which asks Envoy's rate limit service\n"
         "  --tenant NAME        default `default`\n"
         "  --secret-file FILE   the tenant's secret: sign every datagram, verify every answer\n"
         "  --rule NAME          default `fast`\n"
@@ -201,7 +203,8 @@ static int parse_backoff(const char *text, uint64_t *ret_ns)
 static int parse_door(const char *text, struct bench_options *options)
 {
     options->door = bench_door_find(text);
-    return options->door ? 0 : cmd_fail("bench", "--door: '%s' is not one of resp, http", text);
+    return options->door ? 0
+                         : cmd_fail("bench", "--door: '%s' is not one of resp, http, grpc", text);
 }
 
 static int parse_schedule(const char *text, struct bench_options *options)

@@ -143,7 +143,9 @@ int bench_stream_hello(const struct bench_options *options, struct bench_server 
     };
     if (result == 0 && !(server->door->begin(&server->words, &server->begin) &&
                          server->door->ask(&server->words, &server->request)))
-        result = cmd_fail("bench", "--rule, --ask and the API key are too long for one request");
+        result = cmd_fail("bench",
+                          "--rule, --ask and the API key are too long for one request, or --ask "
+                          "is not of this door's form");
     if (result == 0 && !server->request.subject_at)
         result = cmd_fail("bench", "--ask: '%s' has no {} for the subject", options->ask);
     return result ? result : probe(options, server);
@@ -216,6 +218,8 @@ void stream_send(struct flow *flow, const uint16_t *slots, unsigned count)
     for (unsigned i = 0; i < count; i++) { /* no more than outstanding: there is room */
         const size_t len = flow->slots[slots[i]].len;
         memcpy(stream->out + stream->out_len, flow_datagram(flow, slots[i]), len);
+        if (stream->server->door->number)
+            stream->server->door->number(stream->out + stream->out_len, stream->asked++);
         stream->out_len += len;
     }
     flush(flow); /* an end is told by the next receive */

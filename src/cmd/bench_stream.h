@@ -13,6 +13,7 @@
 struct flow_stream {
     const struct bench_server *server; /* door, words and request */
     unsigned next;                     /* slot that the next answer is of */
+    uint64_t asked;                    /* requests so far */
     size_t in_len;
     size_t out_len, out_sent;
     size_t out_size;

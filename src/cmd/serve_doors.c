@@ -165,6 +165,7 @@ static int open_tenants_doors(struct server *server)
         return cmd_fail("serve", "listen.http: no memory");
     server->http->usage = usage_answer;
     server->http->usage_context = server;
+    server->http->ring = serve_otlp_ring(server->otlp, OTLP_HTTP);
     const struct door doors[] = {
         {"listen.resp", &config->listen_resp, &resp_protocol, NULL, false},
         {"listen.http", &config->listen_http, &http_protocol, server->http, false},

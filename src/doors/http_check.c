@@ -7,6 +7,7 @@
 
 #include "doors/http_client.h"
 #include "doors/http_exchange.h"
+#include "doors/http_trace.h"
 #include "doors/http_verdict.h"
 
 #define QUOTA_EXCEEDED "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -138,6 +139,7 @@ static void decide(struct exchange *exchange, enum operation operation, bool is_
                        door->answers);
     const unsigned deciding = http_deciding(door->checks, door->answers, door->ask.count);
     const unsigned status = status_of(exchange, operation);
+    http_trace(exchange, operation, is_for_proxy, deciding, status);
     http_put_headers(&exchange->headers, exchange->call->config->http_headers,
                      &door->checks[deciding], &door->answers[deciding]);
     if (!is_for_proxy)

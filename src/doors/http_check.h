@@ -32,6 +32,7 @@ typedef void http_usage_fn(void *context, const struct tenant *tenant, struct ht
 struct http_door {
     http_usage_fn *usage; /* given, with its context; NULL: there is no /usage */
     void *usage_context;
+    struct trace_ring *ring; /* given, for traces; or NULL */
     /* its own */
     struct http_request request;
     struct http_ask ask;

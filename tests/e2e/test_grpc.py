@@ -366,6 +366,15 @@ class Grpc(unittest.TestCase):
         self.assertIsNone(status_of(self.should, two[0], domain="limited"))
         self.assertEqual(status_of(self.limiter.Check, tenant="limited", rule="slow", subject="x"), "RESOURCE_EXHAUSTED")
 
+    def test_bench(self):
+        for words in (("--rule", "open"), ("--ask", "edge user={}"), ("--rule", "slow", "--verify", "token_bucket 1/h burst 10", "--keys", "50")):
+            done = mete("bench", "--door", "grpc", "--server", self.daemon.grpc, "--requests", "3000", "--outstanding", "16", "--json", *words)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        for words, said in ((("--rule", "no"), "answers with an error"), (("--ask", "edge user=x"), "too long"), (("--ask", "{}"), "too long")):
+            done = mete("bench", "--door", "grpc", "--server", self.daemon.grpc, "--requests", "10", *words)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(said, done.stderr)
+
     # ---- health, reflection, life ----
 
     def test_health(self):

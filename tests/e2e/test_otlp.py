@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Traces and metrics by OTLP/HTTP, taken by a small receiver that reads them strictly; a collector that is down, slow or
 refuses; and what is never sent."""
+import http.client
 import http.server
 import json
 import pathlib
@@ -12,7 +13,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib.daemon import PATIENCE_S, Daemon, mete
+from lib.daemon import PATIENCE_S, Daemon, mete, parse_address
 from lib.grpc_client import Service, descriptor, open_channel
 
 CONFIG = """
@@ -120,6 +121,22 @@ class Otlp(unittest.TestCase):
                 "mete.rule": "users", "mete.checks": 1, "mete.cost": 1, "mete.remaining": 8, "mete.allowed": True})
             self.assertEqual((attributes(spans[1])["mete.allowed"], attributes(spans[1])["mete.remaining"]), (False, 2))
             self.assertEqual((attributes(spans[2])["mete.cost"], attributes(spans[2])["mete.remaining"]), (4, 6))
+
+    def test_spans_of_http(self):
+        with Receiver() as receiver, daemon(receiver.port, "otlp.sample_every=0", "listen.http=127.0.0.1:0") as server:
+            connection = http.client.HTTPConnection(*parse_address(server.http), timeout=PATIENCE_S)
+            for method, path, body, flags in (("POST", "/check", b'{"rule": "slow", "subject": "s", "cost": 11}', "01"), ("GET", "/check?rule=slow&subject=s", None, "00"),
+                                              ("GET", "/check?rule=slow&subject=s", None, "01"), ("POST", "/reset", b'{"rule": "slow", "subject": "s"}', "01")):
+                connection.request(method, path, body, {"traceparent": f"00-{TRACE}-{PARENT}-{flags}"})
+                connection.getresponse().read()
+            connection.close()
+            spans = receiver.spans(3)
+            self.assertEqual([span["name"] for span in spans], ["POST /check", "GET /check", "POST /reset"])
+            self.assertEqual({(span["traceId"], span["parentSpanId"]) for span in spans}, {(TRACE, PARENT)})
+            self.assertEqual(attributes(spans[0]), {
+                "http.request.method": "POST", "http.route": "/check", "http.response.status_code": 429, "mete.tenant": "default",
+                "mete.rule": "slow", "mete.checks": 1, "mete.cost": 11, "mete.remaining": 10, "mete.allowed": False})
+            self.assertEqual(attributes(spans[1])["http.response.status_code"], 200)
 
     def test_sampling(self):
         with Receiver() as receiver, daemon(receiver.port, "otlp.sample_every=10") as server:
