@@ -23,6 +23,7 @@
 #include "cmd/bench_judge.h"
 #include "cmd/bench_loop.h"
 #include "cmd/bench_search.h"
+#include "cmd/bench_stream.h"
 #include "cmd/bench_traffic.h"
 #include "cmd/cmd.h"
 
@@ -124,7 +125,8 @@ static int make_thread(struct bench *bench, unsigned index)
 static int prepare(struct bench *bench)
 {
     const struct bench_options *options = &bench->options;
-    int result = bench_hello(options, &bench->server);
+    int result = options->door ? bench_stream_hello(options, &bench->server)
+                               : bench_hello(options, &bench->server);
     if (result == 0)
         result = traffic_open(options, bench->server.seed,
                               (options->verify && !options->no_salt) || options->unique,
@@ -239,6 +241,7 @@ static void add_counts(struct bench_counts *into, const struct bench_counts *fro
     into->refused += from->refused;
     into->unsendable += from->unsendable;
     into->cut_off += from->cut_off;
+    into->closed += from->closed;
     for (unsigned i = 0; i <= METE_STATUS_COUNT; i++)
         into->statuses[i] += from->statuses[i];
 }
@@ -303,8 +306,9 @@ static int collect(struct bench *bench, struct bench_run *ret_run)
     if (bench->progress_to_terminal)
         fprintf(stderr, "\r%78s\r", "");
     if (all.counts.checks == 0 && all.counts.sent > 0) {
-        fprintf(stderr, "mete bench: %s answered at first, but none of %llu datagrams\n",
-                bench->server.text, (unsigned long long)all.counts.sent);
+        fprintf(stderr, "mete bench: %s answered at first, but none of %llu %s\n",
+                bench->server.text, (unsigned long long)all.counts.sent,
+                bench->options.door ? "requests" : "datagrams");
         return EXIT_NO_ANSWER;
     }
     find_invalid(&all);

@@ -5,7 +5,7 @@
  * bench_answer.c what they get, bench_judge.c and bench_bounds_*.c verify, bench_conditions.c and
  * bench_drops.c tell what a run depended on, bench_report*.c print; bench_search.c makes
  * several runs in a row, towards what bench_goal.c reads, and bench_compare.c lays two reports side
- * by side. */
+ * by side. With --door the flows are connections (bench_stream.c) to a door (bench_door*.c). */
 #ifndef METE_CMD_BENCH_H
 #define METE_CMD_BENCH_H
 
@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cmd/bench_door.h"
 #include "cmd/bench_schedule.h"
 #include "core/limit.h"
 #include "mete/mac.h"
@@ -48,11 +49,13 @@ struct bench_options {
     const char *server;
     const char *tenant;
     const char *rule;
-    const char *subjects; /* path, or NULL: made keys */
-    const char *admin;    /* path of the server's admin socket, or NULL */
-    const char *secret;   /* path of the tenant's secret, or NULL */
-    const char *verify;   /* text of the rule that verdicts are compared with, or NULL */
-    struct limit limit;   /* of verify */
+    const char *subjects;          /* path, or NULL: made keys */
+    const char *admin;             /* path of the server's admin socket, or NULL */
+    const char *secret;            /* path of the tenant's secret, of a door's API key; or NULL */
+    const struct bench_door *door; /* NULL: datagrams */
+    const char *ask;               /* of a door: what is asked instead of a check; or NULL */
+    const char *verify;            /* text of the rule that verdicts are compared with, or NULL */
+    struct limit limit;            /* of verify */
     uint32_t cost;
     unsigned flows;
     unsigned outstanding; /* open loop: room for this many */
@@ -108,6 +111,12 @@ struct bench_server {
     int64_t wall_low_ns;
     int64_t wall_high_ns;
     uint64_t wall_at_ns; /* when that was measured */
+    /* of a door: */
+    const struct bench_door *door; /* NULL: datagrams */
+    struct door_words words;
+    struct door_request begin;
+    struct door_request request;
+    char api_key[DOOR_MAX_KEY + 1];
 };
 
 struct bench_counts {
@@ -128,6 +137,7 @@ struct bench_counts {
     uint64_t refused;    /* times that the network said: nobody listens there */
     uint64_t unsendable; /* datagrams that this machine did not take */
     uint64_t cut_off;    /* datagrams in flight when the run was interrupted */
+    uint64_t closed;     /* connections that ended before the run */
 };
 
 /* Set by SIGINT and SIGTERM: end early and report what was measured. */

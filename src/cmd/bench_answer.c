@@ -1,6 +1,7 @@
 #include "cmd/bench_answer.h"
 
 #include "cmd/bench_request.h"
+#include "cmd/bench_stream.h"
 #include "sys/clock.h"
 
 #define CLOCK_KEPT_NS 10000000000u
@@ -10,8 +11,8 @@ static void count_status(struct bench_thread *thread, unsigned status, unsigned 
     thread->counts.statuses[status < METE_STATUS_COUNT ? status : METE_STATUS_COUNT] += n;
 }
 
-static void judge_entry(struct bench_thread *thread, const struct flow_slot *slot, uint32_t subject,
-                        const struct mete_verdict *verdict, uint64_t now_ns)
+void bench_judge_verdict(struct bench_thread *thread, const struct flow_slot *slot,
+                         uint32_t subject, const struct mete_verdict *verdict, uint64_t now_ns)
 {
     const struct judge_answer answer = {
         .sent_ns = slot->sent_at_ns,
@@ -31,7 +32,7 @@ static void judge_verdicts(struct bench_thread *thread, const struct flow_slot *
 {
     for (unsigned i = 0; i < slot->n; i++) {
         const struct mete_verdict verdict = mete_wire_decode_verdict(bytes, i);
-        judge_entry(thread, slot, subjects[i], &verdict, now_ns);
+        bench_judge_verdict(thread, slot, subjects[i], &verdict, now_ns);
     }
 }
 
@@ -154,6 +155,8 @@ static void take_clock(struct bench_thread *thread, uint64_t now_ns)
 
 bool bench_receive(struct bench_thread *thread, struct flow *flow)
 {
+    if (flow->stream)
+        return stream_receive(thread, flow);
     const unsigned messages = flow_receive(flow, thread->io);
     if (messages > 0) {
         const uint64_t now_ns = thread->end_ns = clock_boot_ns();

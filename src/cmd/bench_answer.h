@@ -8,4 +8,8 @@
 /* Takes in the answers that are there; false: none. */
 bool bench_receive(struct bench_thread *thread, struct flow *flow);
 
+/* With --verify: one verdict of a slot's datagram against the model. */
+void bench_judge_verdict(struct bench_thread *thread, const struct flow_slot *slot,
+                         uint32_t subject, const struct mete_verdict *verdict, uint64_t now_ns);
+
 #endif

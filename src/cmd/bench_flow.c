@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "cmd/bench_stream.h"
 #include "core/key.h"
 
 #define LINE 64u              /* datagrams begin on a cache line */
@@ -62,14 +63,16 @@ static int open_socket(const struct bench_server *server, bool join)
 int flow_open(const struct bench_options *options, const struct bench_server *server,
               struct flow *ret_flow)
 {
-    const size_t len = mete_wire_request_bytes(options->batch, METE_WIRE_ENTRY_BYTES);
+    const size_t len = server->door
+                           ? server->request.len
+                           : mete_wire_request_bytes(options->batch, METE_WIRE_ENTRY_BYTES);
     struct flow flow = {
         .fd = -1,
         .outstanding = options->outstanding,
         .stride = (unsigned)((len + LINE - 1) & ~(size_t)(LINE - 1)),
         .batch = options->batch,
         .free_count = options->outstanding,
-        .in_order = options->rate != 0,
+        .in_order = options->rate || server->door,
     };
     uint32_t random[2]; /* client id, first sequence number */
     int error = -ENOMEM;
@@ -86,10 +89,14 @@ int flow_open(const struct bench_options *options, const struct bench_server *se
     for (unsigned i = 0; i < flow.outstanding; i++) {
         flow.free[i] = (uint16_t)(flow.outstanding - 1 - i);
         flow.slots[i].sequence = flow.base + i - FLOW_SLOTS; /* the first use is generation 0 */
-        fill_template(options, server, random[0], flow_datagram(&flow, i));
+        if (!server->door)
+            fill_template(options, server, random[0], flow_datagram(&flow, i));
     }
-    memcpy(flow.rule_and_cost, flow.datagrams + METE_WIRE_HEADER_BYTES, sizeof(flow.rule_and_cost));
-    error = flow.fd = open_socket(server, options->join);
+    if (!server->door)
+        memcpy(flow.rule_and_cost, flow.datagrams + METE_WIRE_HEADER_BYTES,
+               sizeof(flow.rule_and_cost));
+    error = server->door ? stream_open(server, &flow) : open_socket(server, options->join);
+    flow.fd = error;
     if (error < 0)
         goto fail;
     *ret_flow = flow;
@@ -103,6 +110,7 @@ void flow_close(struct flow *flow)
 {
     if (flow->fd >= 0)
         close(flow->fd);
+    stream_close(flow);
     free(flow->free);
     free(flow->slots);
     free(flow->subjects);
@@ -165,9 +173,21 @@ static unsigned join_parts(struct flow_io *io, unsigned first, unsigned count, u
     return n;
 }
 
+unsigned flow_next_slot(const struct flow *flow)
+{
+    if (!flow->in_order)
+        return flow->free[flow->free_count - 1];
+    const unsigned slot = flow->oldest + flow_used(flow);
+    return slot < flow->outstanding ? slot : slot - flow->outstanding;
+}
+
 void flow_send(struct flow *flow, struct flow_io *io, const uint16_t *slots, unsigned count)
 {
     unsigned messages = 0;
+    if (flow->stream) {
+        stream_send(flow, slots, count);
+        return;
+    }
     for (unsigned i = 0; i < count; i++)
         io->send_parts[i] =
             (struct iovec){flow_datagram(flow, slots[i]), flow->slots[slots[i]].len};

@@ -9,6 +9,8 @@
  * goes round in the order of sending, so that the oldest datagram is found without a search among
  * the many thousands that a stall leaves in flight.
  *
+ * With --door a flow is a connection and its datagrams are requests (bench_stream.h).
+ *
  * Threads: a flow belongs to one. */
 #ifndef METE_CMD_BENCH_FLOW_H
 #define METE_CMD_BENCH_FLOW_H
@@ -37,8 +39,9 @@ struct flow_slot {
     uint16_t len;
     uint8_t n;
     bool in_flight;
-    bool rests;     /* before the next try */
-    uint8_t resent; /* times */
+    bool rests;      /* before the next try */
+    bool is_awaited; /* of a stream: its answer is still to come, in time or late */
+    uint8_t resent;  /* times */
 };
 
 struct flow {
@@ -49,8 +52,9 @@ struct flow {
     unsigned batch;
     unsigned free_count;
     unsigned oldest; /* open loop: the first slot in use; then come those that were used later */
-    bool in_order;   /* open loop */
-    uint16_t *free;  /* closed loop: stack of slots */
+    bool in_order;   /* open loop, and streams */
+    struct flow_stream *stream; /* NULL: datagrams */
+    uint16_t *free;             /* closed loop: stack of slots */
     struct flow_slot *slots;
     uint8_t *datagrams;
     uint8_t rule_and_cost[8]; /* as every entry begins */
@@ -93,6 +97,9 @@ static inline unsigned flow_used(const struct flow *flow)
 {
     return flow->outstanding - flow->free_count;
 }
+
+/* The slot to be used next, in the order that the flow keeps. There is one. */
+unsigned flow_next_slot(const struct flow *flow);
 
 /* Takes what is there without waiting; returns the number of messages, each in io->receives with
  * flow_segment() bytes to a datagram. */

@@ -44,7 +44,7 @@ static bool is_port(const char *text)
     return isdigit((unsigned char)text[0]) && !*end && port >= 1 && port <= 65535;
 }
 
-static int resolve(const char *text, struct bench_server *server)
+int bench_resolve(const char *text, struct bench_server *server)
 {
     char host[256];
     const char *colon = strrchr(text, ':');
@@ -290,7 +290,7 @@ int bench_hello(const struct bench_options *options, struct bench_server *ret_se
     struct config_secret secret = {0};
     uint8_t request[METE_WIRE_MAX_BYTES], answer[METE_WIRE_MAX_BYTES];
     struct mete_header header;
-    int result = resolve(options->server, &server);
+    int result = bench_resolve(options->server, &server);
 
     if (result == 0)
         result = contact_open(options, &server, &contact);

@@ -10,6 +10,9 @@
  * --echo: whether it echoes). 0, EXIT_USAGE or EXIT_NO_ANSWER after one line on stderr. */
 int bench_hello(const struct bench_options *options, struct bench_server *ret_server);
 
+/* HOST:PORT to an address. 0, or EXIT_USAGE after saying what is wrong. */
+int bench_resolve(const char *text, struct bench_server *server);
+
 /* Sends RESET for every subject of the traffic and waits for the answers. Results: as
  * bench_hello(). */
 int bench_reset(const struct bench_options *options, const struct bench_server *server,

@@ -25,7 +25,7 @@ static void fill_flow(struct bench_thread *thread, struct flow *flow)
         const uint32_t clock_ms = bench_server_clock(&thread->clock, thread->end_ns);
         unsigned count = 0;
         while (count < FLOW_MESSAGES && flow->free_count > 0) {
-            const uint16_t slot = flow->free[flow->free_count - 1];
+            const uint16_t slot = (uint16_t)flow_next_slot(flow);
             if (!bench_fill_slot(thread, flow, slot, clock_ms))
                 break;
             flow->free_count--;
@@ -89,6 +89,12 @@ void bench_upkeep(struct bench_thread *thread, uint64_t now_ns)
     }
 }
 
+bool bench_is_over(const struct bench_thread *thread)
+{
+    return bench_stop || traffic_is_over(&thread->traffic) ||
+           thread->closed_count == thread->flow_count;
+}
+
 bool bench_is_waiting(struct bench_thread *thread, uint64_t now_ns)
 {
     if (thread->in_flight > 0 && thread->stop_ns && now_ns > thread->stop_ns)
@@ -121,8 +127,7 @@ void bench_loop_run(struct bench_thread *thread)
             wait_for_answers(thread);
         now_ns = clock_boot_ns();
         bench_upkeep(thread, now_ns);
-        if (bench_stop || traffic_is_over(&thread->traffic) ||
-            (duration_ns && now_ns - thread->start_ns >= duration_ns))
+        if (bench_is_over(thread) || (duration_ns && now_ns - thread->start_ns >= duration_ns))
             fill = false;
     } while (fill || bench_is_waiting(thread, now_ns));
     bench_end(thread);

@@ -26,7 +26,8 @@ struct bench_thread {
     uint32_t heard_ms;              /* of the last answer; 0: none */
     struct flow *flows;
     unsigned flow_count;
-    unsigned in_flight; /* over all flows */
+    unsigned in_flight;    /* over all flows */
+    unsigned closed_count; /* flows whose connection ended */
     struct flow_io *io;
     struct traffic traffic;
     struct bench_judge *judge; /* or NULL */
@@ -61,6 +62,8 @@ uint64_t bench_begin(struct bench_thread *thread);
 void bench_upkeep(struct bench_thread *thread, uint64_t now_ns);
 /* How often; a sleep is not longer. */
 uint64_t bench_upkeep_ns(const struct bench_thread *thread);
+/* Is there nothing more to send: interrupted, traffic used up, nobody to send to? */
+bool bench_is_over(const struct bench_thread *thread);
 /* Is anything in flight? Gives it up when an interrupt is too long ago. */
 bool bench_is_waiting(struct bench_thread *thread, uint64_t now_ns);
 void bench_end(struct bench_thread *thread);

@@ -46,9 +46,7 @@ static bool send_due(struct open_loop *loop, uint64_t now_ns)
 
     while (count < FLOW_MESSAGES && loop->next_ns <= now_ns && loop->next_ns < loop->last_ns &&
            flow->free_count > 0) {
-        unsigned slot = flow->oldest + flow_used(flow);
-        if (slot >= flow->outstanding)
-            slot -= flow->outstanding;
+        const unsigned slot = flow_next_slot(flow);
         if (!bench_fill_slot(thread, flow, slot, clock_ms))
             break;
         flow->slots[slot].intended_at_ns = loop->next_ns;
@@ -90,7 +88,7 @@ static void rest(const struct open_loop *loop, uint64_t now_ns, bool sending)
 static void count_unsent(struct open_loop *loop, uint64_t now_ns)
 {
     struct bench_thread *thread = loop->thread;
-    if (bench_stop || traffic_is_over(&thread->traffic)) /* cut short: nothing was promised */
+    if (bench_is_over(thread)) /* cut short: nothing was promised */
         return;
     while (loop->next_ns <= now_ns && loop->next_ns < loop->last_ns &&
            thread->counts.unsent < MOST_UNSENT) {
@@ -102,8 +100,7 @@ static void count_unsent(struct open_loop *loop, uint64_t now_ns)
 
 static bool is_over(const struct open_loop *loop, uint64_t now_ns)
 {
-    return bench_stop || traffic_is_over(&loop->thread->traffic) ||
-           loop->next_ns >= loop->last_ns ||
+    return bench_is_over(loop->thread) || loop->next_ns >= loop->last_ns ||
            (loop->last_ns != UINT64_MAX && now_ns >= loop->last_ns + OVERRUN_NS);
 }
 

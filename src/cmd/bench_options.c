@@ -45,10 +45,14 @@ enum option_id {
     OPTION_PROGRESS,
     OPTION_JSON,
     OPTION_HELP,
+    OPTION_DOOR,
+    OPTION_ASK,
 };
 
 static const struct option long_options[] = {
     {"server", required_argument, NULL, OPTION_SERVER},
+    {"door", required_argument, NULL, OPTION_DOOR},
+    {"ask", required_argument, NULL, OPTION_ASK},
     {"tenant", required_argument, NULL, OPTION_TENANT},
     {"secret-file", required_argument, NULL, OPTION_SECRET_FILE},
     {"rule", required_argument, NULL, OPTION_RULE},
@@ -93,12 +97,18 @@ void bench_options_help(void)
         "Keeps a number of checks in flight, or with --rate sends them at set instants, and "
         "reports\n"
         "what the server did with them.\n\n"
-        "  --server HOST:PORT   default 127.0.0.1:6383\n"
+        "  --server HOST:PORT   default 127.0.0.1:6383; with --door its usual port\n"
+        "  --door resp|http|grpc over connections to that door; --outstanding is then the depth\n"
+        "                       of the pipeline on each, and --secret-file holds an API key\n"
+        "  --ask TEXT           with --door, in place of --rule: a command or an HTTP target, {}\n"
+        "                       for the subject, of any server: \"GET {}\"; grpc: \"DOMAIN "
+        "KEY={}\",\n"
+        "                       which asks Envoy's rate limit service\n"
         "  --tenant NAME        default `default`\n"
         "  --secret-file FILE   the tenant's secret: sign every datagram, verify every answer\n"
         "  --rule NAME          default `fast`\n"
         "  --cost N             units a check asks for (1)\n"
-        "  --flows N            sockets (8)\n"
+        "  --flows N            sockets, connections (8)\n"
         "  --outstanding N      datagrams in flight per flow (32); not with --rate\n"
         "  --rate N/s           open loop: N checks a second over all flows, however the server\n"
         "                       does; latency counts from the intended instant of sending\n"
@@ -190,6 +200,13 @@ static int parse_backoff(const char *text, uint64_t *ret_ns)
     return 0;
 }
 
+static int parse_door(const char *text, struct bench_options *options)
+{
+    options->door = bench_door_find(text);
+    return options->door ? 0
+                         : cmd_fail("bench", "--door: '%s' is not one of resp, http, grpc", text);
+}
+
 static int parse_schedule(const char *text, struct bench_options *options)
 {
     options->schedule = schedule_parse(text);
@@ -275,6 +292,11 @@ static int set_other(int id, struct bench_options *options)
     case OPTION_SERVER:
         options->server = optarg;
         return 0;
+    case OPTION_DOOR:
+        return parse_door(optarg, options);
+    case OPTION_ASK:
+        options->ask = optarg;
+        return 0;
     case OPTION_TENANT:
         options->tenant = optarg;
         return 0;
@@ -336,7 +358,6 @@ static int set_other(int id, struct bench_options *options)
 int bench_options_parse(int argc, char **argv, struct bench_options *ret_options)
 {
     struct bench_options options = {
-        .server = "127.0.0.1:6383",
         .tenant = "default",
         .rule = "fast",
         .cost = 1,

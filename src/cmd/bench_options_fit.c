@@ -94,8 +94,41 @@ static int fit_first(struct bench_options *options)
     return 0;
 }
 
+/* What is of datagrams only. */
+static int fit_door(struct bench_options *options)
+{
+    const struct {
+        bool is_given;
+        const char *name;
+    } others[] = {
+        {options->batch > 1, "--batch"},
+        {options->join, "--join"},
+        {options->echo, "--echo"},
+        {options->retries, "--retries"},
+        {options->reset, "--reset"},
+        {options->no_salt, "--no-salt"},
+        {options->no_tag_check, "--no-tag-check"},
+    };
+    if (!options->server)
+        options->server = options->door ? options->door->server : "127.0.0.1:6383";
+    if (!options->door)
+        return options->ask ? cmd_fail("bench", "--ask belongs to --door") : 0;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (others[i].is_given)
+            return cmd_fail("bench", "%s is of datagrams, not of --door", others[i].name);
+    if (options->verify && options->ask)
+        return cmd_fail("bench", "--verify needs verdicts of a rule, not of --ask");
+    if (options->verify && limit_is_wall(&options->limit))
+        return cmd_fail("bench", "--verify: over a door the server's wall clock is not known, so "
+                                 "no windows there");
+    return 0;
+}
+
 int bench_options_fit(struct bench_options *options)
 {
+    int result = fit_door(options);
+    if (result != 0)
+        return result;
     if (options->keys && options->subjects)
         return cmd_fail("bench", "--keys and --subjects exclude each other");
     if ((options->zipf > 0 || options->hot_part > 0) && options->subjects)
@@ -116,7 +149,7 @@ int bench_options_fit(struct bench_options *options)
         return cmd_fail("bench", "--keys: at most 1000000 with --verify");
     if (!options->keys && !options->subjects)
         options->keys = options->verify ? 10000 : 1000000;
-    int result = fit_first(options);
+    result = fit_first(options);
     if (result == 0)
         result = fit_series(options);
     if (result != 0)

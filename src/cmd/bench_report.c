@@ -54,8 +54,10 @@ static void print_duration(uint64_t ns)
 static void print_head(const struct bench_run *run)
 {
     const struct bench_options *options = run->options;
-    printf("mete bench: %s %s, %s, ", options->echo ? "echo" : "rule",
-           options->echo ? "server" : options->rule, run->server->text);
+    const char *what = options->echo ? "echo" : options->ask ? "ask" : "rule";
+    const char *of = options->echo ? "server" : options->ask ? options->ask : options->rule;
+    printf("mete bench: %s %s, %s", what, of, run->server->text);
+    printf("%s%s, ", options->door ? " " : "", options->door ? options->door->name : "");
     if (options->subjects)
         printf("%s subjects on %s lines", grouped(run->subject_count), grouped(run->line_count));
     else if (options->unique)
@@ -106,13 +108,15 @@ static void print_errors(const struct bench_run *run)
         statuses[i - 1] = (struct category){status_names[i], counts->statuses[i]};
     printf("  errors     answered: ");
     print_categories(statuses, METE_STATUS_COUNT, "none");
-    printf("  datagrams  lost %s, late %s, duplicate %s, malformed %s", grouped(counts->lost),
+    printf("  %s  lost %s, late %s, duplicate %s, malformed %s",
+           run->options->door ? "requests " : "datagrams", grouped(counts->lost),
            grouped(counts->late), grouped(counts->duplicate), grouped(counts->malformed));
     const uint64_t server_drops = bench_conditions_server_drops(run->conditions, &is_known);
     const struct category others[] = {
         {"refused by the host", counts->refused},
         {"not taken by this system", counts->unsendable},
         {"cut off by the interrupt", counts->cut_off},
+        {"connections closed by the server", counts->closed},
         {"dropped at the load's sockets", bench_conditions_own_drops(run->conditions)},
         {"dropped at the server's", server_drops},
     };

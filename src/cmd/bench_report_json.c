@@ -21,6 +21,8 @@ static void json_options(const struct bench_options *options)
 {
     printf("\"options\": {");
     printable_print_field("tenant", options->tenant);
+    printable_print_field("door", options->door ? options->door->name : "udp");
+    printable_print_field("ask", options->ask);
     printable_print_field("rule", options->rule);
     printable_print_field("subjects", options->subjects);
     printable_print_field("verify", options->verify);
@@ -142,6 +144,7 @@ void bench_report_json(const struct bench_run *run)
     json_number("refused", counts->refused);
     json_number("unsendable", counts->unsendable);
     json_number("cut_off", counts->cut_off);
+    json_number("closed", counts->closed);
     json_number("retried_datagrams", counts->retried);
     json_number("resends", counts->resends);
     json_number("repeats", counts->repeats);

@@ -13,18 +13,16 @@
 
 #include <string.h>
 
+#include "cmd/bench_stream.h"
+
 #define MOST_DOUBLINGS 20u
 
-bool bench_fill_slot(struct bench_thread *thread, struct flow *flow, unsigned index,
-                     uint32_t clock_ms)
+static void fill_datagram(struct bench_thread *thread, struct flow *flow, unsigned index,
+                          unsigned n, uint32_t clock_ms)
 {
-    uint32_t *subjects = flow->subjects + (size_t)index * flow->batch;
+    const uint32_t *subjects = flow->subjects + (size_t)index * flow->batch;
     struct flow_slot *slot = &flow->slots[index];
     uint8_t *bytes = flow_datagram(flow, index);
-    const unsigned n = traffic_draw(&thread->traffic, flow->batch, subjects);
-
-    if (n == 0)
-        return false;
     /* The tag of a shorter datagram stood where the full one has an entry's rule and cost. */
     if (slot->n < flow->batch)
         memcpy(bytes + mete_wire_request_bytes(slot->n, METE_WIRE_ENTRY_BYTES) -
@@ -36,17 +34,31 @@ bool bench_fill_slot(struct bench_thread *thread, struct flow *flow, unsigned in
         mete_wire_put64(p, key.low);
         mete_wire_put64(p + 8, key.high);
     }
-    slot->sequence += FLOW_SLOTS;
-    slot->answered <<= 1;
-    slot->n = (uint8_t)n;
     slot->len = (uint16_t)mete_wire_request_bytes(n, METE_WIRE_ENTRY_BYTES);
-    slot->in_flight = true;
-    slot->rests = false;
-    slot->resent = 0;
     bytes[3] = (uint8_t)n;
     mete_wire_put32(bytes + 12, slot->sequence);
     mete_wire_put32(bytes + 16, clock_ms);
     slot->tag = mete_wire_sign_request(bytes, slot->len, thread->key);
+}
+
+bool bench_fill_slot(struct bench_thread *thread, struct flow *flow, unsigned index,
+                     uint32_t clock_ms)
+{
+    uint32_t *subjects = flow->subjects + (size_t)index * flow->batch;
+    struct flow_slot *slot = &flow->slots[index];
+    const unsigned n = traffic_draw(&thread->traffic, flow->batch, subjects);
+    if (n == 0)
+        return false;
+    slot->sequence += FLOW_SLOTS;
+    slot->answered <<= 1;
+    slot->in_flight = true;
+    slot->rests = false;
+    slot->resent = 0;
+    if (flow->stream)
+        slot->len = stream_fill(flow, index, traffic_key(&thread->traffic, subjects[0]).low);
+    else
+        fill_datagram(thread, flow, index, n, clock_ms);
+    slot->n = (uint8_t)n;
     return true;
 }
 
@@ -62,6 +74,15 @@ void bench_send(struct bench_thread *thread, struct flow *flow, const uint16_t *
     flow_send(flow, thread->io, slots, count);
 }
 
+void bench_free_slots(struct flow *flow)
+{
+    while (flow->free_count < flow->outstanding && !flow->slots[flow->oldest].in_flight &&
+           !flow->slots[flow->oldest].is_awaited) {
+        flow->oldest = flow->oldest + 1 < flow->outstanding ? flow->oldest + 1 : 0;
+        flow->free_count++;
+    }
+}
+
 void bench_free_slot(struct bench_thread *thread, struct flow *flow, unsigned index)
 {
     flow->slots[index].in_flight = false;
@@ -70,10 +91,7 @@ void bench_free_slot(struct bench_thread *thread, struct flow *flow, unsigned in
         flow->free[flow->free_count++] = (uint16_t)index;
         return;
     }
-    while (flow->free_count < flow->outstanding && !flow->slots[flow->oldest].in_flight) {
-        flow->oldest = flow->oldest + 1 < flow->outstanding ? flow->oldest + 1 : 0;
-        flow->free_count++;
-    }
+    bench_free_slots(flow);
 }
 
 void bench_return_subjects(struct bench_thread *thread, const struct flow *flow, unsigned index,

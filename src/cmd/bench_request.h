@@ -16,6 +16,8 @@ void bench_send(struct bench_thread *thread, struct flow *flow, const uint16_t *
 void bench_return_subjects(struct bench_thread *thread, const struct flow *flow, unsigned index,
                            bool lost);
 void bench_free_slot(struct bench_thread *thread, struct flow *flow, unsigned index);
+/* In order: what is free at the old end may be used again. */
+void bench_free_slots(struct flow *flow);
 /* What was not answered in time is sent again or given up. */
 void bench_expire(struct bench_thread *thread, uint64_t now_ns);
 /* Gives up all that is in flight, because the run was interrupted. */

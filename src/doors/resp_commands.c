@@ -3,9 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "doors/resp_throttle.h"
+#include "doors/resp_questions.h"
 #include "doors/resp_write.h"
 
+/* What a connection has to show. The last two are of questions, which are gathered. */
 enum needs { NEEDS_NOTHING, NEEDS_LOGIN, NEEDS_CHECK, NEEDS_MANAGE };
 
 struct entry { /* of the list of commands */
@@ -15,192 +16,6 @@ struct entry { /* of the list of commands */
     void (*run)(struct resp_session *session, const struct resp_command *command);
     const char *usage;
 };
-
-/* ---- questions ---- */
-
-/* Asks the engine, if the tenant may ask for more checks now; what is given back is always taken.
- */
-static bool ask(struct resp_session *session, struct check *check, const struct resp_word *subject,
-                struct answer *ret_answer)
-{
-    const struct tenant *tenant = session->login.tenant;
-    const struct loop_call *call = session->call;
-    if (check->operation != OPERATION_RELEASE && quota_is_set(&tenant->checks) &&
-        !quota_take(call->quota, tenant->inline_index, &tenant->checks, 1, call->now->now_ns)) {
-        counter_add(&call->engine->counters->cell[COUNTER_LIMITED], 1);
-        resp_write_error(session->out, "LIMITED the tenant asks for more checks than it may");
-        return false;
-    }
-    check->tenant = tenant;
-    check->subject = subject->bytes;
-    check->subject_len = (uint32_t)subject->len;
-    check->key = key_of_subject(subject->bytes, subject->len, *tenant->seed);
-    engine_check_batch(call->engine, check, 1, call->now, ret_answer);
-    return true;
-}
-
-static void throttle(struct resp_session *session, const struct resp_command *command,
-                     enum throttle_kind kind, const char *rule)
-{
-    struct throttle throttle;
-    struct answer answer;
-    int64_t numbers[5];
-    const char *error = throttle_parse(kind, &command->words[2], command->count - 2, &throttle);
-    if (error) {
-        char line[160];
-        snprintf(line, sizeof(line), "ERR %s: %s", rule, error);
-        resp_write_error(session->out, line);
-        return;
-    }
-    struct check check = {
-        .rule_id = key_name_id(rule, strlen(rule)),
-        .cost = throttle.cost,
-        .operation = OPERATION_CHECK,
-        .has_inline_limit = true,
-        .limit = &throttle.limit,
-    };
-    if (!ask(session, &check, &command->words[1], &answer))
-        return;
-    if (answer.status != METE_STATUS_OK && !(answer.flags & METE_VERDICT_ALLOW)) {
-        resp_write_error(session->out, "ERR the table is full; table.entries makes it larger");
-        return;
-    }
-    throttle_reply(&throttle, &answer, numbers);
-    resp_write_array(session->out, 5);
-    for (unsigned i = 0; i < 5; i++)
-        resp_write_integer(session->out, numbers[i]);
-}
-
-static void run_cell(struct resp_session *session, const struct resp_command *command)
-{
-    throttle(session, command, THROTTLE_CELL, "cl.throttle");
-}
-
-static void run_crab(struct resp_session *session, const struct resp_command *command)
-{
-    throttle(session, command, THROTTLE_CRAB, "throttle");
-}
-
-/* Milliseconds, up; -1 for never. */
-static int64_t milliseconds(uint64_t ns)
-{
-    return ns == NEVER ? -1 : (int64_t)(ns / 1000000 + (ns % 1000000 != 0));
-}
-
-static const char *status_text(uint8_t status)
-{
-    switch (status) {
-    case METE_STATUS_OK:
-        return "ok";
-    case METE_STATUS_UNKNOWN_RULE:
-        return "unknown_rule";
-    case METE_STATUS_TABLE_FULL:
-        return "table_full";
-    case METE_STATUS_UNSUPPORTED:
-        return "unsupported";
-    case METE_STATUS_UNKNOWN_LEASE:
-        return "unknown_lease";
-    case METE_STATUS_EXPIRED_LEASE:
-        return "expired_lease";
-    default:
-        return "refused";
-    }
-}
-
-static bool read_number(const struct resp_word *word, uint64_t most, uint64_t *ret_number)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < word->len; i++) {
-        const uint8_t digit = (uint8_t)(word->bytes[i] - '0');
-        if (digit > 9 || number > (most - digit) / 10)
-            return false;
-        number = number * 10 + digit;
-    }
-    *ret_number = number;
-    return word->len > 0;
-}
-
-/* What stands at this place of the command, if it is that long: a cost, else 1. */
-static bool read_cost(struct resp_session *session, const struct resp_command *command, unsigned at,
-                      uint32_t *ret_cost)
-{
-    uint64_t cost = 1;
-    if (command->count > at && !read_number(&command->words[at], UINT32_MAX, &cost)) {
-        resp_write_error(session->out, "ERR cost is not a whole number from 0 to 4294967295");
-        return false;
-    }
-    *ret_cost = (uint32_t)cost;
-    return true;
-}
-
-static void ask_rule(struct resp_session *session, const struct resp_command *command,
-                     struct check *check)
-{
-    const struct resp_word *rule = &command->words[1];
-    struct answer answer;
-    check->rule_id = key_name_id((const char *)rule->bytes, rule->len);
-    if (!ask(session, check, &command->words[2], &answer))
-        return;
-    resp_write_array(session->out, 5);
-    resp_write_integer(session->out, (answer.flags & METE_VERDICT_ALLOW) != 0);
-    resp_write_integer(session->out, answer.remaining);
-    resp_write_integer(session->out, milliseconds(answer.retry_after_ns));
-    resp_write_integer(session->out, milliseconds(answer.reset_after_ns));
-    resp_write_text(session->out, status_text(answer.status));
-}
-
-static void by_rule(struct resp_session *session, const struct resp_command *command,
-                    enum operation operation)
-{
-    struct check check = {.operation = (uint8_t)operation};
-    if (read_cost(session, command, 3, &check.cost))
-        ask_rule(session, command, &check);
-}
-
-static void by_lease(struct resp_session *session, const struct resp_command *command,
-                     enum operation operation)
-{
-    struct check check = {.operation = (uint8_t)operation};
-    if (!read_number(&command->words[3], UINT64_MAX, &check.lease_id))
-        resp_write_error(session->out, "ERR lease is not a whole number from 0 to 2^64 - 1");
-    else if (read_cost(session, command, 4, &check.cost))
-        ask_rule(session, command, &check);
-}
-
-static void run_check(struct resp_session *session, const struct resp_command *command)
-{
-    by_rule(session, command, OPERATION_CHECK);
-}
-
-static void run_peek(struct resp_session *session, const struct resp_command *command)
-{
-    by_rule(session, command, OPERATION_PEEK);
-}
-
-static void run_refund(struct resp_session *session, const struct resp_command *command)
-{
-    by_rule(session, command, OPERATION_REFUND);
-}
-
-static void run_reset(struct resp_session *session, const struct resp_command *command)
-{
-    by_rule(session, command, OPERATION_RESET);
-}
-
-static void run_acquire(struct resp_session *session, const struct resp_command *command)
-{
-    by_lease(session, command, OPERATION_ACQUIRE);
-}
-
-static void run_renew(struct resp_session *session, const struct resp_command *command)
-{
-    by_lease(session, command, OPERATION_RENEW);
-}
-
-static void run_release(struct resp_session *session, const struct resp_command *command)
-{
-    by_lease(session, command, OPERATION_RELEASE);
-}
 
 /* ---- courtesies ---- */
 
@@ -253,15 +68,15 @@ static void run_forget(struct resp_session *session, const struct resp_command *
 /* ---- the list ---- */
 
 static const struct entry entries[] = {
-    {"CL.THROTTLE", 5, 6, NEEDS_CHECK, run_cell, "key max_burst count period [quantity]"},
-    {"THROTTLE", 5, 6, NEEDS_CHECK, run_crab, "key max_burst count period [quantity]"},
-    {"METE.CHECK", 3, 4, NEEDS_CHECK, run_check, "rule subject [cost]"},
-    {"METE.PEEK", 3, 4, NEEDS_CHECK, run_peek, "rule subject [cost]"},
-    {"METE.REFUND", 3, 4, NEEDS_MANAGE, run_refund, "rule subject [cost]"},
-    {"METE.RESET", 3, 3, NEEDS_MANAGE, run_reset, "rule subject"},
-    {"METE.ACQUIRE", 4, 5, NEEDS_CHECK, run_acquire, "rule subject lease [cost]"},
-    {"METE.RENEW", 4, 4, NEEDS_CHECK, run_renew, "rule subject lease"},
-    {"METE.RELEASE", 4, 4, NEEDS_CHECK, run_release, "rule subject lease"},
+    {"CL.THROTTLE", 5, 6, NEEDS_CHECK, resp_ask_cell, "key max_burst count period [quantity]"},
+    {"THROTTLE", 5, 6, NEEDS_CHECK, resp_ask_crab, "key max_burst count period [quantity]"},
+    {"METE.CHECK", 3, 4, NEEDS_CHECK, resp_ask_check, "rule subject [cost]"},
+    {"METE.PEEK", 3, 4, NEEDS_CHECK, resp_ask_peek, "rule subject [cost]"},
+    {"METE.REFUND", 3, 4, NEEDS_MANAGE, resp_ask_refund, "rule subject [cost]"},
+    {"METE.RESET", 3, 3, NEEDS_MANAGE, resp_ask_reset, "rule subject"},
+    {"METE.ACQUIRE", 4, 5, NEEDS_CHECK, resp_ask_acquire, "rule subject lease [cost]"},
+    {"METE.RENEW", 4, 4, NEEDS_CHECK, resp_ask_renew, "rule subject lease"},
+    {"METE.RELEASE", 4, 4, NEEDS_CHECK, resp_ask_release, "rule subject lease"},
     {"AUTH", 2, 3, NEEDS_NOTHING, resp_auth, "[tenant] key"},
     {"HELLO", 1, 8, NEEDS_NOTHING, resp_hello, "[2|3 [AUTH tenant key] [SETNAME name]]"},
     {"QUIT", 1, 1, NEEDS_NOTHING, run_quit, ""},
@@ -314,6 +129,8 @@ bool resp_run(struct resp_session *session, const struct resp_command *command)
     char line[200];
     const struct entry *entry = find(&command->words[0]);
     const char *error = refuse(session, command, entry, line, sizeof(line));
+    if (error || entry->needs < NEEDS_CHECK)
+        resp_settle(session); /* answers stay in order, and a login speaks for what follows */
     if (error) {
         resp_write_error(session->out, error);
         return true;

@@ -28,10 +28,11 @@ struct resp_session { /* of one batch of commands */
     struct resp_state *state;
     struct login login; /* tenant NULL: nobody */
     struct loop_output *out;
+    struct resp_batch *batch; /* of resp_questions.h */
 };
 
-/* Answers one command of at least one word. out has room for RESP_REPLY_BYTES. False: it was the
- * connection's last. */
+/* Answers one command of at least one word, or gathers it to be answered by resp_settle(). out has
+ * room for RESP_REPLY_BYTES beside what is gathered. False: it was the connection's last. */
 bool resp_run(struct resp_session *session, const struct resp_command *command);
 
 /* Who the connection speaks for, by the configuration of now. */

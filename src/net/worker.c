@@ -180,6 +180,7 @@ static void pin(const struct worker *worker)
 static void *thread_main(void *argument)
 {
     struct worker *worker = argument;
+    pthread_setname_np(pthread_self(), "mete-worker");
     if (worker->cpu >= 0)
         pin(worker);
     worker->error = open_io(worker);
