@@ -153,15 +153,13 @@ static int make_counters(struct server *server)
     const size_t cells = server->thread_count * rows;
     server->workers = calloc(server->worker_count, sizeof(*server->workers));
     server->counters = zeroed(align, server->thread_count * sizeof(*server->counters));
-    server->rule_counters = zeroed(align, cells * sizeof(*server->rule_counters));
-    server->carried = calloc(rows, sizeof(*server->carried));
     server->secret_counters = zeroed(align, cells * sizeof(*server->secret_counters));
     server->secret_carried = calloc(rows, sizeof(*server->secret_carried));
     server->quota_words = zeroed(align, rows * sizeof(*server->quota_words));
     server->quota_credits = zeroed(align, cells * sizeof(*server->quota_credits));
-    if (!server->workers || !server->counters || !server->rule_counters || !server->carried ||
-        !server->secret_counters || !server->secret_carried || !server->quota_words ||
-        !server->quota_credits)
+    if (!server->workers || !server->counters || !server->secret_counters ||
+        !server->secret_carried || !server->quota_words || !server->quota_credits ||
+        observe_make(server))
         return cmd_fail("serve", "workers: no memory for %u of them", server->worker_count);
     return 0;
 }
@@ -297,6 +295,8 @@ static void give_cells(const struct server *server, struct worker *worker)
 {
     const size_t first = (size_t)worker->index * server->row_count;
     worker->rule_counters = &server->rule_counters[first];
+    worker->sampler = &server->samplers[worker->index];
+    worker->latency = &server->latencies[worker->index];
     worker->secret_counters = &server->secret_counters[first];
     worker->quota = (struct quota){
         .words = server->quota_words,
@@ -417,8 +417,7 @@ static void stop(struct server *server)
     free(server->quota_words);
     free(server->secret_carried);
     free(server->secret_counters);
-    free(server->carried);
-    free(server->rule_counters);
+    observe_free(server);
     free(server->counters);
     free(server->workers);
     if (server->policy)

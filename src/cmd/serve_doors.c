@@ -78,8 +78,10 @@ static int open_door(struct server *server, struct loop *loop, const struct door
     else
         listen_format(&door->address.address, door->address.text, sizeof(door->address.text));
     result = loop_add(loop, fd, how->protocol, how->context);
-    if (!result)
+    if (!result) {
+        observe_give_door(server, loop, how->protocol->name);
         return 0;
+    }
     close(fd);
     return fail(how->field, where, result);
 }
@@ -97,6 +99,7 @@ static int open_loop(struct server *server, unsigned thread, unsigned connection
         .table = server->table,
         .counters = &server->counters[thread],
         .rule_counters = &server->rule_counters[first],
+        .sampler = &server->samplers[thread],
         .quota =
             {
                 .words = server->quota_words,

@@ -61,8 +61,22 @@ static void carry_usage(void *context, uint32_t row, uint32_t successor)
     struct server *server = context;
     if (successor == OWNERS_NONE)
         return;
-    usage_add(&server->carried[successor], server->carried[row]);
-    usage_add(&server->carried[successor], usage_sum_row(server, row));
+    for (enum observe_door door = 0; door < OBSERVE_DOORS; door++)
+        usage_add(&server->carried[(size_t)door * server->row_count + successor],
+                  usage_sum_door(server, row, door));
+}
+
+static void clear_rule(struct server *server, uint32_t row)
+{
+    for (enum observe_door door = 0; door < OBSERVE_DOORS; door++)
+        server->carried[(size_t)door * server->row_count + row] = (struct rule_sum){0};
+    for (unsigned set = 0; set < server->set_count; set++) {
+        struct rule_counters *cell = &server->rule_counters[(size_t)set * server->row_count + row];
+        counter_clear(&cell->allowed);
+        counter_clear(&cell->denied);
+        counter_clear(&cell->would_deny);
+        counter_clear(&cell->units);
+    }
 }
 
 /* owners_row_fn: the next owner of this row starts from nothing. The next publication hands the
@@ -71,14 +85,9 @@ static void clear_usage(void *context, uint32_t row, uint32_t successor)
 {
     struct server *server = context;
     (void)successor;
-    server->carried[row] = (struct rule_sum){0};
+    clear_rule(server, row);
     server->secret_carried[row] = (struct secret_sum){0};
     for (unsigned w = 0; w < server->thread_count; w++) {
-        struct rule_counters *cell = &server->rule_counters[(size_t)w * server->row_count + row];
-        counter_clear(&cell->allowed);
-        counter_clear(&cell->denied);
-        counter_clear(&cell->would_deny);
-        counter_clear(&cell->units);
         struct quota_credit *credit = &server->quota_credits[(size_t)w * server->row_count + row];
         credit->checks = 0;
         counter_clear(&credit->refused);

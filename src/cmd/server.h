@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "cmd/serve_observe.h"
 #include "cmd/serve_usage.h"
 #include "cmd/watch.h"
 #include "config/config.h"
@@ -34,10 +35,14 @@ struct server {
     unsigned socket_groups; /* listen addresses whose sockets are open */
     int unix_socket;        /* -1: none; the first worker's */
     struct worker *workers;
-    struct counters *counters;               /* per thread that judges */
-    uint32_t row_count;                      /* owner rows of the table */
-    struct rule_counters *rule_counters;     /* row_count per thread, thread by thread */
-    struct rule_sum *carried;                /* per row: usage under a row the rule had before */
+    struct counters *counters;           /* per thread that judges */
+    uint32_t row_count;                  /* owner rows of the table */
+    unsigned set_count;                  /* of rule_counters, see cmd/serve_observe.h */
+    struct rule_counters *rule_counters; /* row_count per set, set by set */
+    struct rule_sum *carried;  /* row_count per door: usage under a row the rule had before */
+    struct latency *latencies; /* per set */
+    struct sampler *samplers;  /* per thread that judges */
+    bool has_door[OBSERVE_DOORS];
     struct secret_counters *secret_counters; /* row_count per thread, thread by thread */
     struct secret_sum *secret_carried;       /* per row; wraps, so that it may be negative */
     struct quota_word *quota_words;          /* per row */

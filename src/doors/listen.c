@@ -95,3 +95,12 @@ void listen_format(const struct sockaddr_storage *address, char *out, size_t siz
         snprintf(out, size, "[%s]:%u", host, ntohs(v6->sin6_port));
     }
 }
+
+void listen_raise_descriptors(rlim_t wanted)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}

@@ -4,6 +4,7 @@
 #define METE_DOORS_LISTEN_H
 
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -22,5 +23,8 @@ int listen_open_tcp(struct sockaddr_storage *address, socklen_t len, int *ret_fd
 
 /* "192.0.2.1:6384", "[::1]:6384"; 64 bytes are enough. */
 void listen_format(const struct sockaddr_storage *address, char *out, size_t size);
+
+/* Raises RLIMIT_NOFILE to what is wanted, as far as that is allowed and needed. */
+void listen_raise_descriptors(rlim_t wanted);
 
 #endif

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "doors/listen.h"
 #include "engine/policy.h"
 #include "obs/assert.h"
 #include "sys/memory.h"
@@ -19,6 +19,7 @@
 #define WAIT_MS 100 /* publish.h wants us back so often; how often silence is looked for */
 #define DRAIN_NS 500000000ull
 #define SPARE_DESCRIPTORS 64 /* beside connections: sockets, rings, files */
+#define TIMED_PER_LOOK 100u  /* answers in a tenth of a second whose latency is looked at */
 
 enum { TAG_CONNECTION, TAG_LISTENER, TAG_STOP };
 
@@ -44,6 +45,8 @@ struct listener {
     bool is_paused; /* no descriptor was left */
     const struct loop_protocol *protocol;
     void *context;
+    struct rule_counters *rule_counters;
+    struct latency *latency; /* or NULL */
 };
 
 struct loop {
@@ -63,6 +66,7 @@ struct loop {
     struct instant now;
     uint64_t boot_ns; /* of now */
     uint64_t next_look_ns;
+    struct sampling timed; /* turns of connections whose latency is looked at */
 };
 
 void loop_put(struct loop_output *out, const void *bytes, size_t len)
@@ -215,6 +219,7 @@ static bool consume(struct loop *loop, struct connection *connection)
     };
     if (in.len == 0 || out.size - out.len < listener->protocol->reply_bytes)
         return false;
+    loop->engine.rule_counters = listener->rule_counters;
     connection->is_closing = listener->protocol->consume(&call, &in, &out) == LOOP_CLOSE;
     ASSERT(in.used <= in.len && out.len <= out.size);
     connection->out_len = out.len;
@@ -296,6 +301,19 @@ static void serve_connection(struct loop *loop, struct connection *connection)
         drop(loop, connection);
 }
 
+/* From the clock of the batch of events to where the answers are with the kernel, as far as it
+ * takes them: the latency of some of the decisions. */
+static void serve_timed(struct loop *loop, struct connection *connection)
+{
+    struct latency *latency = connection->fd < 0 ? NULL : connection->listener->latency;
+    const _Atomic uint64_t *checks = &loop->options.counters->cell[COUNTER_CHECKS];
+    const uint64_t before = counter_read(checks);
+    serve_connection(loop, connection);
+    const uint64_t decided = counter_read(checks) - before;
+    if (latency && decided && sampling_is_due(&loop->timed, 1))
+        latency_take(latency, &loop->timed, loop->boot_ns, decided);
+}
+
 /* ---- the thread ---- */
 
 static void read_clock(struct loop *loop)
@@ -324,6 +342,9 @@ static void look(struct loop *loop)
     if (loop->boot_ns < loop->next_look_ns)
         return;
     loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
+    sampling_refresh(&loop->timed, loop->boot_ns);
+    if (loop->engine.sampler)
+        sampling_refresh(&loop->engine.sampler->sampling, loop->now.now_ns);
     for (uint32_t i = 0; i < loop->options.connections; i++) {
         struct connection *connection = &loop->connections[i];
         if (connection->fd < 0)
@@ -350,7 +371,7 @@ static void turn(struct loop *loop, const struct epoll_event *events, int count)
         uint32_t index = (uint32_t)events[i].data.u64;
         unsigned kind = (unsigned)(events[i].data.u64 >> 32);
         if (kind == TAG_CONNECTION)
-            serve_connection(loop, &loop->connections[index]);
+            serve_timed(loop, &loop->connections[index]);
         else if (kind == TAG_LISTENER)
             accept_some(loop, &loop->listeners[index]);
         else
@@ -373,15 +394,6 @@ static void *thread_main(void *argument)
 }
 
 /* ---- its life ---- */
-
-static void raise_descriptors(rlim_t wanted)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 static int watch_stop(struct loop *loop)
 {
@@ -416,11 +428,12 @@ int loop_open(const struct loop_options *options, struct loop **ret_loop)
         loop_close(loop);
         return result;
     }
-    raise_descriptors(options->connections + SPARE_DESCRIPTORS);
+    listen_raise_descriptors(options->connections + SPARE_DESCRIPTORS);
     engine_init(&loop->engine, options->config, options->table, options->reader,
                 options->thread_count);
     loop->engine.counters = options->counters;
     loop->engine.rule_counters = options->rule_counters;
+    loop->engine.sampler = options->sampler;
     *ret_loop = loop;
     return 0;
 }
@@ -434,15 +447,29 @@ int loop_add(struct loop *loop, int fd, const struct loop_protocol *protocol, vo
         return -ENOSPC;
     if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
         return -errno;
-    loop->listeners[index] = (struct listener){.fd = fd, .protocol = protocol, .context = context};
+    loop->listeners[index] = (struct listener){
+        .fd = fd,
+        .protocol = protocol,
+        .context = context,
+        .rule_counters = loop->options.rule_counters,
+    };
     loop->listener_count++;
     return 0;
+}
+
+void loop_count_apart(struct loop *loop, struct rule_counters *rule_counters,
+                      struct latency *latency)
+{
+    struct listener *last = &loop->listeners[loop->listener_count - 1];
+    last->rule_counters = rule_counters;
+    last->latency = latency;
 }
 
 int loop_start(struct loop *loop)
 {
     loop->boot_ns = clock_boot_ns();
     wall_init(&loop->wall, loop->boot_ns, clock_real_ns());
+    sampling_init(&loop->timed, TIMED_PER_LOOK, loop->boot_ns, loop->boot_ns);
     loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
     int result = -pthread_create(&loop->thread, NULL, thread_main, loop);
     loop->is_started = result == 0;

@@ -33,6 +33,10 @@ def scrape(daemon):
     return answer.body.decode()
 
 
+def decided(samples, rule, decision, door, tenant="default"):
+    return samples[("mete_decisions_total", (("tenant", tenant), ("rule", rule), ("decision", decision), ("door", door)))]
+
+
 class Metrics(unittest.TestCase):
     def spend(self, daemon):
         with daemon.client() as client, Raw(parse_address(daemon.http)) as raw:
@@ -80,7 +84,12 @@ class Metrics(unittest.TestCase):
             for decision in ("allowed", "denied", "would_deny"):
                 rules[("mete_decisions_total", (*names, ("decision", decision)))] = sum(part[decision] for part in parts)
             rules[("mete_units_total", names)] = sum(part["units"] for part in parts)
-        self.assertEqual({key: value for key, value in samples.items() if key[0] in ("mete_decisions_total", "mete_units_total")}, rules)
+        told = {key: value for key, value in samples.items() if key[0] == "mete_units_total"}
+        for (name, labels), value in samples.items():
+            if name == "mete_decisions_total":
+                self.assertEqual(labels[-1][0], "door")
+                told[(name, labels[:-1])] = told.get((name, labels[:-1]), 0) + value
+        self.assertEqual(told, rules)
         self.assertGreater(plain["process_resident_memory_bytes"], 1 << 20)
         self.assertGreater(plain["process_cpu_seconds_total"], 0)
         return samples
@@ -92,8 +101,11 @@ class Metrics(unittest.TestCase):
                 self.spend(daemon)
                 samples = self.judge(daemon)
                 self.assertEqual(samples[("mete_repeats_total", ())], 4)
-                self.assertEqual(samples[("mete_decisions_total", (("tenant", "default"), ("rule", "(inline)"),
-                                                                   ("decision", "allowed")))], 4)
+                self.assertEqual(decided(samples, "(inline)", "allowed", "udp"), 4)
+                self.assertEqual(decided(samples, "(inline)", "allowed", "http"), 0)
+                # of 10 units three times 3 go over UDP, which gives 2 back; then 2 of 3 over HTTP, and 1 over UDP
+                self.assertEqual((decided(samples, "demo", "allowed", "http"), decided(samples, "demo", "denied", "http")), (4, 4))
+                self.assertEqual(decided(samples, "demo", "denied", "udp"), 4)
 
     @unittest.skipUnless(shutil.which("promtool"), "no promtool here (Debian package prometheus)")
     def test_promtool(self):
@@ -127,10 +139,10 @@ class Metrics(unittest.TestCase):
                     answer = raw.answer()
                     samples = prometheus.parse(answer.body.decode())
                     allowed = {labels: value for (name, labels), value in samples.items()
-                               if name == "mete_decisions_total" and labels[2][1] == "allowed"}
+                               if name == "mete_decisions_total" and labels[2][1] == "allowed" and labels[3][1] == "udp"}
                     self.assertGreater(len(answer.body), 65536)
                     self.assertEqual((len(allowed), sum(allowed.values())), (501, 700))
-                    self.assertEqual(allowed[(("tenant", "(other)"), ("rule", "(other)"), ("decision", "allowed"))], 200)
+                    self.assertEqual(allowed[(("tenant", "(other)"), ("rule", "(other)"), ("decision", "allowed"), ("door", "udp"))], 200)
 
     def test_other_requests(self):
         with Daemon(CONFIG, DOORS) as daemon, Raw(parse_address(daemon.metrics)) as raw:

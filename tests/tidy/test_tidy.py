@@ -43,6 +43,7 @@ BANNED = {
 # Volatile is right where the kernel changes memory under us: a page wiped on fork, a page being touched.
 BANNED_EXCEPT = {"clients/c/internal.h", "clients/c/client.c", "src/sys/memory.c"}
 ATOMIC_HOMES = ("src/table/", "src/engine/repeat", "src/engine/quota", "src/config/publish", "src/obs/counters.h",
+                "src/obs/latency.h", "src/engine/sampler",
                 "src/net/worker", "src/cmd/serve", "src/cmd/bench", "bench/", "tests/")
 HOT = ("src/core/", "src/engine/", "src/net/udp")
 HOT_BANNED = r"\b(malloc|calloc|realloc|free|printf|fprintf|pthread_mutex_lock|clock_gettime|log_line)\s*\("
