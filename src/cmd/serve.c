@@ -3,6 +3,7 @@
 #include "cmd/cmd.h"
 #include "cmd/serve_doors.h"
 #include "cmd/serve_reload.h"
+#include "cmd/serve_say.h"
 #include "cmd/server.h"
 
 #include <errno.h>
@@ -280,9 +281,10 @@ static int open_admin(struct server *server)
     if (!result)
         return 0;
     if (server->config->listen_admin_is_default) {
-        log_line("listen.admin: no socket at %s (%s), so `mete stats` has nobody to ask; "
-                 "--set listen.admin=PATH puts it elsewhere",
-                 path, strerror(-result));
+        log_event(LOG_WARNING, "start",
+                  "listen.admin: no socket at %s (%s), so `mete stats` has nobody to ask; "
+                  "--set listen.admin=PATH puts it elsewhere",
+                  path, strerror(-result));
         return 0;
     }
     const char *why = result == -EADDRINUSE ? "another daemon serves there; choose another path"
@@ -333,34 +335,6 @@ static int start_workers(struct server *server)
         server->running_count++;
     }
     return 0;
-}
-
-static void say_ready(const struct server *server)
-{
-    char addresses[CONFIG_MAX_LISTEN * 72];
-    size_t len = 0;
-    for (unsigned i = 0; i < server->config->listen_udp_count; i++)
-        len += (size_t)snprintf(addresses + len, sizeof(addresses) - len, "%s%s", i ? "," : "",
-                                server->config->listen_udp[i].text);
-    const struct worker *worker = &server->workers[0];
-    unsigned fallbacks = 0;
-    int error = 0;
-    for (unsigned i = 0; i < server->worker_count; i++) {
-        fallbacks += server->workers[i].fallback_error != 0;
-        error = error ? error : server->workers[i].fallback_error;
-    }
-    if (fallbacks == server->worker_count)
-        log_line("backend: io_uring is not to be had here (%s), using mmsg", strerror(-error));
-    else if (fallbacks)
-        log_line("backend: io_uring is not to be had for %u of %u workers (%s), they use mmsg",
-                 fallbacks, server->worker_count, strerror(-error));
-    char doors[768];
-    serve_format_doors(server->config, doors, sizeof(doors));
-    log_line("%s udp %s%s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
-             addresses, doors, server->worker_count, worker->backend,
-             (unsigned long long)table_entry_count(server->table),
-             (double)table_size_bytes(server->table) / 1048576,
-             table_has_huge_pages(server->table) ? " in huge pages" : "");
 }
 
 static int start(struct server *server)
@@ -462,7 +436,8 @@ static void serve_until_stopped(struct server *server, int signal_fd)
         if (ready == 1 && watch_has_changed(&server->watch))
             serve_reload(server, "watch", NULL);
     }
-    log_line("stopping");
+    log_event(LOG_INFO, "stop", "stopping");
+    log_finish();
 }
 
 int cmd_serve(int argc, char **argv)
@@ -481,15 +456,12 @@ int cmd_serve(int argc, char **argv)
     server.config = config_load(&options, error, sizeof(error));
     if (!server.config)
         return cmd_fail("serve", "%s", error);
-    serve_watch(&server);
+    serve_apply_config(&server);
     int signal_fd = block_signals();
     result = signal_fd < 0 ? cmd_fail("serve", "no descriptor for signals: %s", strerror(errno))
                            : start(&server);
     if (!result) {
-        if (server.config->secrets_are_unlocked)
-            log_line("secrets: their memory cannot be locked and may reach the swap; "
-                     "LimitMEMLOCK= or `ulimit -l` allows more");
-        say_ready(&server);
+        serve_say_ready(&server);
         serve_until_stopped(&server, signal_fd);
     }
     stop(&server);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "cmd/serve_top.h"
 #include "cmd/server.h"
 
 static const char *const names[OBSERVE_DOORS] = {"udp", "resp", "http", "grpc", "other"};
@@ -44,6 +45,7 @@ int observe_make(struct server *server)
 
 void observe_free(struct server *server)
 {
+    serve_top_free(server->top);
     free(server->samplers);
     free(server->latencies);
     free(server->carried);
@@ -62,6 +64,8 @@ void observe_give_door(struct server *server, struct loop *loop, const char *pro
 {
     const enum observe_door door = find_door(protocol);
     const unsigned set = server->thread_count + door;
+    if (door == OBSERVE_OTHER) /* nothing is decided there */
+        return;
     server->has_door[door] = true;
     loop_count_apart(loop, &server->rule_counters[(size_t)set * server->row_count],
                      &server->latencies[set]);

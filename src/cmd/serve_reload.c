@@ -142,7 +142,8 @@ static void say(struct server *server, FILE *answer, const char *asker, bool is_
                 const char *text)
 {
     counter_add(is_error ? &server->reloads_refused : &server->reloads_done, 1);
-    log_line("reload by %s: %s%s", asker, text, is_error ? "; nothing was changed" : "");
+    log_event(is_error ? LOG_ERROR : LOG_INFO, "reload", "reload by %s: %s%s", asker, text,
+              is_error ? "; nothing was changed" : "");
     if (answer)
         fprintf(answer, "%s%s\n", is_error ? "error: " : "", text);
 }
@@ -231,12 +232,14 @@ static int replace(struct server *server, struct config *config, char *error, si
     return 0;
 }
 
-void serve_watch(struct server *server)
+void serve_apply_config(struct server *server)
 {
+    log_set_form(server->config->log == CONFIG_LOG_JSON ? LOG_JSON : LOG_TEXT);
     int result = watch_set(&server->watch, server->config->reload == RELOAD_WATCH);
     if (result)
-        log_line("reload: cannot watch the folder of %s (%s); SIGHUP and `mete reload` still do",
-                 server->config->path, strerror(-result));
+        log_event(LOG_WARNING, "reload",
+                  "reload: cannot watch the folder of %s (%s); SIGHUP and `mete reload` still do",
+                  server->config->path, strerror(-result));
 }
 
 void serve_reload(struct server *server, const char *asker, FILE *answer)
@@ -265,7 +268,7 @@ void serve_reload(struct server *server, const char *asker, FILE *answer)
         carry_secrets(server, old->config);
         say_done(server, old->config, asker, kept ? kept : "", answer);
         serve_free_policy(old);
-        serve_watch(server);
+        serve_apply_config(server);
     } else {
         config_destroy(config);
         say(server, answer, asker, true, error);

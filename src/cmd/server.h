@@ -43,6 +43,7 @@ struct server {
     struct latency *latencies; /* per set */
     struct sampler *samplers;  /* per thread that judges */
     bool has_door[OBSERVE_DOORS];
+    struct serve_top *top;                   /* NULL: nobody asked yet */
     struct secret_counters *secret_counters; /* row_count per thread, thread by thread */
     struct secret_sum *secret_carried;       /* per row; wraps, so that it may be negative */
     struct quota_word *quota_words;          /* per row */
@@ -63,7 +64,7 @@ struct server {
     struct watch watch;
 };
 
-/* admin_answer_fn for the server's socket: "stats", "stats json" and "reload". */
+/* admin_answer_fn for the server's socket: "stats", "stats json", "top" and "reload". */
 void serve_answer_admin(void *server, const struct admin_peer *peer, const char *command,
                         FILE *out);
 

@@ -154,6 +154,7 @@ static void diff_numbers(struct diff *diff, const struct config *from, const str
 static void diff_fields(struct diff *diff, const struct config *from, const struct config *to)
 {
     static const char *const reloads[] = {"signal", "watch"};
+    static const char *const logs[] = {"text", "json"};
     static const char *const filters[] = {"auto", "off"};
     static const char *const steerings[] = {"flow", "cpu"};
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
@@ -163,6 +164,7 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_networks(diff, to, from, "added");
     diff_durations(diff, from, to);
     diff_text(diff, "reload", true, reloads[from->reload], reloads[to->reload]);
+    diff_text(diff, "log", true, logs[from->log], logs[to->log]);
     diff_text(diff, "namespace", false, from->namespace_name, to->namespace_name);
     diff_addresses(diff, from, to);
     diff_text(diff, "listen.unix", false, from->listen_unix, to->listen_unix);

@@ -89,6 +89,7 @@ static void print_top(const struct config *config, FILE *out)
     value_format_duration(config->door_idle_ns, idle, sizeof(idle));
     fprintf(out, "doors: {connections: %" PRIu64 ", idle: %s}\n", config->door_connections, idle);
     fprintf(out, "reload: %s\n", config->reload == RELOAD_WATCH ? "watch" : "signal");
+    fprintf(out, "log: %s\n", config->log == CONFIG_LOG_JSON ? "json" : "text");
     if (config->workers)
         fprintf(out, "workers: %u\n", config->workers);
     else

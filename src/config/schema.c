@@ -46,6 +46,7 @@ static const char *const BACKENDS[] = {"auto", "io_uring", "mmsg", NULL};
 static const char *const FILTERS[] = {"auto", "off", NULL};
 static const char *const STEERINGS[] = {"flow", "cpu", NULL};
 static const char *const RELOADS[] = {"signal", "watch", NULL};
+static const char *const LOGS[] = {"text", "json", NULL};
 static const char *const ON_FULL[] = {"evict", "allow", "deny", NULL};
 _Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2, "as BACKENDS");
 _Static_assert(ON_FULL_EVICT == 0 && ON_FULL_ALLOW == 1 && ON_FULL_DENY == 2, "as ON_FULL");
@@ -54,6 +55,8 @@ _Static_assert(sizeof(enum config_filter) == sizeof(unsigned), "set as unsigned"
 _Static_assert(sizeof(enum config_steering) == sizeof(unsigned), "set as unsigned");
 _Static_assert(RELOAD_SIGNAL == 0 && RELOAD_WATCH == 1, "as RELOADS");
 _Static_assert(sizeof(enum config_reload) == sizeof(unsigned), "set as unsigned");
+_Static_assert(CONFIG_LOG_TEXT == 0 && CONFIG_LOG_JSON == 1, "as LOGS");
+_Static_assert(sizeof(enum config_log) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_backend) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_on_full) == sizeof(unsigned), "set as unsigned");
 
@@ -105,6 +108,7 @@ static const struct field FIELDS[] = {
      .max = 86400000000000ull,
      .fallback = "60s"},
     {.path = "reload", .type = TYPE_CHOICE, AT(reload), .choices = RELOADS, .fallback = "signal"},
+    {.path = "log", .type = TYPE_CHOICE, AT(log), .choices = LOGS, .fallback = "text"},
     {.path = "workers",
      .type = TYPE_AUTO,
      AT(workers),

@@ -306,10 +306,10 @@ static void serve_connection(struct loop *loop, struct connection *connection)
 static void serve_timed(struct loop *loop, struct connection *connection)
 {
     struct latency *latency = connection->fd < 0 ? NULL : connection->listener->latency;
-    const _Atomic uint64_t *checks = &loop->options.counters->cell[COUNTER_CHECKS];
-    const uint64_t before = counter_read(checks);
+    const struct counters *counters = loop->options.counters;
+    const uint64_t before = counter_read(&counters->cell[COUNTER_CHECKS]);
     serve_connection(loop, connection);
-    const uint64_t decided = counter_read(checks) - before;
+    const uint64_t decided = counter_read(&counters->cell[COUNTER_CHECKS]) - before;
     if (latency && decided && sampling_is_due(&loop->timed, 1))
         latency_take(latency, &loop->timed, loop->boot_ns, decided);
 }

@@ -5,9 +5,9 @@
  * The past fades: every SAMPLER_HALF_LIFE_NS all counts are halved. `window_ns` ages in the same
  * way, so count / window is the rate of the last half minute or so, the newest weighing most.
  *
- * The cost for the thread that judges is one compare per batch, and some 4,000 times a second a
- * hundred nanoseconds (measured in bench/README.md). It never waits: while somebody copies its
- * sketches, its samples are left out.
+ * The cost for the thread that judges is one compare per batch, and some 1,000 times a second
+ * about a microsecond, most of it for lines that are not in the cache. It never waits: while
+ * somebody copies its sketches, its samples are left out.
  *
  * Threads: sampler_watch() by the one that judges; sampler_copy() by any other. */
 #ifndef METE_ENGINE_SAMPLER_H
@@ -21,7 +21,7 @@
 #include "obs/sketch.h"
 
 #define SAMPLER_HALF_LIFE_NS 10000000000ull
-#define SAMPLER_PER_LOOK 400u /* samples in a tenth of a second */
+#define SAMPLER_PER_LOOK 100u /* samples in a tenth of a second */
 
 struct answer;
 struct check;

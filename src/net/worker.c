@@ -39,12 +39,15 @@ static void set_filter(struct worker *worker, bool is_on)
         error = error ? error : result;
     }
     if (error)
-        log_line("worker %u: filter: the kernel refuses it, errno %d", worker->index, -error);
+        log_event(LOG_WARNING, "filter", "worker %u: filter: the kernel refuses it, errno %d",
+                  worker->index, -error);
     else if (is_on)
-        log_line("worker %u: flood: the kernel now drops what is malformed or of another life",
-                 worker->index);
+        log_event(LOG_WARNING, "flood",
+                  "worker %u: flood: the kernel now drops what is malformed or of another life",
+                  worker->index);
     else
-        log_line("worker %u: flood is over: every datagram is looked at again", worker->index);
+        log_event(LOG_INFO, "flood", "worker %u: flood is over: every datagram is looked at again",
+                  worker->index);
 }
 
 static void look_for_flood(struct worker *worker, uint64_t boot_ns)
@@ -152,8 +155,8 @@ static void worker_run(struct worker *worker)
         int count = turn(worker);
         if (count < 0) {
             if (!has_complained)
-                log_line("worker %u: receive failed with errno %d, going on", worker->index,
-                         -count);
+                log_event(LOG_ERROR, "receive", "worker %u: receive failed with errno %d, going on",
+                          worker->index, -count);
             has_complained = true;
             nanosleep(&(struct timespec){.tv_nsec = ERROR_PAUSE_NS}, NULL);
         }

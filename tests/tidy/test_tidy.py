@@ -33,7 +33,7 @@ LIBRARIES = {
     "yaml.h": {"src/config/yaml.c"},
     "zlib.h": {"src/cmd/logfile.c"},
     "jansson.h": {"src/doors/http_ask.c", "src/cmd/logline_json.c", "src/cmd/check.c", "src/cmd/usage.c",
-                  "src/cmd/bench_compare.c"},
+                  "src/cmd/bench_compare.c", "src/cmd/top_read.c"},
 }
 BANNED = {
     r"\b(strcpy|strcat|sprintf|gets|strtok|atoi|atol|atof|alloca|signal\s*\(\s*SIG[^P])\b": "a bounded call does the same",
@@ -46,7 +46,7 @@ ATOMIC_HOMES = ("src/table/", "src/engine/repeat", "src/engine/quota", "src/conf
                 "src/obs/latency.h", "src/engine/sampler",
                 "src/net/worker", "src/cmd/serve", "src/cmd/bench", "bench/", "tests/")
 HOT = ("src/core/", "src/engine/", "src/net/udp")
-HOT_BANNED = r"\b(malloc|calloc|realloc|free|printf|fprintf|pthread_mutex_lock|clock_gettime|log_line)\s*\("
+HOT_BANNED = r"\b(malloc|calloc|realloc|free|printf|fprintf|pthread_mutex_lock|clock_gettime|log_line|log_event)\s*\("
 
 
 def sources(*suffixes):
