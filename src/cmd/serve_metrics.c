@@ -62,6 +62,8 @@ static void print_counters(const struct server *server, struct http_out *out)
     print_one(out, "mete_swap_retries_total", "counter",
               "Checks decided again because another thread was faster.",
               sum(server, COUNTER_SWAP_RETRIES));
+    print_one(out, "mete_clock_steps_total", "counter", "Times that the host's clock was set.",
+              sum(server, COUNTER_CLOCK_STEPS));
     print_one(out, "mete_batches_total", "counter", "Receives that brought something.",
               sum(server, COUNTER_BATCHES));
 }

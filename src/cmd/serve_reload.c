@@ -266,9 +266,9 @@ void serve_reload(struct server *server, const char *asker, FILE *answer)
     is_good = is_good && replace(server, config, error, sizeof(error)) == 0;
     if (is_good) {
         carry_secrets(server, old->config);
+        serve_apply_config(server);
         say_done(server, old->config, asker, kept ? kept : "", answer);
         serve_free_policy(old);
-        serve_apply_config(server);
     } else {
         config_destroy(config);
         say(server, answer, asker, true, error);

@@ -91,12 +91,23 @@ static void refresh_samples(struct worker *worker, uint64_t boot_ns)
         sampling_refresh(&worker->sampler->sampling, boot_ns - table_time_base_ns(worker->table));
 }
 
+/* The host's clock, now and then. The first worker counts for all when it was set. */
+static void look_at_clock(struct worker *worker, uint64_t boot_ns)
+{
+    uint64_t real_ns;
+    if (!clock_read_real(boot_ns, &real_ns))
+        return;
+    wall_update(&worker->wall, boot_ns, real_ns);
+    if (worker->index == 0 && clock_has_stepped(&worker->steps, boot_ns, real_ns))
+        counter_add(&worker->counters->cell[COUNTER_CLOCK_STEPS], 1);
+}
+
 /* The one clock read of a batch; now and then also a look at the host's. */
 static struct instant read_clock(struct worker *worker)
 {
     uint64_t boot_ns = worker->batch_boot_ns = clock_boot_ns();
     if (boot_ns >= worker->next_look_ns) {
-        wall_update(&worker->wall, boot_ns, clock_real_ns());
+        look_at_clock(worker, boot_ns);
         publish_io_counters(worker);
         look_for_flood(worker, boot_ns);
         sweep_repeats(worker, (uint32_t)((boot_ns - table_time_base_ns(worker->table)) / 1000000));

@@ -48,6 +48,7 @@ struct worker {
     sem_t ready;
     struct io *io;
     struct wall wall;
+    struct clock_steps steps;
     uint64_t batch_boot_ns; /* the clock that this batch was judged by */
     uint64_t next_look_ns;
     struct sampling timed; /* batches whose latency is looked at */
