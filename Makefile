@@ -146,6 +146,7 @@ deps:
 	@tests/lib/install-packages $(PACKAGES)
 deps-test:
 	@tests/lib/install-packages $(PACKAGES_TEST)
+	@tests/lib/fetch-promtool build/tools
 deps-ci:
 	@tests/lib/install-packages $(PACKAGES_CI)
 

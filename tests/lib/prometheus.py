@@ -1,6 +1,8 @@
 """Prometheus' text format 0.0.4, read strictly: every family has HELP and TYPE before its samples and stands in one
 piece, no sample twice, counters end in _total, histograms are whole: buckets that rise up to +Inf, which is the count."""
+import pathlib
 import re
+import shutil
 
 SAMPLE = re.compile(r'^(?P<name>[a-z_][a-z0-9_]*)(\{(?P<labels>[^{}]*)\})? (?P<value>\d+(\.\d+)?)$')
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\.)*)"(,|$)')
@@ -65,3 +67,9 @@ def parse(text):
         if kind == "histogram":
             judge_histogram(name, samples)
     return samples
+
+
+def find_promtool():
+    """The one of the system, or what `make deps-test` fetched; None if neither is there."""
+    fetched = pathlib.Path(__file__).resolve().parents[2] / "build/tools/promtool"
+    return shutil.which("promtool") or (str(fetched) if fetched.exists() else None)
