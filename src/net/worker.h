@@ -39,6 +39,7 @@ struct worker {
     struct sampler *sampler;                 /* or NULL */
     struct latency *latency;                 /* of some of its datagrams, or NULL */
     atomic_bool *stop;
+    _Atomic uint64_t turns; /* it goes round at least ten times a second: a sign of life */
     /* result of the start, valid after worker_start() */
     int error;           /* negative errno: could not start */
     int fallback_error;  /* backend auto: why io_uring was not taken, or 0 */
