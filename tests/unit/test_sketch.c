@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #define SUBJECTS 20000u
-#define DRAWS 200000u
+#define DRAWS 60000u
 #define PARTS 3u
 
 static struct sketch sketches[PARTS];
