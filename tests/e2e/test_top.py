@@ -75,6 +75,7 @@ class Top(unittest.TestCase):
                     ask(client, "demo", b"hot")
                     ask(client, "demo", b"cool %d" % i)
                 ask(client, "demo", b"other's", tenant="other")
+                client.limits(wire.CHECK, "wide", [b"one", b"two", b"three"])  # a datagram of several counts as several
                 with Raw(parse_address(daemon.http)) as raw:
                     for _ in range(20):
                         raw.ask(post("/check", {"rule": "wide", "subject": "over HTTP"}))
@@ -85,11 +86,11 @@ class Top(unittest.TestCase):
                     self.assertAlmostEqual(said["per_second"][name] * said["interval_s"], total[name], delta=0.2 + total[name] / 50)
                 rules = {(rule["tenant"], rule["rule"]): rule for rule in said["rules"]}
                 self.assertEqual((rules["default", "demo"]["allowed"], rules["default", "demo"]["denied"]), (50, 30))
-                self.assertEqual((rules["default", "wide"]["units"], rules["other", "demo"]["allowed"]), (20, 1))
+                self.assertEqual((rules["default", "wide"]["units"], rules["other", "demo"]["allowed"]), (23, 1))
                 self.assertEqual(said["rules"][0]["rule"], "demo")  # the busiest first
                 self.assertEqual(said["rules_left_out"], 0)
                 # so little is not sampled but counted, so all of it adds up; half a second may have passed since
-                self.assertEqual(said["latency_us"]["udp"]["checks"], 81)
+                self.assertEqual(said["latency_us"]["udp"]["checks"], 84)
                 self.assertEqual(said["latency_us"]["http"]["checks"], 20)
                 for door in ("udp", "http"):
                     self.assertLessEqual(said["latency_us"][door]["p50"], said["latency_us"][door]["p999"])
