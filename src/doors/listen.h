@@ -24,7 +24,7 @@ int listen_open_tcp(struct sockaddr_storage *address, socklen_t len, int *ret_fd
 /* "192.0.2.1:6384", "[::1]:6384"; 64 bytes are enough. */
 void listen_format(const struct sockaddr_storage *address, char *out, size_t size);
 
-/* Raises RLIMIT_NOFILE to what is wanted, as far as that is allowed and needed. */
+/* So many descriptors may be open, as far as that is allowed. */
 void listen_raise_descriptors(rlim_t wanted);
 
 #endif

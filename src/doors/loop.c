@@ -69,13 +69,6 @@ struct loop {
     struct sampling timed; /* turns of connections whose latency is looked at */
 };
 
-void loop_put(struct loop_output *out, const void *bytes, size_t len)
-{
-    ASSERT(len <= out->size - out->len);
-    memcpy(out->bytes + out->len, bytes, len);
-    out->len += len;
-}
-
 /* ---- connections ---- */
 
 static uint8_t *input_of(const struct loop *loop, const struct connection *connection)

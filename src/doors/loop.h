@@ -26,11 +26,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "config/publish.h"
 #include "engine/engine.h"
 #include "engine/quota.h"
+#include "obs/assert.h"
 #include "obs/latency.h"
 #include "sys/clock.h"
 
@@ -114,6 +116,11 @@ int loop_start(struct loop *loop);
 void loop_close(struct loop *loop);
 
 /* Appends to what a protocol answers. The protocol has seen to the room. */
-void loop_put(struct loop_output *out, const void *bytes, size_t len);
+static inline void loop_put(struct loop_output *out, const void *bytes, size_t len)
+{
+    ASSERT(len <= out->size - out->len);
+    memcpy(out->bytes + out->len, bytes, len);
+    out->len += len;
+}
 
 #endif
