@@ -38,15 +38,20 @@ ARCH    := $(if $(filter x86_64,$(shell uname -m)),-mcx16)
 # The start-up files of Debian's libc do not say that they work on a shadow stack, so the linker must be told.
 SHADOW_STACK := $(if $(ARCH),-Wl$(comma)-z$(comma)shstk)
 CFLAGS  = -std=gnu11 -g -ffile-prefix-map=$(CURDIR)=. $(WARN) $(FLAGS_$(FLAVOUR)) $(ARCH) -pthread -D_GNU_SOURCE \
-          -Iinclude -Isrc -MMD -MP
+          -Iinclude -Isrc -I$(PROTO) -MMD -MP
 LDFLAGS = -pthread $(LINK_$(FLAVOUR))
-LIBS    = -lseccomp -luring -lyaml -lsodium -ljansson -lz -lxxhash -lm
+LIBS    = -lnghttp2 -lprotobuf-c -lseccomp -luring -lyaml -lsodium -ljansson -lz -lxxhash -lssl -lcrypto -lm
 
 OBJ        = $(BUILD)/obj
 SRC       := $(sort $(wildcard src/*.c src/*/*.c))
 SRC_LIB   := $(filter-out src/main.c,$(SRC))
 CLIENT_SRC := $(wildcard clients/c/*.c)
-OBJ_LIB    = $(SRC_LIB:%.c=$(OBJ)/%.o) $(CLIENT_SRC:%.c=$(OBJ)/%.o)
+OBJ_LIB    = $(SRC_LIB:%.c=$(OBJ)/%.o) $(CLIENT_SRC:%.c=$(OBJ)/%.o) $(PROTO_FILES:%.proto=$(PROTO)/%.pb-c.o)
+
+# The messages of the gRPC door: C made of proto-spec and of protobuf's own files.
+PROTO_SPEC  := $(shell cd proto-spec && find * -name '*.proto' | sort)
+PROTO_FILES := $(PROTO_SPEC) $(addprefix google/protobuf/,duration.proto timestamp.proto wrappers.proto)
+PROTO        = $(OBJ)/proto
 
 # Programs of the suite: one per file; each links everything but main.c.
 TEST_PROGRAMS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*.c tests/property/*.c tests/race/*.c))
@@ -189,9 +194,11 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
 
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
-PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev libseccomp-dev
-PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 systemd groff-base binutils redis-tools python3-redis
-PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind
+PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev libseccomp-dev \
+                libssl-dev libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev
+PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 systemd groff-base binutils redis-tools python3-redis openssl \
+                python3-grpcio python3-h2
+PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind nginx python3-venv
 deps:
 	@tests/lib/install-packages $(PACKAGES)
 deps-test:
@@ -236,6 +243,10 @@ $(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
 # -Wconversion where bytes from outside are turned into numbers.
 $(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o $(OBJ)/src/replica/%.o $(OBJ)/src/doors/resp%.o: CFLAGS += $(STRICT)
 
+# The assembler puts these files into the program (http_pages.c); without LTO, which loses its labels.
+$(OBJ)/src/doors/http_pages.o: proto-spec/openapi.json src/doors/openapi.html
+$(OBJ)/src/doors/http_pages.o: CFLAGS += -fno-lto
+
 # Rewritten only when the version changed, so that what says it is compiled again then and only then.
 $(OBJ)/version: FORCE
 	@mkdir -p $(@D)
@@ -244,6 +255,20 @@ FORCE:
 SAYS_VERSION = $(patsubst %.c,$(OBJ)/%.o,$(shell grep -l METE_VERSION $(SRC)))
 $(SAYS_VERSION): $(OBJ)/version
 
+# Strings are made bytes, which have a length: there may be a NUL in one.
+$(PROTO)/made: $(PROTO_SPEC:%=proto-spec/%)
+	@rm -rf $(PROTO) && mkdir -p $(PROTO)/bytes
+	@echo "  proto $(PROTO)"
+	@protoc-c -Iproto-spec -I/usr/include --include_imports --descriptor_set_out=$(PROTO)/descriptors $(PROTO_SPEC)
+	@od -An -v -tx1 $(PROTO)/descriptors | sed 's/ \([0-9a-f]\)/ 0x\1/g; s/\([0-9a-f]\) /\1, /g; s/$$/,/' >$(PROTO)/descriptors.inc
+	@for file in $(PROTO_SPEC); do mkdir -p $(PROTO)/bytes/$$(dirname $$file) && \
+	    sed 's/\bstring \([a-z_]* = \)/bytes \1/' proto-spec/$$file >$(PROTO)/bytes/$$file || exit 1; done
+	@protoc-c -I$(PROTO)/bytes -I/usr/include --c_out=$(PROTO) $(PROTO_FILES)
+	@touch $@
+$(PROTO)/%.pb-c.o: $(PROTO)/made
+	@$(CC) $(CFLAGS) -Wno-missing-braces -c -o $@ $(@:.o=.c)
+GRPC_SRC = $(wildcard src/doors/grpc*.c)
+$(GRPC_SRC:%.c=$(OBJ)/%.o): | $(PROTO)/made
 # A text as a string of C.
 $(OBJ)/commented.inc: src/config/commented.yaml
 	@mkdir -p $(@D)

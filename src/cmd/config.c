@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/config_import.h"
 #include "cmd/config_init.h"
 #include "config/config.h"
 #include "config/diff.h"
+#include "doors/tls.h"
 
 #define MAX_SETS 64u
 #define ERROR_SIZE 1024u
@@ -21,6 +23,7 @@ static const char usage[] =
     "usage: mete config check FILE\n"
     "       mete config show [--config FILE] [--set path=value ...]\n"
     "       mete config diff NEW [--config OLD] [--set path=value ...]\n"
+    "       mete config import envoy FILE ...\n"
     "       mete config init [FILE]\n\n"
     "check says whether FILE is a configuration that `mete serve` takes: one line, exit status 0\n"
     "or 2. show prints the effective configuration: the built-in values, the file, the "
@@ -29,6 +32,9 @@ static const char usage[] =
     "diff prints what the file NEW would change, one line each: what a running server takes over\n"
     "when it reloads, then what needs a restart; --set and the environment hold for both. Where a\n"
     "rule changes it says whether buckets keep what is owed.\n\n"
+    "import prints a configuration made of those of Envoy's own rate limit service, a tenant for "
+    "each\n"
+    "domain, and on standard error what it could not carry over (then exit status 1).\n\n"
     "init writes a configuration with every setting, its default and what it is for, to FILE, "
     "which\n"
     "must not be there yet, or to standard output.\n\n"
@@ -47,7 +53,7 @@ static int check(int argc, char **argv)
     if (argv[1][0] == '-')
         return cmd_fail("config", "check takes no option '%s'; a file of that name is ./%s",
                         argv[1], argv[1]);
-    const struct config_options options = {.path = argv[1]};
+    const struct config_options options = {.path = argv[1], .tls = &tls_hooks};
     struct config *config = config_load(&options, error, sizeof(error));
     if (!config) {
         fprintf(stderr, "%s\n", error);
@@ -81,7 +87,7 @@ static const char *option_value(const char *name, int argc, char **argv, int *at
 static int parse_options(int argc, char **argv, struct config_options *options, const char **sets,
                          const char **ret_file)
 {
-    *options = (struct config_options){.sets = sets, .environment = environ};
+    *options = (struct config_options){.sets = sets, .environment = environ, .tls = &tls_hooks};
     for (int i = 1; i < argc; i++) {
         const char *value;
         if ((value = option_value("--config", argc, argv, &i))) {
@@ -187,7 +193,12 @@ int cmd_config(int argc, char **argv)
         return show(argc - 1, argv + 1);
     if (argc >= 2 && strcmp(argv[1], "diff") == 0)
         return diff(argc - 1, argv + 1);
+    if (argc >= 2 && strcmp(argv[1], "import") == 0) {
+        const int status = config_import(argc - 1, argv + 1);
+        return status == EXIT_USAGE ? status : finish(status);
+    }
     if (argc >= 2 && strcmp(argv[1], "init") == 0)
         return init(argc - 1, argv + 1);
-    return cmd_fail("config", "takes check FILE, show, diff NEW or init [FILE]; --help tells more");
+    return cmd_fail("config", "takes check FILE, show, diff NEW, import envoy FILE or init [FILE]; "
+                              "--help tells more");
 }

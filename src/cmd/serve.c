@@ -50,7 +50,7 @@ static int parse_options(int argc, char **argv, struct config_options *ret_optio
         {"help", no_argument, NULL, 'h'},
         {0},
     };
-    *ret_options = (struct config_options){.sets = sets, .environment = environ};
+    *ret_options = (struct config_options){.sets = sets, .environment = environ, .tls = &tls_hooks};
     opterr = 0;
     int option;
     while ((option = getopt_long(argc, argv, ":hc:", options, NULL)) != -1) {

@@ -9,6 +9,7 @@
 #include "cmd/cmd.h"
 #include "cmd/serve_metrics.h"
 #include "cmd/server.h"
+#include "doors/grpc.h"
 #include "doors/http_check.h"
 #include "doors/listen.h"
 #include "doors/resp.h"
@@ -17,7 +18,8 @@
 
 static bool has_doors(const struct config *config)
 {
-    return config_door_text(&config->listen_resp) || config_door_text(&config->listen_http);
+    return config_door_text(&config->listen_resp) || config_door_text(&config->listen_http) ||
+           config_door_text(&config->listen_resp_tls) || config_door_text(&config->listen_http_tls);
 }
 
 static bool has_metrics(const struct config *config)
@@ -25,9 +27,14 @@ static bool has_metrics(const struct config *config)
     return config_door_text(&config->listen_metrics) != NULL;
 }
 
+static bool has_grpc(const struct config *config)
+{
+    return config_door_text(&config->listen_grpc) || config_door_text(&config->listen_grpc_tls);
+}
+
 unsigned serve_count_threads(const struct config *config)
 {
-    return (unsigned)has_doors(config) + has_metrics(config);
+    return (unsigned)has_doors(config) + has_grpc(config) + has_metrics(config);
 }
 
 void serve_format_doors(const struct config *config, char *out, size_t size)
@@ -38,6 +45,10 @@ void serve_format_doors(const struct config *config, char *out, size_t size)
         {"unix", config->listen_unix},
         {"resp", config_door_text(&config->listen_resp)},
         {"http", config_door_text(&config->listen_http)},
+        {"grpc", config_door_text(&config->listen_grpc)},
+        {"resp_tls", config_door_text(&config->listen_resp_tls)},
+        {"http_tls", config_door_text(&config->listen_http_tls)},
+        {"grpc_tls", config_door_text(&config->listen_grpc_tls)},
         {"metrics", config_door_text(&config->listen_metrics)},
     };
     size_t len = 0;
@@ -60,6 +71,7 @@ struct door { /* how to open one */
     struct config_door *door;
     const struct loop_protocol *protocol;
     void *context;
+    bool has_tls;
 };
 
 static int open_door(struct server *server, struct loop *loop, const struct door *how)
@@ -77,7 +89,8 @@ static int open_door(struct server *server, struct loop *loop, const struct door
         server->door_paths[server->door_path_count++] = strdup(door->path);
     else
         listen_format(&door->address.address, door->address.text, sizeof(door->address.text));
-    result = loop_add(loop, fd, how->protocol, how->context);
+    result = how->has_tls ? loop_add_tls(loop, fd, how->protocol, how->context)
+                          : loop_add(loop, fd, how->protocol, how->context);
     if (!result) {
         observe_give_door(server, loop, how->protocol->name);
         return 0;
@@ -115,6 +128,23 @@ static int open_loop(struct server *server, unsigned thread, unsigned connection
                   : 0;
 }
 
+/* With a thread of its own, behind that of the other doors. */
+static int open_grpc(struct server *server)
+{
+    const struct config *config = server->config;
+    if (grpc_door_create(config->door_idle_ns, &server->grpc))
+        return cmd_fail("serve", "listen.grpc: no memory");
+    int result = open_loop(server, server->worker_count + has_doors(config),
+                           (unsigned)config->door_connections, &server->grpc_loop);
+    const struct door plain = {"listen.grpc", &server->config->listen_grpc, &grpc_protocol,
+                               server->grpc, false};
+    const struct door tls = {"listen.grpc_tls", &server->config->listen_grpc_tls, &grpc_protocol,
+                             server->grpc, true};
+    if (!result)
+        result = open_door(server, server->grpc_loop, &plain);
+    return result ? result : open_door(server, server->grpc_loop, &tls);
+}
+
 static int open_metrics(struct server *server)
 {
     server->metrics = calloc(1, sizeof(*server->metrics));
@@ -123,36 +153,44 @@ static int open_metrics(struct server *server)
     int result =
         open_loop(server, server->thread_count - 1, METRICS_CONNECTIONS, &server->metrics_loop);
     const struct door door = {"listen.metrics", &server->config->listen_metrics, &metrics_protocol,
-                              &server->metrics->door};
+                              &server->metrics->door, false};
     return result ? result : open_door(server, server->metrics_loop, &door);
+}
+
+static int open_tenants_doors(struct server *server)
+{
+    struct config *config = server->config;
+    server->http = calloc(1, sizeof(*server->http));
+    if (!server->http)
+        return cmd_fail("serve", "listen.http: no memory");
+    server->http->usage = usage_answer;
+    server->http->usage_context = server;
+    const struct door doors[] = {
+        {"listen.resp", &config->listen_resp, &resp_protocol, NULL, false},
+        {"listen.http", &config->listen_http, &http_protocol, server->http, false},
+        {"listen.resp_tls", &config->listen_resp_tls, &resp_protocol, NULL, true},
+        {"listen.http_tls", &config->listen_http_tls, &http_protocol, server->http, true},
+    };
+    int result =
+        open_loop(server, server->worker_count, (unsigned)config->door_connections, &server->loop);
+    for (size_t i = 0; !result && i < sizeof(doors) / sizeof(doors[0]); i++)
+        result = open_door(server, server->loop, &doors[i]);
+    return result;
 }
 
 int serve_open_doors(struct server *server)
 {
-    struct config *config = server->config;
-    int result = 0;
-    if (has_doors(config)) {
-        server->http = calloc(1, sizeof(*server->http));
-        if (!server->http)
-            return cmd_fail("serve", "listen.http: no memory");
-        server->http->usage = usage_answer;
-        server->http->usage_context = server;
-        const struct door http = {"listen.http", &config->listen_http, &http_protocol,
-                                  server->http};
-        result = open_loop(server, server->worker_count, (unsigned)config->door_connections,
-                           &server->loop);
-        const struct door resp = {"listen.resp", &config->listen_resp, &resp_protocol, NULL};
-        if (!result)
-            result = open_door(server, server->loop, &resp);
-        if (!result)
-            result = open_door(server, server->loop, &http);
-    }
-    return result || !has_metrics(config) ? result : open_metrics(server);
+    int result = has_doors(server->config) ? open_tenants_doors(server) : 0;
+    if (!result && has_grpc(server->config))
+        result = open_grpc(server);
+    return result || !has_metrics(server->config) ? result : open_metrics(server);
 }
 
 int serve_start_doors(struct server *server)
 {
     int result = server->loop ? loop_start(server->loop) : 0;
+    if (!result && server->grpc_loop)
+        result = loop_start(server->grpc_loop);
     if (!result && server->metrics_loop)
         result = loop_start(server->metrics_loop);
     return result ? cmd_fail("serve", "doors: no thread: %s", strerror(-result)) : 0;
@@ -166,7 +204,9 @@ void serve_close_doors(struct server *server)
         free(server->door_paths[i]);
     }
     loop_close(server->metrics_loop);
+    loop_close(server->grpc_loop);
     loop_close(server->loop);
+    grpc_door_destroy(server->grpc);
     if (server->metrics)
         serve_metrics_deinit(server->metrics);
     free(server->metrics);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cmd/server.h"
+#include "doors/tls.h"
 #include "obs/counters.h"
 #include "sys/clock.h"
 
@@ -152,6 +153,10 @@ static void render(void *context, const struct config *config, struct http_out *
                "mete_reloads_total{result=\"done\"} %" PRIu64
                "\nmete_reloads_total{result=\"refused\"} %" PRIu64 "\n",
                counter_read(&server->reloads_done), counter_read(&server->reloads_refused));
+    if (config->tls.context)
+        print_one(out, "mete_certificate_expiry_seconds", "gauge",
+                  "Unix time at which the certificate of the doors ends.",
+                  (uint64_t)tls_not_after(config->tls.context));
     print_process(out);
 }
 

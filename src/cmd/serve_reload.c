@@ -264,6 +264,12 @@ void serve_reload(struct server *server, const char *asker, FILE *answer)
                  "bucket; the same key, or a restart");
         is_good = false;
     }
+    if (is_good && config_has_tls_door(config) && !config->tls.context) {
+        snprintf(error, sizeof(error),
+                 "tls.certificate: is missing, but a door that speaks TLS is open; a restart "
+                 "closes it");
+        is_good = false;
+    }
     is_good = is_good && replace(server, config, error, sizeof(error)) == 0;
     if (is_good) {
         carry_secrets(server, old->config);

@@ -17,12 +17,13 @@
 #include "config/publish.h"
 #include "doors/admin.h"
 #include "doors/loop.h"
+#include "doors/tls.h"
 #include "net/worker.h"
 #include "obs/counters.h"
 #include "sys/notify.h"
 #include "table/table.h"
 
-#define SERVER_MAX_DOORS 4u
+#define SERVER_MAX_DOORS 8u
 
 struct server {
     struct config *config;                /* the running one; after the start the policy's */
@@ -60,6 +61,8 @@ struct server {
     char *door_paths[SERVER_MAX_DOORS]; /* sockets of ours to remove */
     unsigned door_path_count;
     struct http_door *http;
+    struct loop *grpc_loop; /* NULL: listen.grpc is off */
+    struct grpc_door *grpc;
     struct loop *metrics_loop; /* NULL: listen.metrics is off */
     struct serve_metrics *metrics;
     pthread_mutex_t usage_lock; /* what is carried: the main thread changes it, metrics read it */

@@ -36,6 +36,7 @@ enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 #define CONFIG_MAX_SECRET_BYTES 64u /* of one; the key file has 32 */
 #define CONFIG_KEY_BYTES 32u        /* of the key file */
 #define CONFIG_HASH_SIZE 65u        /* BLAKE2b-256 as hex digits, with its end */
+#define CONFIG_KEY_HASH_BYTES 32u   /* SHA-256 */
 #define CONFIG_MAX_API_KEYS 64u     /* of a tenant */
 #define CONFIG_MAX_PREFIXES 1024u   /* among the overrides of a rule */
 #define CONFIG_MAX_SUBJECT 255u     /* bytes of a whole subject among them */
@@ -44,6 +45,18 @@ enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 #define CONFIG_MAX_INDICES (1u << 20)
 #define CONFIG_MIN_ENTRIES 16u /* of the table, of a region, of what regions leave */
 #define CONFIG_MAX_ENTRIES (1ull << 33)
+
+/* Families of headers that tell of limits: bits in the order of their names. */
+enum {
+    CONFIG_HEADERS_X = 1,           /* X-RateLimit-Limit, -Remaining, -Reset */
+    CONFIG_HEADERS_IETF = 2,        /* RateLimit-Policy, RateLimit */
+    CONFIG_HEADERS_RETRY_AFTER = 4, /* Retry-After */
+    CONFIG_HEADERS_ALL = 7,
+};
+#define CONFIG_HEADERS_NAMES                                                                       \
+    {                                                                                              \
+        "x", "ietf", "retry_after", NULL                                                           \
+    }
 
 struct config_address { /* of listen.udp */
     struct sockaddr_storage address;
@@ -54,6 +67,35 @@ struct config_address { /* of listen.udp */
 struct config_door {               /* where a door listens; neither address nor path: it is off */
     struct config_address address; /* len 0: none */
     char *path;                    /* of a UNIX stream socket, or NULL */
+};
+
+/* What makes a door speak TLS: the section `tls`. Whoever loads a configuration says by hooks who
+ * turns files into a context (doors/tls.h), for this module knows no TLS; without hooks the files
+ * are not looked at. */
+enum config_clients { CLIENTS_OPTIONAL, CLIENTS_REQUIRED };
+enum config_tls_field { CONFIG_TLS_CERTIFICATE, CONFIG_TLS_KEY, CONFIG_TLS_CLIENT_CA };
+
+struct config_file {
+    char *path;    /* absolute, or NULL */
+    unsigned line; /* where it was named; 0: not in the file */
+};
+
+struct tls_context;
+struct config_tls_hooks;
+
+struct config_tls {
+    struct config_file certificate, key; /* both or none */
+    struct config_file client_ca;        /* path NULL: clients are not asked for certificates */
+    enum config_clients clients;
+    struct tls_context *context; /* NULL: no certificate, or no hooks */
+    const struct config_tls_hooks *hooks;
+};
+
+struct config_tls_hooks {
+    /* Results: 0, or a negative errno with what is wrong in problem and with which file. */
+    int (*create)(const struct config_tls *tls, enum config_tls_field *ret_field, char *problem,
+                  size_t size, struct tls_context **ret_context);
+    void (*destroy)(struct tls_context *context);
 };
 
 struct config_network { /* of trusted_networks; v4 is kept as v4-mapped v6 */
@@ -73,15 +115,29 @@ struct config_index {
     uint32_t shift;
 };
 
+/* API keys by their hash; private to config/find_key.c. */
+struct config_key_slot {
+    const struct tenant *tenant;
+    const struct config_api_key *key; /* NULL: empty */
+};
+
+struct config_key_index {
+    struct config_key_slot *slots; /* open addressing, a power of two */
+    uint32_t mask;
+    uint64_t seed;
+};
+
 struct config_secret {
     uint8_t bytes[CONFIG_MAX_SECRET_BYTES];
     uint8_t len;
 };
 
-/* A key of the doors. Only its hash is known here. */
+/* Who may ask at the doors: whoever shows a key, of which only the hash is known here, or a client
+ * certificate with a name, of which this is the hash then. */
 struct config_api_key {
     char *name; /* distinct in its tenant */
-    uint8_t sha256[32];
+    uint8_t sha256[CONFIG_KEY_HASH_BYTES];
+    char *certificate; /* "cn:NAME", "dns:NAME", "uri:NAME", "email:NAME", "spki:HEX"; or NULL */
     bool may_check;
     bool may_manage; /* reset, refund, usage */
 };
@@ -135,9 +191,12 @@ struct tenant {
     struct rule *rules; /* its own and its tier's, in the order of their ids */
     uint32_t rule_count;
     uint32_t first_rule_index;
-    const struct rule *fallback; /* the rule named `default`, or NULL */
-    uint32_t inline_index;       /* index for counters and owner row of its inline limits */
-    struct config_index index;   /* of rules */
+    const struct rule *fallback;     /* the rule named `default`, or NULL */
+    struct descriptors *descriptors; /* what an Envoy asks for, or NULL */
+    bool charges_each;               /* of a denied request too: the descriptors that pass */
+    bool adds_headers;               /* to what Envoy answers */
+    uint32_t inline_index;           /* index for counters and owner row of its inline limits */
+    struct config_index index;       /* of rules */
 };
 
 struct config {
@@ -150,9 +209,16 @@ struct config {
     char *listen_unix;            /* path of the datagram socket, or NULL: off */
     struct config_door listen_resp;
     struct config_door listen_http;
+    struct config_door listen_grpc;
+    struct config_door listen_resp_tls;
+    struct config_door listen_http_tls;
+    struct config_door listen_grpc_tls;
+    struct config_tls tls;
     struct config_door listen_metrics; /* all tenants: never on a tenants' door */
     uint64_t door_connections;         /* most of them at one time, over all doors */
     uint64_t door_idle_ns;             /* silence, and half a request, end a connection after it */
+    char *echo_rule;                   /* name of the rule that limits /echo, or NULL: none */
+    unsigned http_headers;             /* CONFIG_HEADERS_... */
     char *key_file;                    /* absolute, or NULL; its bytes are in no memory */
     char file_hash[CONFIG_HASH_SIZE];  /* of the bytes of the file, or of the embedded default */
     enum config_reload reload;
@@ -171,10 +237,12 @@ struct config {
     enum config_on_full on_full;
     struct tenant *tenants; /* in the order of their ids */
     uint32_t tenant_count;
-    uint32_t index_count; /* of rule, override and inline indices over all tenants */
-    char **tiers;         /* their names; the rules stand in the tenants */
+    const struct tenant *anonymous; /* the tenant `default`, or NULL */
+    uint32_t index_count;           /* of rule, override and inline indices over all tenants */
+    char **tiers;                   /* their names; the rules stand in the tenants */
     uint32_t tier_count;
     struct config_index index;     /* of tenants */
+    struct config_key_index keys;  /* of all tenants */
     struct calendars calendars;    /* what calendar limits count by */
     struct config_secret *secrets; /* of all tenants, in locked memory */
     uint32_t secret_total;
@@ -193,7 +261,8 @@ struct config_options {
     const char *path;        /* or NULL: embedded default */
     const char *const *sets; /* "path=value" */
     unsigned set_count;
-    char **environment;  /* like environ; NULL: none */
+    char **environment;                 /* like environ; NULL: none */
+    const struct config_tls_hooks *tls; /* or NULL */
     config_read_fn read; /* NULL: config_read_file; fuzzing has no business with real files */
 };
 
@@ -233,6 +302,11 @@ const struct tenant *config_find_tenant(const struct config *config, uint32_t id
 /* The rule of that id, else the tenant's `default`, else NULL. Hot path. */
 const struct rule *config_find_rule(const struct tenant *tenant, uint32_t id);
 
+/* Whose key has this hash, or whose client certificate that name? NULL: nobody's. The time depends
+ * on neither. */
+const struct config_api_key *config_find_key(const struct config *config, const uint8_t *hash,
+                                             bool is_certificate, const struct tenant **ret_tenant);
+
 /* The rule to judge a subject by: the override of the whole subject, else of the longest prefix,
  * else the rule itself. subject may be NULL, then NULL says that it is needed: an override by
  * prefix may apply. key is key_of_subject() with the tenant's seed. Hot path: no allocation, no
@@ -255,6 +329,9 @@ int config_compile_rule_text(const char *text, struct limit *ret_limit,
 
 /* "127.0.0.1:6384", "/run/mete/resp.sock", or NULL for a door that is off. */
 const char *config_door_text(const struct config_door *door);
+
+/* Is any door open that speaks TLS? */
+bool config_has_tls_door(const struct config *config);
 
 /* Is it this machine's own: 127.0.0.0/8, ::1, a UNIX socket? */
 bool config_is_loopback(const struct sockaddr *address);

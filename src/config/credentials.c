@@ -85,10 +85,12 @@ static size_t collect_keys(const struct placed_tenant *placed, struct credential
     const struct node *keys = yaml_tree_child(placed->node, "api_keys");
     const struct node *node = keys ? keys->children : NULL;
     for (uint32_t i = 0; i < placed->tenant.api_key_count; i++, node = node->next)
-        list[i] = (struct credential){.bytes = placed->tenant.api_keys[i].sha256,
-                                      .len = HASH_BYTES,
-                                      .node = yaml_tree_child(node, "sha256"),
-                                      .owner = placed};
+        list[i] = (struct credential){
+            .bytes = placed->tenant.api_keys[i].sha256,
+            .len = HASH_BYTES,
+            .node = yaml_tree_child(node, placed->tenant.api_keys[i].certificate ? "certificate"
+                                                                                 : "sha256"),
+            .owner = placed};
     return placed->tenant.api_key_count;
 }
 

@@ -151,8 +151,18 @@ static void diff_numbers(struct diff *diff, const struct config *from, const str
     diff_text(diff, "repeats.memory", false, texts[0], texts[1]);
 }
 
+static void diff_headers(struct diff *diff, unsigned from, unsigned to)
+{
+    static const char *const names[] = CONFIG_HEADERS_NAMES;
+    for (unsigned i = 0; names[i]; i++)
+        if ((from ^ to) & 1u << i)
+            diff_add(diff, DIFF_FIELD, true, "doors.headers: %s %s", names[i],
+                     to & 1u << i ? "added" : "removed");
+}
+
 static void diff_fields(struct diff *diff, const struct config *from, const struct config *to)
 {
+    static const char *const clients[] = {"optional", "required"};
     static const char *const reloads[] = {"signal", "watch"};
     static const char *const logs[] = {"text", "json"};
     static const char *const filters[] = {"auto", "off"};
@@ -163,6 +173,12 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_networks(diff, from, to, "removed");
     diff_networks(diff, to, from, "added");
     diff_durations(diff, from, to);
+    diff_text(diff, "tls.certificate", true, from->tls.certificate.path, to->tls.certificate.path);
+    diff_text(diff, "tls.key", true, from->tls.key.path, to->tls.key.path);
+    diff_text(diff, "tls.client_ca", true, from->tls.client_ca.path, to->tls.client_ca.path);
+    diff_text(diff, "tls.clients", true, clients[from->tls.clients], clients[to->tls.clients]);
+    diff_text(diff, "doors.echo", true, from->echo_rule, to->echo_rule);
+    diff_headers(diff, from->http_headers, to->http_headers);
     diff_text(diff, "reload", true, reloads[from->reload], reloads[to->reload]);
     diff_text(diff, "log", true, logs[from->log], logs[to->log]);
     diff_text(diff, "namespace", false, from->namespace_name, to->namespace_name);
@@ -172,6 +188,14 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
               config_door_text(&to->listen_resp));
     diff_text(diff, "listen.http", false, config_door_text(&from->listen_http),
               config_door_text(&to->listen_http));
+    diff_text(diff, "listen.grpc", false, config_door_text(&from->listen_grpc),
+              config_door_text(&to->listen_grpc));
+    diff_text(diff, "listen.resp_tls", false, config_door_text(&from->listen_resp_tls),
+              config_door_text(&to->listen_resp_tls));
+    diff_text(diff, "listen.http_tls", false, config_door_text(&from->listen_http_tls),
+              config_door_text(&to->listen_http_tls));
+    diff_text(diff, "listen.grpc_tls", false, config_door_text(&from->listen_grpc_tls),
+              config_door_text(&to->listen_grpc_tls));
     diff_text(diff, "listen.metrics", false, config_door_text(&from->listen_metrics),
               config_door_text(&to->listen_metrics));
     diff_text(diff, "listen.admin", false, from->listen_admin, to->listen_admin);

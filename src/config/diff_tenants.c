@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "config/config.h"
+#include "config/descriptors.h"
 #include "config/value.h"
 
 #define RULE_SIZE 128u
@@ -238,6 +239,16 @@ static void diff_entries(struct diff *diff, const char *name, uint64_t from, uin
                  from, to);
 }
 
+static void diff_envoy(struct diff *diff, const struct tenant *from, const struct tenant *to)
+{
+    if (from->charges_each != to->charges_each)
+        diff_add(diff, DIFF_TENANT_FIELD, true, "tenant %s: envoy.charge -> %s", to->name,
+                 to->charges_each ? "each" : "all_or_nothing");
+    if (from->adds_headers != to->adds_headers)
+        diff_add(diff, DIFF_TENANT_FIELD, true, "tenant %s: envoy.headers -> %s", to->name,
+                 to->adds_headers ? "true" : "false");
+}
+
 static void diff_tenant_fields(struct diff *diff, const struct tenant *from,
                                const struct tenant *to)
 {
@@ -257,6 +268,9 @@ static void diff_tenant_fields(struct diff *diff, const struct tenant *from,
                  texts[1]);
     }
     diff_entries(diff, to->name, from->entries, to->entries);
+    if (!descriptors_are_same(from->descriptors, to->descriptors))
+        diff_add(diff, DIFF_TENANT_FIELD, true, "tenant %s: descriptors changed", to->name);
+    diff_envoy(diff, from, to);
 }
 
 static void diff_tenant(struct diff *diff, const struct tenant *from, const struct tenant *to)

@@ -38,3 +38,13 @@ void digest_file(const void *bytes, size_t len, char *ret_hex)
     crypto_generichash(digest, sizeof(digest), bytes, len, NULL, 0);
     sodium_bin2hex(ret_hex, CONFIG_HASH_SIZE, digest, sizeof(digest));
 }
+
+void digest_sha256(const void *bytes, size_t len, uint8_t *ret_hash)
+{
+    crypto_hash_sha256(ret_hash, bytes, len);
+}
+
+bool digest_is_equal(const void *left, const void *right, size_t len)
+{
+    return sodium_memcmp(left, right, len) == 0;
+}

@@ -2,6 +2,7 @@
 #ifndef METE_CONFIG_DIGEST_H
 #define METE_CONFIG_DIGEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,5 +16,11 @@ void digest_wipe_frames(void);
 
 /* BLAKE2b-256 as CONFIG_HASH_SIZE - 1 hex digits. */
 void digest_file(const void *bytes, size_t len, char *ret_hex);
+
+/* 32 bytes of SHA-256. */
+void digest_sha256(const void *bytes, size_t len, uint8_t *ret_hash);
+
+/* In a time that depends on len alone. */
+bool digest_is_equal(const void *left, const void *right, size_t len);
 
 #endif

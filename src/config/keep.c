@@ -123,6 +123,17 @@ int config_keep(struct config *config, const struct config *running, FILE *names
     if (result == 0)
         result = keep_door(&keeping, "listen.http", &running->listen_http, &config->listen_http);
     if (result == 0)
+        result = keep_door(&keeping, "listen.grpc", &running->listen_grpc, &config->listen_grpc);
+    if (result == 0)
+        result = keep_door(&keeping, "listen.resp_tls", &running->listen_resp_tls,
+                           &config->listen_resp_tls);
+    if (result == 0)
+        result = keep_door(&keeping, "listen.http_tls", &running->listen_http_tls,
+                           &config->listen_http_tls);
+    if (result == 0)
+        result = keep_door(&keeping, "listen.grpc_tls", &running->listen_grpc_tls,
+                           &config->listen_grpc_tls);
+    if (result == 0)
         result = keep_door(&keeping, "listen.metrics", &running->listen_metrics,
                            &config->listen_metrics);
     config->door_connections = keep_number(&keeping, "doors.connections", running->door_connections,

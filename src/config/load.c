@@ -2,6 +2,7 @@
  * checked even where a stronger one covers it: a mistake that shows only later is worse than one
  * now. */
 #include "config/config.h"
+#include "config/descriptors.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -12,12 +13,14 @@
 #include <unistd.h>
 
 #include "config/api_keys.h"
+#include "config/certificates.h"
 #include "config/digest.h"
 #include "config/report.h"
 #include "config/rule.h"
 #include "config/schema.h"
 #include "config/secret.h"
 #include "config/tenants.h"
+
 #include "config/yaml.h"
 
 #define VARIABLE_SIZE 64u
@@ -115,9 +118,15 @@ static int judge_paths(const struct report *report, const struct config *config)
     const struct {
         const char *field, *path;
     } sockets[] = {
-        {"listen.admin", config->listen_admin},          {"listen.unix", config->listen_unix},
-        {"listen.resp", config->listen_resp.path},       {"listen.http", config->listen_http.path},
+        {"listen.admin", config->listen_admin},
+        {"listen.unix", config->listen_unix},
+        {"listen.resp", config->listen_resp.path},
+        {"listen.http", config->listen_http.path},
         {"listen.metrics", config->listen_metrics.path},
+        {"listen.grpc", config->listen_grpc.path},
+        {"listen.resp_tls", config->listen_resp_tls.path},
+        {"listen.http_tls", config->listen_http_tls.path},
+        {"listen.grpc_tls", config->listen_grpc_tls.path},
     };
     for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]); i++)
         for (size_t j = 0; j < i; j++)
@@ -144,7 +153,9 @@ static int build(const struct config_options *options, const struct report *repo
         result = report_at(report, 1,
                            "tenants: at least one is needed; for example tenants: "
                            "[{name: default, rules: []}]");
-    return result ? result : tenants_parse(report, roots.tiers, roots.tenants, config);
+    if (result == 0)
+        result = tenants_parse(report, roots.tiers, roots.tenants, config);
+    return result ? result : certificates_settle(report, options, config);
 }
 
 __attribute__((noinline)) static struct config *load_tree(const struct config_options *options,
@@ -219,6 +230,7 @@ static void free_tenant(struct tenant *tenant)
     for (uint32_t i = 0; i < CONFIG_MAX_SECRETS; i++)
         free(tenant->secret_files[i]);
     api_keys_free(tenant);
+    descriptors_free(tenant->descriptors);
     free(tenant->index.slots);
     free(tenant->name);
 }
@@ -234,6 +246,7 @@ void config_destroy(struct config *config)
         free(config->tiers[i]);
     free(config->tiers);
     free(config->index.slots);
+    free(config->keys.slots);
     calendars_free(&config->calendars);
     free(config->namespace_name);
     secret_release(config);
@@ -241,7 +254,13 @@ void config_destroy(struct config *config)
     free(config->listen_unix);
     free(config->listen_resp.path);
     free(config->listen_http.path);
+    free(config->listen_grpc.path);
     free(config->listen_metrics.path);
+    free(config->listen_resp_tls.path);
+    free(config->listen_http_tls.path);
+    free(config->listen_grpc_tls.path);
+    certificates_release(config);
+    free(config->echo_rule);
     free(config->key_file);
     free(config->path);
     free(config);

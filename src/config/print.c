@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/descriptors.h"
 #include "config/value.h"
 #include "core/key.h"
 
@@ -55,6 +56,29 @@ static void print_repeats(const struct config *config, FILE *out)
     fprintf(out, "repeats: {window: %s, ahead: %s, memory: %s}\n", window, ahead, memory);
 }
 
+/* The end of `doors`. */
+static void print_headers(unsigned bits, FILE *out)
+{
+    static const char *const names[] = CONFIG_HEADERS_NAMES;
+    const char *before = "";
+    fputs(", headers: [", out);
+    for (unsigned i = 0; names[i]; i++)
+        if (bits & 1u << i) {
+            fprintf(out, "%s%s", before, names[i]);
+            before = ", ";
+        }
+    fputs("]}\n", out);
+}
+
+static void print_tls(const struct config_tls *tls, FILE *out)
+{
+    fputs("tls:\n", out);
+    print_path(out, "  certificate", tls->certificate.path);
+    print_path(out, "  key", tls->key.path);
+    print_path(out, "  client_ca", tls->client_ca.path);
+    fprintf(out, "  clients: %s\n", tls->clients == CLIENTS_REQUIRED ? "required" : "optional");
+}
+
 static void print_top(const struct config *config, FILE *out)
 {
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
@@ -72,11 +96,16 @@ static void print_top(const struct config *config, FILE *out)
     print_path(out, "  unix", config->listen_unix);
     print_path(out, "  resp", config_door_text(&config->listen_resp));
     print_path(out, "  http", config_door_text(&config->listen_http));
+    print_path(out, "  grpc", config_door_text(&config->listen_grpc));
+    print_path(out, "  resp_tls", config_door_text(&config->listen_resp_tls));
+    print_path(out, "  http_tls", config_door_text(&config->listen_http_tls));
+    print_path(out, "  grpc_tls", config_door_text(&config->listen_grpc_tls));
     print_path(out, "  metrics", config_door_text(&config->listen_metrics));
     if (config->listen_admin_is_default)
         fprintf(out, "  # admin: %s, if it can be made\n", config->listen_admin);
     else
         print_path(out, "  admin", config->listen_admin);
+    print_tls(&config->tls, out);
     fputs("trusted_networks: [", out);
     for (unsigned i = 0; i < config->trusted_count; i++) {
         fputs(i ? ", " : "", out);
@@ -87,7 +116,10 @@ static void print_top(const struct config *config, FILE *out)
     fprintf(out, "spin_us: %" PRIu64 "\n", config->spin_us);
     print_repeats(config, out);
     value_format_duration(config->door_idle_ns, idle, sizeof(idle));
-    fprintf(out, "doors: {connections: %" PRIu64 ", idle: %s}\n", config->door_connections, idle);
+    fprintf(out, "doors: {connections: %" PRIu64 ", idle: %s, echo: ", config->door_connections,
+            idle);
+    print_text(out, config->echo_rule ? config->echo_rule : "none");
+    print_headers(config->http_headers, out);
     fprintf(out, "reload: %s\n", config->reload == RELOAD_WATCH ? "watch" : "signal");
     fprintf(out, "log: %s\n", config->log == CONFIG_LOG_JSON ? "json" : "text");
     if (config->workers)
@@ -181,6 +213,14 @@ static void print_rule(const struct rule *rule, FILE *out)
         print_overrides(rule->overrides, out);
 }
 
+static void print_hex(const uint8_t *bytes, size_t len, FILE *out)
+{
+    fputc('"', out);
+    for (size_t i = 0; i < len; i++)
+        fprintf(out, "%02x", bytes[i]);
+    fputc('"', out);
+}
+
 /* A secret by its file only; of an API key the hash, which the file has too. */
 static void print_credentials(const struct tenant *tenant, FILE *out)
 {
@@ -196,10 +236,12 @@ static void print_credentials(const struct tenant *tenant, FILE *out)
         const struct config_api_key *key = &tenant->api_keys[i];
         fputs("      - {name: ", out);
         print_text(out, key->name);
-        fputs(", sha256: \"", out);
-        for (size_t j = 0; j < sizeof(key->sha256); j++)
-            fprintf(out, "%02x", key->sha256[j]);
-        fprintf(out, "\", may: [%s%s%s]}\n", key->may_check ? "check" : "",
+        fputs(key->certificate ? ", certificate: " : ", sha256: ", out);
+        if (key->certificate)
+            print_quoted(out, key->certificate);
+        else
+            print_hex(key->sha256, sizeof(key->sha256), out);
+        fprintf(out, ", may: [%s%s%s]}\n", key->may_check ? "check" : "",
                 key->may_check && key->may_manage ? ", " : "", key->may_manage ? "manage" : "");
     }
 }
@@ -232,6 +274,14 @@ static void print_tenant(const struct tenant *tenant, FILE *out)
     fputs(tenant->rule_count ? "    rules:\n" : "    rules: []\n", out);
     for (uint32_t i = 0; i < tenant->rule_count; i++)
         print_rule(&tenant->rules[i], out);
+    if (tenant->charges_each || tenant->adds_headers)
+        fprintf(out, "    envoy: {charge: %s, headers: %s}\n",
+                tenant->charges_each ? "each" : "all_or_nothing",
+                tenant->adds_headers ? "true" : "false");
+    if (tenant->descriptors && tenant->descriptors->count) {
+        fputs("    descriptors:\n", out);
+        descriptors_print(tenant->descriptors, 6, out);
+    }
 }
 
 void config_print(const struct config *config, FILE *out)

@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "config/fields.h"
 #include "config/report.h"
+#include "config/schema_lists.h"
 #include "config/secret.h"
 #include "config/value.h"
 #include "config/yaml.h"
@@ -22,10 +23,13 @@ enum field_type {
     TYPE_ADDRESSES, /* listen_udp and its count */
     TYPE_NETWORKS,  /* trusted and its count */
     TYPE_KEY_FILE,  /* key_file, and the key behind it */
+    TYPE_PEM,       /* struct config_file; `none` has no path */
     TYPE_NUMBER,    /* uint64_t in [min, max] */
     TYPE_DURATION,  /* uint64_t ns in [min, max] */
     TYPE_BYTES,     /* uint64_t in [min, max] */
     TYPE_AUTO,      /* unsigned in [min, max]; `auto` is 0 */
+    TYPE_RULE,      /* char *, the name of a rule; `none` is NULL */
+    TYPE_CHOICES,   /* unsigned, a bit per choice; `none` is 0 */
     TYPE_CHOICE,    /* an enum, the position of the text in choices */
     TYPE_NONE,      /* only `none` is served */
     TYPE_UNSERVED,
@@ -45,11 +49,15 @@ struct field {
 static const char *const BACKENDS[] = {"auto", "io_uring", "mmsg", NULL};
 static const char *const FILTERS[] = {"auto", "off", NULL};
 static const char *const STEERINGS[] = {"flow", "cpu", NULL};
+static const char *const HEADERS[] = CONFIG_HEADERS_NAMES;
 static const char *const RELOADS[] = {"signal", "watch", NULL};
 static const char *const LOGS[] = {"text", "json", NULL};
+static const char *const CLIENTS[] = {"optional", "required", NULL};
 static const char *const ON_FULL[] = {"evict", "allow", "deny", NULL};
 _Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2, "as BACKENDS");
 _Static_assert(ON_FULL_EVICT == 0 && ON_FULL_ALLOW == 1 && ON_FULL_DENY == 2, "as ON_FULL");
+_Static_assert(CLIENTS_OPTIONAL == 0 && CLIENTS_REQUIRED == 1, "as CLIENTS");
+_Static_assert(sizeof(enum config_clients) == sizeof(unsigned), "set as unsigned");
 _Static_assert(FILTER_AUTO == 0 && FILTER_OFF == 1, "as FILTERS");
 _Static_assert(sizeof(enum config_filter) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_steering) == sizeof(unsigned), "set as unsigned");
@@ -73,9 +81,21 @@ static const struct field FIELDS[] = {
     {.path = "listen.unix", .type = TYPE_PATH, AT(listen_unix)},
     {.path = "listen.resp", .type = TYPE_DOOR, AT(listen_resp)},
     {.path = "listen.http", .type = TYPE_DOOR, AT(listen_http)},
-    {.path = "listen.grpc", .type = TYPE_UNSERVED},
+    {.path = "listen.grpc", .type = TYPE_DOOR, AT(listen_grpc)},
+    {.path = "listen.resp_tls", .type = TYPE_DOOR, AT(listen_resp_tls)},
+    {.path = "listen.http_tls", .type = TYPE_DOOR, AT(listen_http_tls)},
+    {.path = "listen.grpc_tls", .type = TYPE_DOOR, AT(listen_grpc_tls)},
     {.path = "listen.metrics", .type = TYPE_DOOR, AT(listen_metrics)},
     {.path = "listen.interface", .type = TYPE_UNSERVED},
+    {.path = "tls", .type = TYPE_SECTION},
+    {.path = "tls.certificate", .type = TYPE_PEM, AT(tls.certificate)},
+    {.path = "tls.key", .type = TYPE_PEM, AT(tls.key)},
+    {.path = "tls.client_ca", .type = TYPE_PEM, AT(tls.client_ca)},
+    {.path = "tls.clients",
+     .type = TYPE_CHOICE,
+     AT(tls.clients),
+     .choices = CLIENTS,
+     .fallback = "optional"},
     {.path = "trusted_networks", .type = TYPE_NETWORKS},
     {.path = "repeats", .type = TYPE_SECTION},
     {.path = "repeats.window",
@@ -107,6 +127,12 @@ static const struct field FIELDS[] = {
      .min = 1000000,
      .max = 86400000000000ull,
      .fallback = "60s"},
+    {.path = "doors.echo", .type = TYPE_RULE, AT(echo_rule), .fallback = "demo"},
+    {.path = "doors.headers",
+     .type = TYPE_CHOICES,
+     AT(http_headers),
+     .choices = HEADERS,
+     .fallback = "all"},
     {.path = "reload", .type = TYPE_CHOICE, AT(reload), .choices = RELOADS, .fallback = "signal"},
     {.path = "log", .type = TYPE_CHOICE, AT(log), .choices = LOGS, .fallback = "text"},
     {.path = "workers",
@@ -182,6 +208,15 @@ static int apply_door(const struct report *report, const struct node *node,
     return 0;
 }
 
+static int apply_pem(const struct report *report, const struct node *node,
+                     const struct config *config, struct config_file *ret_file)
+{
+    const int result = secret_apply_path(report, node, config, &ret_file->path);
+    if (result == 0)
+        ret_file->line = report->override ? 0 : node->line;
+    return result;
+}
+
 static int apply_name(const struct report *report, const struct node *node, char **ret_name)
 {
     char *name;
@@ -193,64 +228,12 @@ static int apply_name(const struct report *report, const struct node *node, char
     return 0;
 }
 
-/* The items of a list; a single value stands for a list of one. */
-static const struct node *first_item(const struct node *node)
+static int apply_rule(const struct report *report, const struct node *node, char **ret_name)
 {
-    return node->kind == NODE_LIST ? node->children : node;
-}
-
-static const struct node *next_item(const struct node *list, const struct node *item)
-{
-    return item == list ? NULL : item->next;
-}
-
-static bool is_kernels_choice(const struct config_address *address)
-{
-    return address->address.ss_family == AF_INET
-               ? ((const struct sockaddr_in *)&address->address)->sin_port == 0
-               : ((const struct sockaddr_in6 *)&address->address)->sin6_port == 0;
-}
-
-static int apply_addresses(const struct report *report, const struct node *node,
-                           struct config *config)
-{
-    unsigned count = 0;
-    if (node->kind == NODE_LIST && node->count == 0)
-        return report_node(report, node, "is an empty list; at least one address is needed");
-    for (const struct node *item = first_item(node); item; item = next_item(node, item)) {
-        struct config_address address;
-        if (count == CONFIG_MAX_LISTEN)
-            return report_node(report, item, "is one too many; at most %u addresses",
-                               CONFIG_MAX_LISTEN);
-        const int result = value_address(report, item, &address);
-        if (result)
-            return result;
-        for (unsigned i = 0; i < count; i++)
-            if (!is_kernels_choice(&address) &&
-                memcmp(&config->listen_udp[i].address, &address.address, sizeof(address.address)) ==
-                    0)
-                return report_node(report, item, "'%s' stands here twice; remove one",
-                                   address.text);
-        config->listen_udp[count++] = address;
-    }
-    config->listen_udp_count = count;
-    return 0;
-}
-
-static int apply_networks(const struct report *report, const struct node *node,
-                          struct config *config)
-{
-    unsigned count = 0;
-    for (const struct node *item = first_item(node); item; item = next_item(node, item)) {
-        if (count == CONFIG_MAX_NETWORKS)
-            return report_node(report, item, "is one too many; at most %u networks",
-                               CONFIG_MAX_NETWORKS);
-        const int result = value_network(report, item, &config->trusted[count]);
-        if (result)
-            return result;
-        count++;
-    }
-    config->trusted_count = count;
+    if (!is_none(node))
+        return apply_name(report, node, ret_name);
+    free(*ret_name);
+    *ret_name = NULL;
     return 0;
 }
 
@@ -300,11 +283,13 @@ static int apply(const struct report *report, const struct field *field, const s
     case TYPE_DOOR:
         return apply_door(report, node, member);
     case TYPE_ADDRESSES:
-        return apply_addresses(report, node, config);
+        return schema_apply_addresses(report, node, config);
     case TYPE_NETWORKS:
-        return apply_networks(report, node, config);
+        return schema_apply_networks(report, node, config);
     case TYPE_KEY_FILE:
         return secret_apply_key_file(report, node, config);
+    case TYPE_PEM:
+        return apply_pem(report, node, config, member);
     case TYPE_DURATION:
         return value_duration(report, node, field->min, field->max, member);
     case TYPE_BYTES:
@@ -315,6 +300,10 @@ static int apply(const struct report *report, const struct field *field, const s
         return apply_auto(report, node, field, member);
     case TYPE_CHOICE:
         return apply_choice(report, node, field, member);
+    case TYPE_RULE:
+        return apply_rule(report, node, member);
+    case TYPE_CHOICES:
+        return schema_apply_choices(report, node, field->choices, member);
     case TYPE_NONE:
         return is_none(node) ? 0
                              : report_node(report, node,

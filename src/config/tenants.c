@@ -11,8 +11,10 @@
 #include "config/api_keys.h"
 #include "config/config.h"
 #include "config/credentials.h"
+#include "config/descriptors.h"
 #include "config/fields.h"
 #include "config/find.h"
+#include "config/find_key.h"
 #include "config/overrides.h"
 #include "config/report.h"
 #include "config/rule.h"
@@ -21,14 +23,32 @@
 #include "config/value.h"
 #include "config/yaml.h"
 
-enum { NAME, ID, TIER, ENTRIES, RULES, SECRET_FILES, API_KEYS, CHECKS, FIELD_COUNT };
+enum {
+    NAME,
+    ID,
+    TIER,
+    ENTRIES,
+    RULES,
+    SECRET_FILES,
+    API_KEYS,
+    CHECKS,
+    DESCRIPTORS,
+    ENVOY,
+    FIELD_COUNT
+};
 enum { CHECKS_RATE, CHECKS_BURST, CHECKS_FIELD_COUNT };
 
 static const struct field_spec FIELDS[FIELD_COUNT] = {
-    [NAME] = {"name", FIELD_NEEDED},           [ID] = {"id", FIELD_OPTIONAL},
-    [TIER] = {"tier", FIELD_OPTIONAL},         [ENTRIES] = {"entries", FIELD_OPTIONAL},
-    [RULES] = {"rules", FIELD_OPTIONAL},       [SECRET_FILES] = {"secret_files", FIELD_OPTIONAL},
-    [API_KEYS] = {"api_keys", FIELD_OPTIONAL}, [CHECKS] = {"checks", FIELD_OPTIONAL},
+    [NAME] = {"name", FIELD_NEEDED},
+    [ID] = {"id", FIELD_OPTIONAL},
+    [TIER] = {"tier", FIELD_OPTIONAL},
+    [ENTRIES] = {"entries", FIELD_OPTIONAL},
+    [RULES] = {"rules", FIELD_OPTIONAL},
+    [SECRET_FILES] = {"secret_files", FIELD_OPTIONAL},
+    [API_KEYS] = {"api_keys", FIELD_OPTIONAL},
+    [CHECKS] = {"checks", FIELD_OPTIONAL},
+    [DESCRIPTORS] = {"descriptors", FIELD_OPTIONAL},
+    [ENVOY] = {"envoy", FIELD_OPTIONAL},
 };
 
 static const struct field_spec CHECKS_FIELDS[CHECKS_FIELD_COUNT] = {
@@ -230,6 +250,10 @@ static int parse_tenant(struct loading *loading, const struct node *map, struct 
         result = parse_checks(report, nodes[CHECKS], tenant);
     if (result == 0)
         result = parse_rules(loading, map, nodes, tenant);
+    if (result == 0 && nodes[DESCRIPTORS])
+        result = descriptors_parse(report, nodes[DESCRIPTORS], tenant, &tenant->descriptors);
+    if (result == 0 && nodes[ENVOY])
+        result = descriptors_parse_answers(report, nodes[ENVOY], tenant);
     return result ? result : parse_credentials(loading, map, nodes, tenant);
 }
 
@@ -328,8 +352,9 @@ static int parse_tenants(struct loading *loading, const struct node *list)
         config->tenants[i] = placed[i].tenant;
     free(placed);
     if (result == 0) {
+        config->anonymous = config_find_tenant_by_name(config, "default");
         number_indices(config);
-        result = find_build_tenants(config) ? report_memory(report) : 0;
+        result = find_build_tenants(config) || find_build_keys(config) ? report_memory(report) : 0;
     }
     return result;
 }

@@ -36,6 +36,9 @@ static enum loop_result consume(const struct loop_call *call, struct loop_input 
 
 const struct loop_protocol http_protocol = {
     .name = "http",
+    .alpn = "http/1.1",
+    .plain = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 22\r\n"
+             "Connection: close\r\n\r\nthis port speaks TLS\r\n",
     .reply_bytes = HTTP_MAX_ANSWER,
     .full = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     .late = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",

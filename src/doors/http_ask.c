@@ -5,9 +5,11 @@
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_RULE 64u
+#define MAX_HEADER_NAME 64u
 
 static int refuse(struct http_ask *ask, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -41,6 +43,26 @@ static int take_cost(struct http_ask *ask, const char *where, const json_t *valu
     return 0;
 }
 
+static int take_lease(struct http_ask *ask, const json_t *value, uint64_t *ret_lease)
+{
+    static const char digits[] = "0123456789abcdefABCDEF";
+    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    const size_t len = json_is_string(value) ? json_string_length(value) : 0;
+    if (len == 0 || len > 16 || strspn(text, digits) != len)
+        return refuse(ask, "lease: a string of 1 to 16 hex digits is needed");
+    *ret_lease = strtoull(text, NULL, 16);
+    ask->lacks_lease = false;
+    return 0;
+}
+
+static int refuse_field(struct http_ask *ask, const char *where, bool may_have_atomic)
+{
+    return refuse(ask, "%s: is no field; rule, subject, cost%s are", where,
+                  ask->has_lease    ? " and lease"
+                  : may_have_atomic ? ", or checks and atomic,"
+                                    : "");
+}
+
 /* path names the object in messages: "" or "checks[3].". */
 static int read_item(struct http_ask *ask, const char *path, json_t *object, bool may_have_atomic)
 {
@@ -64,9 +86,10 @@ static int read_item(struct http_ask *ask, const char *path, json_t *object, boo
             has_subject = true;
         } else if (strcmp(name, "cost") == 0) {
             result = take_cost(ask, where, value, &item->cost);
+        } else if (strcmp(name, "lease") == 0 && ask->has_lease) {
+            result = take_lease(ask, value, &item->lease);
         } else {
-            result = refuse(ask, "%s: is no field; rule, subject, cost%s are", where,
-                            may_have_atomic ? ", or checks and atomic," : "");
+            result = refuse_field(ask, where, may_have_atomic);
         }
         if (result)
             return result;
@@ -112,21 +135,24 @@ static void begin(struct http_ask *ask)
 {
     ask->count = 0;
     ask->is_list = ask->is_atomic = ask->denies_by_403 = false;
+    ask->has_lease = ask->lacks_lease = false;
+    ask->by = (struct http_text){NULL, 0};
     ask->root = NULL;
     ask->error[0] = '\0';
 }
 
-int http_ask_read_json(struct http_text body, struct http_ask *ask)
+int http_ask_read_json(struct http_text body, bool has_lease, struct http_ask *ask)
 {
     json_error_t error;
     begin(ask);
+    ask->has_lease = ask->lacks_lease = has_lease;
     if (body.len == 0)
         return refuse(ask, "the body is empty; a JSON object is needed");
     json_t *root = json_loadb(body.at, body.len, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
     if (!root)
         return refuse(ask, "the body is no JSON: line %d, column %d: %.120s", error.line,
                       error.column, error.text);
-    int result = json_is_object(root) && json_object_get(root, "checks")
+    int result = !has_lease && json_is_object(root) && json_object_get(root, "checks")
                      ? read_list(ask, root)
                      : read_item(ask, "", root, true);
     if (result)
@@ -172,39 +198,54 @@ static int name_parameter(struct http_ask *ask, const char *name)
     return refuse(ask, "%s: %.200s", name, reason);
 }
 
+enum { RULE, SUBJECT, COST, DENY, BY, PATH, NAME_COUNT };
+
+static int read_parameter(struct http_ask *ask, unsigned name, struct http_text value, size_t *used)
+{
+    struct http_item *item = &ask->items[0];
+    switch (name) {
+    case RULE:
+        return take_decoded(ask, used, value, MAX_RULE, &item->rule);
+    case SUBJECT:
+        return take_decoded(ask, used, value, HTTP_MAX_SUBJECT, &item->subject);
+    case BY:
+        if (value.len == 0)
+            return refuse(ask, "the name of a header is needed");
+        return take_decoded(ask, used, value, MAX_HEADER_NAME, &ask->by);
+    case COST:
+        return read_digits(ask, value, &item->cost);
+    default:
+        ask->denies_by_403 = http_is(value, "403");
+        return ask->denies_by_403 || http_is(value, "429") ? 0
+                                                           : refuse(ask, "403 or 429 is needed");
+    }
+}
+
 int http_ask_read_query(struct http_text query, struct http_ask *ask)
 {
-    static const char *const NAMES[] = {"rule", "subject", "cost", "deny"};
-    struct http_item *item = &ask->items[0];
+    static const char *const NAMES[NAME_COUNT] = {"rule", "subject", "cost", "deny", "by", "path"};
     struct http_text name, value;
-    bool has[4] = {false};
+    bool has[NAME_COUNT] = {false};
     size_t used = 0;
     begin(ask);
-    *item = (struct http_item){.cost = 1};
-    while (http_next_parameter(&query, &name, &value)) {
+    ask->items[0] = (struct http_item){.cost = 1};
+    while (!has[PATH] && http_next_parameter(&query, &name, &value)) {
         unsigned i = 0;
-        int result = 0;
-        while (i < 4 && !http_is(name, NAMES[i]))
+        while (i < NAME_COUNT && !http_is(name, NAMES[i]))
             i++;
-        if (i == 4)
-            return refuse(ask, "%.*s: is no parameter; rule, subject, cost and deny are",
+        if (i == NAME_COUNT)
+            return refuse(ask, "%.*s: is no parameter; rule, subject or by, cost and deny are",
                           name.len < 64 ? (int)name.len : 64, name.at);
         if (has[i])
             return refuse(ask, "%s: stands twice", NAMES[i]);
         has[i] = true;
-        if (i == 0)
-            result = take_decoded(ask, &used, value, MAX_RULE, &item->rule);
-        else if (i == 1)
-            result = take_decoded(ask, &used, value, HTTP_MAX_SUBJECT, &item->subject);
-        else if (i == 2)
-            result = read_digits(ask, value, &item->cost);
-        else if (!(ask->denies_by_403 = http_is(value, "403")) && !http_is(value, "429"))
-            result = refuse(ask, "403 or 429 is needed");
-        if (result)
+        if (i != PATH && read_parameter(ask, i, value, &used))
             return name_parameter(ask, NAMES[i]);
     }
-    if (!has[0] || !has[1])
-        return refuse(ask, "%s: is missing", NAMES[has[0] ? 1 : 0]);
+    if (!has[RULE] || (!has[SUBJECT] && !has[BY]))
+        return refuse(ask, "%s: is missing", NAMES[has[RULE] ? SUBJECT : RULE]);
+    if (has[SUBJECT] && has[BY])
+        return refuse(ask, "by: stands beside subject; one of them says who is asked about");
     ask->count = 1;
     return 0;
 }

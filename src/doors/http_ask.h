@@ -18,24 +18,31 @@ struct http_item {
     struct http_text rule;
     struct http_text subject; /* any bytes */
     uint32_t cost;            /* 1 if nothing was said */
+    uint64_t lease;           /* if ask->has_lease and not lacks_lease */
 };
 
 struct http_ask {
     struct http_item items[HTTP_MAX_CHECKS];
     unsigned count;
-    bool is_list;       /* {"checks": [...]}, though it may hold one */
-    bool is_atomic;     /* all or none is charged */
-    bool denies_by_403; /* ?deny=403 */
-    void *root;         /* what the texts point into */
+    bool is_list;        /* {"checks": [...]}, though it may hold one */
+    bool is_atomic;      /* all or none is charged */
+    bool denies_by_403;  /* ?deny=403 */
+    struct http_text by; /* the header that has the subject; len 0: the subject is there */
+    bool has_lease;      /* it is about one */
+    bool lacks_lease;    /* but does not say which */
+    void *root;          /* what the texts point into */
     char decoded[HTTP_MAX_SUBJECT + 256];
     char error[256]; /* one line: which field, what would be right */
 };
 
-/* {rule, subject, cost?} or {checks: [{rule, subject, cost?}, ...], atomic?}. Result: 0, or -EINVAL
- * with ask->error. After 0 the ask needs http_ask_release(). */
-int http_ask_read_json(struct http_text body, struct http_ask *ask);
+/* {rule, subject, cost?} or {checks: [{rule, subject, cost?}, ...], atomic?}; about a lease {rule,
+ * subject, cost?, lease?}, the lease as up to 16 hex digits (a number would lose some in many a
+ * reader of JSON). Result: 0, or -EINVAL with ask->error. After 0 the ask needs http_ask_release().
+ */
+int http_ask_read_json(struct http_text body, bool has_lease, struct http_ask *ask);
 
-/* rule=&subject=&cost=&deny=403, each at most once. Results as above. */
+/* rule=, subject= or by=, cost=, deny=403, each at most once, then path= with whatever is behind
+ * it: some proxies append the path of the request. Results as above. */
 int http_ask_read_query(struct http_text query, struct http_ask *ask);
 
 void http_ask_release(struct http_ask *ask);

@@ -3,12 +3,15 @@
  *   POST /check /peek    {rule, subject, cost?} or {checks: [...], atomic?}    200, 429; peek: 200
  *   GET  /check          ?rule=&subject=&cost=&deny=403, for proxies: no body  200, 429 or 403
  *   POST /refund /reset  as check; need a key that may manage                  200
+ *   POST /acquire /renew /release   {rule, subject, cost?, lease?}             200, 429, 404, 410
+ *   GET, POST /echo      says back a message, so often as a client may         200, 429
  *   GET  /usage          of the own tenant; needs a key that may manage        200
- *   GET  /healthz /readyz                                                      200
+ *   GET  /healthz /readyz /openapi.json /docs                                  200
  *
- * A key comes as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Its SHA-256 is compared with all
- * of the configuration's, in a time that does not depend on which one it is. Without a key the
- * tenant is `default`, if the peer is this machine and that tenant has no keys.
+ * A key comes as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Its SHA-256 is looked up
+ * in a time that tells nothing of the keys there are. Without a key it is the tenant of the
+ * client's certificate, if there is one, else `default`, if the peer is this machine and that
+ * tenant has no keys.
  *
  * Threads: a struct http_door belongs to one. */
 #ifndef METE_DOORS_HTTP_CHECK_H

@@ -25,6 +25,8 @@ static bool is_decided(const struct answer *answer)
 static uint64_t policy_window_s(const struct rule *rule)
 {
     const struct limit_spec *spec = &rule->spec;
+    if (rule->limit.algorithm == ALGORITHM_CONCURRENCY) /* its period is a lease */
+        return 0;
     if (spec->count == 0 || spec->period_ns == 0)
         return 0;
     if (spec->burst == 0)
@@ -33,26 +35,59 @@ static uint64_t policy_window_s(const struct rule *rule)
     return ns > UINT64_MAX ? 0 : http_seconds((uint64_t)ns);
 }
 
-void http_put_headers(struct http_out *out, const struct check *check, const struct answer *answer)
+struct shown { /* in headers */
+    const char *name;
+    int name_len;
+    bool is_held; /* slots, that come back when their holders give them */
+    uint32_t limit, remaining;
+    uint64_t window_s, reset_s;
+};
+
+static void put_x(struct http_out *out, const struct shown *shown)
+{
+    http_print(out, "X-RateLimit-Limit: %" PRIu32 "\r\nX-RateLimit-Remaining: %" PRIu32 "\r\n",
+               shown->limit, shown->remaining);
+    if (!shown->is_held)
+        http_print(out, "X-RateLimit-Reset: %" PRIu64 "\r\n", shown->reset_s);
+}
+
+static void put_ietf(struct http_out *out, const struct shown *shown)
+{
+    http_print(out, "RateLimit-Policy: \"%.*s\";q=%" PRIu32, shown->name_len, shown->name,
+               shown->limit);
+    if (shown->is_held)
+        http_print(out, ";qu=\"concurrent-requests\"");
+    else if (shown->window_s)
+        http_print(out, ";w=%" PRIu64, shown->window_s);
+    http_print(out, "\r\nRateLimit: \"%.*s\";r=%" PRIu32, shown->name_len, shown->name,
+               shown->remaining);
+    if (!shown->is_held)
+        http_print(out, ";t=%" PRIu64, shown->reset_s);
+    http_put(out, "\r\n", 2);
+}
+
+void http_put_headers(struct http_out *out, unsigned families, const struct check *check,
+                      const struct answer *answer)
 {
     const struct rule *rule = check->rule;
     if (!is_decided(answer) || !rule || rule->limit.algorithm == ALGORITHM_UNLIMITED)
         return;
-    const uint64_t window_s = policy_window_s(rule);
-    /* an override is shown by the name of its rule: subjects are nobody else's business */
-    const int name_len = (int)strcspn(rule->name, "[");
-    const uint64_t reset_s =
-        answer->reset_after_ns == NEVER ? 0 : http_seconds(answer->reset_after_ns);
-    http_print(out, "X-RateLimit-Limit: %" PRIu32 "\r\nX-RateLimit-Remaining: %" PRIu32 "\r\n",
-               rule->limit.burst, answer->remaining);
-    http_print(out, "X-RateLimit-Reset: %" PRIu64 "\r\n", reset_s);
-    http_print(out, "RateLimit-Policy: \"%.*s\";q=%" PRIu32, name_len, rule->name,
-               rule->limit.burst);
-    if (window_s)
-        http_print(out, ";w=%" PRIu64, window_s);
-    http_print(out, "\r\nRateLimit: \"%.*s\";r=%" PRIu32 ";t=%" PRIu64 "\r\n", name_len, rule->name,
-               answer->remaining, reset_s);
-    if (!http_is_allowed(answer) && answer->retry_after_ns != NEVER) {
+    const struct shown shown = {
+        .name = rule->name,
+        /* an override is shown by the name of its rule: subjects are nobody else's business */
+        .name_len = (int)strcspn(rule->name, "["),
+        .is_held = rule->limit.algorithm == ALGORITHM_CONCURRENCY,
+        .limit = rule->limit.burst,
+        .remaining = answer->remaining,
+        .window_s = policy_window_s(rule),
+        .reset_s = answer->reset_after_ns == NEVER ? 0 : http_seconds(answer->reset_after_ns),
+    };
+    if (families & CONFIG_HEADERS_X)
+        put_x(out, &shown);
+    if (families & CONFIG_HEADERS_IETF)
+        put_ietf(out, &shown);
+    if (families & CONFIG_HEADERS_RETRY_AFTER && !http_is_allowed(answer) &&
+        answer->retry_after_ns != NEVER) {
         const uint64_t wait_s = http_seconds(answer->retry_after_ns);
         http_print(out, "Retry-After: %" PRIu64 "\r\n", wait_s ? wait_s : 1);
     }

@@ -13,10 +13,12 @@ uint64_t http_seconds(uint64_t ns);
 /* May it go on? For a peek: could it? */
 bool http_is_allowed(const struct answer *answer);
 
-/* X-RateLimit-Limit, -Remaining, -Reset (seconds until the full quota is back); RateLimit-Policy
- * and RateLimit (draft-ietf-httpapi-ratelimit-headers-10, structured fields); Retry-After if
- * denied. Nothing for what has no limit and for what was not decided. */
-void http_put_headers(struct http_out *out, const struct check *check, const struct answer *answer);
+/* Of the families (CONFIG_HEADERS_...) that are wanted: X-RateLimit-Limit, -Remaining, -Reset
+ * (seconds until the full quota is back); RateLimit-Policy and RateLimit
+ * (draft-ietf-httpapi-ratelimit-headers-10, structured fields); Retry-After if denied. Of slots
+ * that are held there is no reset. Nothing for what has no limit and for what was not decided. */
+void http_put_headers(struct http_out *out, unsigned families, const struct check *check,
+                      const struct answer *answer);
 
 /* {"allowed":true,"limit":10,"remaining":9,...}; what could not be decided says why:
  * {"allowed":false,"undecided":"table_full"} */

@@ -11,8 +11,9 @@
  *
  * Limits: connections (one more is told so and closed); LOOP_INPUT_BYTES of a request and
  * LOOP_OUTPUT_BYTES of answers per connection; idle_ns without a byte in either direction, and as
- * long from the first byte of a request to its last, however slowly they drip. All memory is
- * taken by loop_open(): 48 KiB and a few hundred bytes per connection.
+ * long from the first byte of a request to its last, however slowly they drip, and for a handshake
+ * of TLS. All memory is taken by loop_open(), 48 KiB and a few hundred bytes per connection; only
+ * TLS takes what it needs per connection when that comes.
  *
  * It judges as a worker does: with an engine and counter cells of its own, by what is published
  * (config/publish.h), at one instant per batch of events. Between two batches it holds nothing of a
@@ -46,6 +47,7 @@ struct loop_input { /* what has arrived and is not taken yet */
     size_t len;
     size_t used;   /* the protocol's answer: that much of it is done with */
     bool has_half; /* and this: what is left is the beginning of a request */
+    bool has_more; /* and this: out was full; call again when it is written, whatever has come */
 };
 
 struct loop_output { /* answers; the protocol appends */
@@ -54,6 +56,8 @@ struct loop_output { /* answers; the protocol appends */
     size_t size;
 };
 
+struct tls_peer;
+
 struct loop_call { /* what holds during one call of a protocol */
     struct engine *engine;
     const struct config *config;
@@ -61,15 +65,19 @@ struct loop_call { /* what holds during one call of a protocol */
     const struct instant *now;
     bool is_local;                       /* loopback or a UNIX socket */
     const struct sockaddr_storage *peer; /* AF_UNIX: no address */
+    const struct tls_peer *certificate;  /* that the client showed, or NULL */
     void *state;                         /* LOOP_STATE_BYTES, zero for a new connection */
     uint64_t connection;                 /* its number, from 1 */
     void *context;                       /* of the protocol's listener */
 };
 
 enum loop_result { LOOP_GO_ON, LOOP_CLOSE };
+enum loop_reason { LOOP_TICK, LOOP_STOP };
 
 struct loop_protocol {
     const char *name;
+    const char *alpn;   /* its name under TLS, or NULL */
+    const char *plain;  /* who speaks plain HTTP where TLS should be is told; NULL: nothing */
     size_t reply_bytes; /* of the longest answer to one request, at most LOOP_OUTPUT_BYTES */
     const char *full;   /* what one connection too many is told; "" for nothing */
     const char *late;   /* what who sent half a request is told before the close; "" for nothing */
@@ -78,6 +86,12 @@ struct loop_protocol {
      * half a request stay. LOOP_CLOSE: when out is written. */
     enum loop_result (*consume)(const struct loop_call *call, struct loop_input *in,
                                 struct loop_output *out);
+    /* Of protocols that speak unasked, else NULL. LOOP_TICK: ten times a second, while no answers
+     * wait; who is silent for too long is then its business. LOOP_STOP: the last words. */
+    enum loop_result (*wake)(const struct loop_call *call, enum loop_reason reason,
+                             struct loop_output *out);
+    /* The connection is gone; call has no engine, config and now. NULL: nothing to free. */
+    void (*end)(const struct loop_call *call);
 };
 
 struct loop_options {
@@ -108,6 +122,10 @@ int loop_add(struct loop *loop, int fd, const struct loop_protocol *protocol, vo
  * without this, usage goes into the loop's and latencies nowhere. Before loop_start(). */
 void loop_count_apart(struct loop *loop, struct rule_counters *rule_counters,
                       struct latency *latency);
+
+/* The same under TLS, with the certificates of the configuration that is published when a
+ * connection comes; while that has none, connections are closed. */
+int loop_add_tls(struct loop *loop, int fd, const struct loop_protocol *protocol, void *context);
 
 /* Results: 0, or a negative errno. */
 int loop_start(struct loop *loop);

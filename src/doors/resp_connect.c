@@ -25,7 +25,7 @@ void resp_identify(struct resp_session *session)
     if (state->has_key)
         login_find_again(config, state->tenant_id, state->hash, &session->login);
     else
-        login_find_default(config, session->call->is_local, &session->login);
+        login_find_without_key(session->call, &session->login);
 }
 
 /* The name `default` is what clients say who were given a key alone: then the key tells. */

@@ -6,10 +6,13 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib import prometheus
+from lib.certificates import Certificates
 from lib.daemon import ROOT, Daemon, parse_address
 from lib.http_raw import Raw, get
 
@@ -21,9 +24,18 @@ ADDED = {"job", "instance"}  # by Prometheus, to each sample
 
 
 def samples_of_a_daemon():
-    doors = [f"listen.{door}=127.0.0.1:0" for door in ("resp", "http", "metrics")]
-    with Daemon(sets=doors) as daemon, Raw(parse_address(daemon.metrics)) as raw:
-        return prometheus.parse(raw.ask(get("/metrics")).body.decode())
+    """Of one with all doors, and a certificate."""
+    doors = [f"listen.{door}=127.0.0.1:0" for door in ("resp", "http", "grpc", "http_tls", "metrics")]
+    with tempfile.TemporaryDirectory() as folder:
+        made = Certificates(folder)
+        made.ca()
+        made.leaf("server", "/CN=server", "IP:127.0.0.1", days=10)
+        files = [f"tls.certificate={made.path('server.pem')}", f"tls.key={made.path('server.key')}"]
+        with Daemon(sets=[*doors, *files]) as daemon, Raw(parse_address(daemon.metrics)) as raw:
+            samples = prometheus.parse(raw.ask(get("/metrics")).body.decode())
+    left_s = samples[("mete_certificate_expiry_seconds", ())] - time.time()
+    assert 9 * 86400 < left_s < 11 * 86400, left_s
+    return samples
 
 
 def strange(expression, samples):

@@ -483,7 +483,7 @@ class Config(unittest.TestCase):
                 ("METE_TABLE_ENTRIES", "x", "METE_TABLE_ENTRIES: 'x' is not a whole number"),
                 ("METE_WORKERS", "", "METE_WORKERS: is empty"),
                 ("METE_LISTEN_UDP", "[127.0.0.1:1, y]", "METE_LISTEN_UDP[1]: 'y' is not"),
-                ("METE_LISTEN_GRPC", "127.0.0.1:1", "METE_LISTEN_GRPC: is not served")):
+                ("METE_LISTEN_GRPC", "localhost", "METE_LISTEN_GRPC: 'localhost' is not ADDRESS:PORT")):
             with self.subTest(name):
                 line = self.refuse("show", environment={name: value})
                 self.assertEqual(line[:len(message)], message)

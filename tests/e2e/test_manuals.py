@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from lib.certificates import Certificates
 from lib.daemon import BUILD, PATIENCE_S, ROOT, mete
 
 MANUALS = BUILD / "manuals"
@@ -87,6 +88,9 @@ class CommentedConfiguration(unittest.TestCase):
         cls.text = (cls.folder / "mete.yaml").read_text()
         for name in ("key", "default.key"):
             assert mete("secret", "new", str(cls.folder / name)).returncode == 0
+        made = Certificates(cls.folder)
+        made.ca("clients")
+        made.leaf("server", "/CN=localhost", "DNS:localhost", ca="clients")
 
     def judge(self, text):
         path = self.folder / "tried.yaml"
@@ -114,8 +118,10 @@ class CommentedConfiguration(unittest.TestCase):
         settings = [at for at, line in enumerate(lines) if re.match(r"\s*#[^ #\n]", line)]
         self.assertGreater(len(settings), 20)
         bare = [re.sub(r"^(\s*)#", r"\1", line) for line in lines]
-        for at in settings:
-            self.judge("\n".join(lines[:at] + [bare[at]] + lines[at + 1:]) + "\n")
+        certificate = [at for at in settings if bare[at].startswith("tls:")]
+        for at in settings:  # what speaks TLS needs its certificate as well
+            chosen = [at, *certificate] if "_tls:" in bare[at] else [at]
+            self.judge("\n".join(bare[n] if n in chosen else line for n, line in enumerate(lines)) + "\n")
         self.judge("\n".join(bare[at] if at in settings else line for at, line in enumerate(lines)) + "\n")
 
     def test_every_field_is_there(self):

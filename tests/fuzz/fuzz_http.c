@@ -50,7 +50,7 @@ static void judge(const char *bytes, size_t used, const struct http_request *req
     require(http_parse(bytes, used, &again, &same) == HTTP_WHOLE && same == used);
     const enum http_parsed part = http_parse(bytes, used - 1, &again, &same);
     require(part == HTTP_MORE || (part == HTTP_REFUSED && again.status == 417));
-    int result = http_ask_read_json(request->body, &ask);
+    int result = http_ask_read_json(request->body, false, &ask);
     judge_ask(&ask, result);
     http_ask_release(&ask);
     if (request->query.at) {
@@ -68,9 +68,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *bytes = (const char *)data;
     size_t at = 0, used = 0;
     const struct http_text whole = {bytes, size};
-    int result = http_ask_read_json(whole, &ask);
-    judge_ask(&ask, result);
-    http_ask_release(&ask);
+    for (int has_lease = 0; has_lease < 2; has_lease++) {
+        judge_ask(&ask, http_ask_read_json(whole, has_lease, &ask));
+        require(has_lease || !ask.lacks_lease);
+        http_ask_release(&ask);
+    }
     judge_ask(&ask, http_ask_read_query(whole, &ask));
     while (at < size) {
         const enum http_parsed parsed = http_parse(bytes + at, size - at, &request, &used);

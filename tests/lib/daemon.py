@@ -31,7 +31,7 @@ BACKENDS = ("io_uring", "mmsg")
 CLIENT_IDS = itertools.count(1000)
 PATIENCE_S = 30  # a limit against hanging, not a measure
 
-READY = re.compile(r"^mete: (?P<version>\S+) udp (?P<udp>\S+)( unix (?P<unix>\S+))?( resp (?P<resp>\S+))?( http (?P<http>\S+))?( metrics (?P<metrics>\S+))? workers (?P<workers>\d+) backend (?P<backend>\w+) "
+READY = re.compile(r"^mete: (?P<version>\S+) udp (?P<udp>\S+)( unix (?P<unix>\S+))?( resp (?P<resp>\S+))?( http (?P<http>\S+))?( grpc (?P<grpc>\S+))?( resp_tls (?P<resp_tls>\S+))?( http_tls (?P<http_tls>\S+))?( grpc_tls (?P<grpc_tls>\S+))?( metrics (?P<metrics>\S+))? workers (?P<workers>\d+) backend (?P<backend>\w+) "
                    r"table (?P<entries>\d+) entries (?P<mib>[\d.]+) MiB( in huge pages)?$")
 
 
@@ -159,7 +159,9 @@ class Daemon:
             if match:
                 break
         self.version, self.backend = match["version"], match["backend"]
+        self.resp_tls, self.http_tls = match["resp_tls"], match["http_tls"]
         self.resp, self.http, self.metrics = match["resp"], match["http"], match["metrics"]
+        self.grpc, self.grpc_tls = match["grpc"], match["grpc_tls"]
         self.workers, self.entries = int(match["workers"]), int(match["entries"])
         self.addresses = [parse_address(text) for text in match["udp"].split(",")]
         self.address, self.port = self.addresses[0], self.addresses[0][1]

@@ -14,11 +14,12 @@ class Answer:
 
 
 class Raw:
-    def __init__(self, address):
+    def __init__(self, address, connected=None):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-        self.socket = socket.socket(family, socket.SOCK_STREAM)
+        self.socket = connected or socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(PATIENCE_S)
-        self.socket.connect(address)
+        if not connected:
+            self.socket.connect(address)
         self.rest = b""
 
     def __enter__(self):

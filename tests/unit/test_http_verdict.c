@@ -81,7 +81,7 @@ static void test_headers(void **state)
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         const struct check check = {.rule = table[i].rule};
         struct http_out out = make(sizeof(bytes));
-        http_put_headers(&out, &check, &table[i].answer);
+        http_put_headers(&out, CONFIG_HEADERS_ALL, &check, &table[i].answer);
         expect(&out, table[i].text);
     }
 }

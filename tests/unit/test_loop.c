@@ -84,6 +84,8 @@ static struct config *parse(const char *more)
     return config;
 }
 
+static int send_buffer; /* of what is accepted, in bytes; 0: the system's */
+
 static struct fixture *make(uint64_t idle_ns)
 {
     struct fixture *f = calloc(1, sizeof(*f));
@@ -114,6 +116,8 @@ static struct fixture *make(uint64_t idle_ns)
     v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = -1;
     assert_int_equal(listen_open_tcp(&f->address, sizeof(*v4), &fd), 0);
+    if (send_buffer)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
     assert_int_equal(loop_add(f->loop, fd, &lines, f), 0);
     assert_int_equal(loop_start(f->loop), 0);
     return f;
@@ -259,6 +263,29 @@ static void a_dripping_request_ends_too(void **state)
     destroy(f);
 }
 
+/* A little now and then is progress, but all that waits has to be taken in doors.idle. */
+static void who_reads_a_drop_at_a_time_ends(void **state)
+{
+    const int least = 1; /* the kernel knows better, and takes its own least */
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct pollfd polled = {.fd = fd, .events = 0};
+    char some[256];
+    unsigned drops = 0;
+    (void)state;
+    send_buffer = least;
+    struct fixture *f = make(400 * MS);
+    send_buffer = 0;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
+    assert_int_equal(connect(fd, (struct sockaddr *)&f->address, sizeof(struct sockaddr_in)), 0);
+    for (unsigned i = 0; i < 100; i++)
+        say(fd, "big\n");
+    while (recv(fd, some, sizeof(some), 0) > 0 && poll(&polled, 1, 5) == 0 && drops < 4000)
+        drops++;
+    assert_true(drops * sizeof(some) < 100 * 4000 - 65536); /* it was ended, and not done */
+    close(fd);
+    destroy(f);
+}
+
 static void a_request_that_fills_the_buffer_ends(void **state)
 {
     struct fixture *f = make(60000 * MS);
@@ -295,6 +322,7 @@ int main(void)
         cmocka_unit_test(one_connection_too_many_is_told_so),
         cmocka_unit_test(silence_and_half_a_request_end),
         cmocka_unit_test(a_dripping_request_ends_too),
+        cmocka_unit_test(who_reads_a_drop_at_a_time_ends),
         cmocka_unit_test(a_request_that_fills_the_buffer_ends),
         cmocka_unit_test(a_new_configuration_reaches_the_next_batch),
     };
