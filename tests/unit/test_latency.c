@@ -102,7 +102,8 @@ static void test_patterns_do_not_matter(void **state)
 {
     (void)state;
     struct sampling sampling;
-    uint64_t counts[50] = {0}, total = 0, now_ns = 1, weight;
+    uint64_t counts[50] = {0}, total = 0, now_ns = 1, weight, last = 0, nearest = UINT64_MAX;
+    uint64_t farthest = 0;
     sampling_init(&sampling, 400, 7, now_ns);
     for (unsigned batch = 0; batch < 400000; batch++) {
         now_ns += 5000; /* 50 checks in 5 us: 10 M/s */
@@ -110,8 +111,15 @@ static void test_patterns_do_not_matter(void **state)
             at += sampling_take(&sampling, now_ns, &weight);
             counts[at] += weight;
             total += weight;
+            const uint64_t distance = batch * 50ull + at - last;
+            last += distance;
+            if (batch > 200000) { /* the mean is near 2,500 by then, and stays there */
+                nearest = distance < nearest ? distance : nearest;
+                farthest = distance > farthest ? distance : farthest;
+            }
         }
     }
+    assert_true(nearest < 250 && farthest > 4500);
     for (unsigned i = 0; i < 50; i++)
         assert_true(counts[i] > total / 50 * 6 / 10 && counts[i] < total / 50 * 14 / 10);
 }
