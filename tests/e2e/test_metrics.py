@@ -127,6 +127,20 @@ class Metrics(unittest.TestCase):
             self.assertEqual(samples[("mete_reloads_total", (("result", "refused"),))], 1)
             self.assertIn(("mete_units_total", (("tenant", "other"), ("rule", "more"))), samples)
 
+    def test_doors_keep_their_numbers(self):
+        """A rule that gets another row of the table by a reload goes on with what each door counted."""
+        with Daemon(CONFIG, DOORS) as daemon, daemon.client() as client, Raw(parse_address(daemon.http)) as raw:
+            for _ in range(3):
+                client.check("demo", b"x")
+            for _ in range(2):
+                raw.ask(post("/check", {"rule": "demo", "subject": "x"}))
+            path = pathlib.Path(daemon.folder, "mete.yaml")
+            for algorithm in ("fixed_window, limit: 10/365d", "sliding_window, limit: 10/365d", "deny"):
+                path.write_text(f"tenants:\n  - name: default\n    rules:\n      - {{name: demo, algorithm: {algorithm}}}\n")
+                self.assertEqual(mete("reload", "--admin", daemon.admin).returncode, 0)
+                samples = self.judge(daemon)
+                self.assertEqual((decided(samples, "demo", "allowed", "udp"), decided(samples, "demo", "allowed", "http")), (3, 2))
+
     def test_labels_are_bounded(self):
         """More rules than labels, and a page of several buffers; a second page on the same connection."""
         rules = "".join(f"      - {{name: {'r' * 40}{i}, algorithm: token_bucket, rate: 1/h, burst: 10}}\n" for i in range(700))
