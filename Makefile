@@ -219,6 +219,7 @@ deps:
 	@tests/lib/install-packages $(PACKAGES)
 deps-test:
 	@tests/lib/install-packages $(PACKAGES_TEST)
+	@tests/lib/fetch-promtool build/tools
 deps-deb:
 	@tests/lib/install-packages $(PACKAGES) debhelper lintian
 deps-arm64:

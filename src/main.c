@@ -22,6 +22,7 @@ static const struct command {
     {"config", cmd_config, "check a configuration file, show the effective one, compare two"},
     {"secret", cmd_secret, "make a secret or a key file"},
     {"stats", cmd_stats, "a running server's own counters"},
+    {"top", cmd_top, "a running server, live: rates, latency, rules, the busiest subjects"},
     {"reload", cmd_reload, "have a running server read its configuration again"},
     {"vectors", cmd_vectors, "run golden datagrams through the codec"},
     {"version", cmd_version, "version, compiler, kernel, which backends work here"},

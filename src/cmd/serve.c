@@ -3,6 +3,7 @@
 #include "cmd/cmd.h"
 #include "cmd/serve_doors.h"
 #include "cmd/serve_reload.h"
+#include "cmd/serve_say.h"
 #include "cmd/serve_sockets.h"
 #include "cmd/server.h"
 
@@ -153,15 +154,13 @@ static int make_counters(struct server *server)
     server->workers = calloc(server->worker_count, sizeof(*server->workers));
     server->turns_seen = calloc(server->worker_count, sizeof(*server->turns_seen));
     server->counters = zeroed(align, server->thread_count * sizeof(*server->counters));
-    server->rule_counters = zeroed(align, cells * sizeof(*server->rule_counters));
-    server->carried = calloc(rows, sizeof(*server->carried));
     server->secret_counters = zeroed(align, cells * sizeof(*server->secret_counters));
     server->secret_carried = calloc(rows, sizeof(*server->secret_carried));
     server->quota_words = zeroed(align, rows * sizeof(*server->quota_words));
     server->quota_credits = zeroed(align, cells * sizeof(*server->quota_credits));
-    if (!server->workers || !server->turns_seen || !server->counters || !server->rule_counters ||
-        !server->carried || !server->secret_counters || !server->secret_carried ||
-        !server->quota_words || !server->quota_credits)
+    if (!server->workers || !server->turns_seen || !server->counters || !server->secret_counters ||
+        !server->secret_carried || !server->quota_words || !server->quota_credits ||
+        observe_make(server))
         return cmd_fail("serve", "workers: no memory for %u of them", server->worker_count);
     return 0;
 }
@@ -201,9 +200,10 @@ static int open_admin(struct server *server)
     if (!result)
         return 0;
     if (server->config->listen_admin_is_default) {
-        log_line("listen.admin: no socket at %s (%s), so `mete stats` has nobody to ask; "
-                 "--set listen.admin=PATH puts it elsewhere",
-                 path, strerror(-result));
+        log_event(LOG_WARNING, "start",
+                  "listen.admin: no socket at %s (%s), so `mete stats` has nobody to ask; "
+                  "--set listen.admin=PATH puts it elsewhere",
+                  path, strerror(-result));
         return 0;
     }
     const char *why = result == -EADDRINUSE ? "another daemon serves there; choose another path"
@@ -216,6 +216,8 @@ static void give_cells(const struct server *server, struct worker *worker)
 {
     const size_t first = (size_t)worker->index * server->row_count;
     worker->rule_counters = &server->rule_counters[first];
+    worker->sampler = &server->samplers[worker->index];
+    worker->latency = &server->latencies[worker->index];
     worker->secret_counters = &server->secret_counters[first];
     worker->quota = (struct quota){
         .words = server->quota_words,
@@ -254,50 +256,24 @@ static int start_workers(struct server *server)
     return 0;
 }
 
-static void say_ready(const struct server *server)
-{
-    char addresses[CONFIG_MAX_LISTEN * 72];
-    size_t len = 0;
-    for (unsigned i = 0; i < server->config->listen_udp_count; i++)
-        len += (size_t)snprintf(addresses + len, sizeof(addresses) - len, "%s%s", i ? "," : "",
-                                server->config->listen_udp[i].text);
-    const struct worker *worker = &server->workers[0];
-    unsigned fallbacks = 0;
-    int error = 0;
-    for (unsigned i = 0; i < server->worker_count; i++) {
-        fallbacks += server->workers[i].fallback_error != 0;
-        error = error ? error : server->workers[i].fallback_error;
-    }
-    if (fallbacks == server->worker_count)
-        log_line("backend: io_uring is not to be had here (%s), using mmsg", strerror(-error));
-    else if (fallbacks)
-        log_line("backend: io_uring is not to be had for %u of %u workers (%s), they use mmsg",
-                 fallbacks, server->worker_count, strerror(-error));
-    char doors[768];
-    serve_format_doors(server->config, doors, sizeof(doors));
-    log_line("%s udp %s%s workers %u backend %s table %llu entries %.1f MiB%s", METE_VERSION,
-             addresses, doors, server->worker_count, worker->backend,
-             (unsigned long long)table_entry_count(server->table),
-             (double)table_size_bytes(server->table) / 1048576,
-             table_has_huge_pages(server->table) ? " in huge pages" : "");
-}
-
 /* What needs privileges (a large receive buffer, low ports) is open; capabilities belong to
  * threads, and no other is there yet. */
 static void drop_privileges(void)
 {
     int result = sandbox_drop_privileges();
     if (result)
-        log_line("sandbox: privileges cannot be dropped: %s; going on with them",
-                 strerror(-result));
+        log_event(LOG_WARNING, "sandbox",
+                  "sandbox: privileges cannot be dropped: %s; going on with them",
+                  strerror(-result));
 }
 
 static void filter_calls(void)
 {
     int result = sandbox_filter_calls();
     if (result && result != -ENOSYS)
-        log_line("sandbox: system calls cannot be filtered: %s; going on without",
-                 strerror(-result));
+        log_event(LOG_WARNING, "sandbox",
+                  "sandbox: system calls cannot be filtered: %s; going on without",
+                  strerror(-result));
 }
 
 static int start(struct server *server)
@@ -350,8 +326,7 @@ static void stop(struct server *server)
     free(server->quota_words);
     free(server->secret_carried);
     free(server->secret_counters);
-    free(server->carried);
-    free(server->rule_counters);
+    observe_free(server);
     free(server->counters);
     free(server->turns_seen);
     free(server->workers);
@@ -393,7 +368,8 @@ static bool workers_are_alive(const struct server *server)
     for (unsigned i = 0; i < server->worker_count; i++) {
         uint64_t turns = atomic_load_explicit(&server->workers[i].turns, memory_order_relaxed);
         if (turns == server->turns_seen[i]) {
-            log_line("worker %u stands still: no sign of life for the service manager", i);
+            log_event(LOG_WARNING, "watchdog",
+                      "worker %u stands still: no sign of life for the service manager", i);
             are_alive = false;
         }
         server->turns_seen[i] = turns;
@@ -429,7 +405,8 @@ static void serve_until_stopped(struct server *server, int signal_fd)
             serve_reload(server, "watch", NULL);
     }
     notify_say(&server->notify, "STOPPING=1\nSTATUS=stopping");
-    log_line("stopping");
+    log_event(LOG_INFO, "stop", "stopping");
+    log_finish();
 }
 
 int cmd_serve(int argc, char **argv)
@@ -449,15 +426,12 @@ int cmd_serve(int argc, char **argv)
     server.config = config_load(&options, error, sizeof(error));
     if (!server.config)
         return cmd_fail("serve", "%s", error);
-    serve_watch(&server);
+    serve_apply_config(&server);
     int signal_fd = block_signals();
     result = signal_fd < 0 ? cmd_fail("serve", "no descriptor for signals: %s", strerror(errno))
                            : start(&server);
     if (!result) {
-        if (server.config->secrets_are_unlocked)
-            log_line("secrets: their memory cannot be locked and may reach the swap; "
-                     "LimitMEMLOCK= or `ulimit -l` allows more");
-        say_ready(&server);
+        serve_say_ready(&server);
         server.notify.next_sign_ns = clock_boot_ns() + server.notify.watchdog_ns;
         notify_say(&server.notify, "READY=1\nSTATUS=serving, %u workers", server.worker_count);
         serve_until_stopped(&server, signal_fd);

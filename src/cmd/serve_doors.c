@@ -93,8 +93,10 @@ static int open_door(struct server *server, struct loop *loop, const struct door
         listen_format(&door->address.address, door->address.text, sizeof(door->address.text));
     result = how->has_tls ? loop_add_tls(loop, fd, how->protocol, how->context)
                           : loop_add(loop, fd, how->protocol, how->context);
-    if (!result)
+    if (!result) {
+        observe_give_door(server, loop, how->protocol->name);
         return 0;
+    }
     close(fd);
     return fail(how->field, where, result);
 }
@@ -112,6 +114,7 @@ static int open_loop(struct server *server, unsigned thread, unsigned connection
         .table = server->table,
         .counters = &server->counters[thread],
         .rule_counters = &server->rule_counters[first],
+        .sampler = &server->samplers[thread],
         .quota =
             {
                 .words = server->quota_words,

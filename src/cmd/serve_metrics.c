@@ -9,12 +9,14 @@
 #include <unistd.h>
 
 #include "cmd/server.h"
+#include "doors/tls.h"
 #include "obs/counters.h"
 #include "sys/clock.h"
 
-#define PAGE_BYTES (1u << 20)  /* METRICS_MAX_RULES of the longest names are half of it */
-#define SMALL_TABLE (1u << 18) /* entries: counted for every scrape, in a millisecond */
-#define CENSUS_SHARE 100u      /* of a larger one: at most one part in so many of the time */
+/* Of the lines of one rule each has two names, the rest of "mete_decisions_total{...} " and the
+ * number; all else fits in the same room once more. */
+#define LINE_BYTES (2 * CONFIG_MAX_NAME + 112u)
+#define PAGE_BYTES ((METRICS_MAX_RULES + 1) * METRICS_RULE_LINES * LINE_BYTES + (256u << 10))
 
 static void describe(struct http_out *out, const char *name, const char *type, const char *help)
 {
@@ -61,27 +63,39 @@ static void print_counters(const struct server *server, struct http_out *out)
     print_one(out, "mete_swap_retries_total", "counter",
               "Checks decided again because another thread was faster.",
               sum(server, COUNTER_SWAP_RETRIES));
+    print_one(out, "mete_clock_steps_total", "counter", "Times that the host's clock was set.",
+              sum(server, COUNTER_CLOCK_STEPS));
     print_one(out, "mete_batches_total", "counter", "Receives that brought something.",
               sum(server, COUNTER_BATCHES));
 }
 
-/* Goes through the whole table, so only as often as that costs little. */
-static void count_table(struct serve_metrics *metrics)
+/* Cumulative, by the powers of two of obs/latency.h; and what is known of each door. */
+static void print_latency(const struct server *server, struct http_out *out)
 {
-    const struct server *server = metrics->server;
-    const uint64_t begun_ns = clock_boot_ns();
-    if (begun_ns < metrics->next_census_ns)
-        return;
-    for (uint32_t row = 0; row < server->row_count; row++)
-        metrics->rows[row] = 0;
-    table_count_owners(server->table, metrics->rows);
-    metrics->live = 0;
-    for (uint32_t row = 0; row < server->row_count; row++)
-        metrics->live += metrics->rows[row];
-    const uint64_t took_ns = clock_boot_ns() - begun_ns;
-    metrics->next_census_ns = table_entry_count(server->table) > SMALL_TABLE
-                                  ? begun_ns + CENSUS_SHARE * took_ns
-                                  : begun_ns;
+    describe(out, "mete_latency_seconds", "histogram",
+             "From the clock that a batch of checks is judged by to its answers' send, by door; an "
+             "estimate for all checks from some of the batches.");
+    for (enum observe_door door = 0; door < OBSERVE_DOORS; door++) {
+        const struct latency_sum sum = observe_sum_latency(server, door);
+        const char *name = observe_door_name(door);
+        uint64_t below = 0;
+        if (!observe_has_door(server, door))
+            continue;
+        for (uint32_t cell = 0; cell < LATENCY_CELLS - 1; cell++) {
+            const uint64_t end_ns = latency_cell_end_ns(cell);
+            below += sum.cell[cell];
+            if ((end_ns & (end_ns - 1)) == 0)
+                http_print(out,
+                           "mete_latency_seconds_bucket{door=\"%s\",le=\"%.9g\"} %" PRIu64 "\n",
+                           name, (double)end_ns / 1e9, below);
+        }
+        below += sum.cell[LATENCY_CELLS - 1];
+        http_print(out,
+                   "mete_latency_seconds_bucket{door=\"%s\",le=\"+Inf\"} %" PRIu64
+                   "\nmete_latency_seconds_sum{door=\"%s\"} %.9f"
+                   "\nmete_latency_seconds_count{door=\"%s\"} %" PRIu64 "\n",
+                   name, below, name, (double)sum.sum_ns / 1e9, name, below);
+    }
 }
 
 static void print_table(const struct serve_metrics *metrics, struct http_out *out)
@@ -90,7 +104,7 @@ static void print_table(const struct serve_metrics *metrics, struct http_out *ou
     print_one(out, "mete_table_entries", "gauge", "Entries that the table has room for.",
               table_entry_count(server->table));
     print_one(out, "mete_table_live_entries", "gauge", "Entries in use at the last census.",
-              metrics->live);
+              metrics->census.live);
     print_one(out, "mete_table_bytes", "gauge", "Memory of the table.",
               table_size_bytes(server->table));
     print_one(out, "mete_table_evictions_total", "counter",
@@ -98,96 +112,6 @@ static void print_table(const struct serve_metrics *metrics, struct http_out *ou
               table_eviction_count(server->table));
     print_one(out, "mete_table_swept_total", "counter", "Entries back at rest that were freed.",
               sum(server, COUNTER_SWEPT));
-}
-
-/* One line of a family for each rule; which decides the number. */
-struct family {
-    const struct server *server;
-    const struct config *config;
-    struct http_out *out;
-    const char *name, *label; /* the label's value, "" for none */
-    uint64_t (*value)(const struct rule_sum *sum);
-    uint32_t shown;
-    uint64_t others;
-};
-
-static void print_line(struct family *family, const char *tenant, const char *rule, uint64_t value)
-{
-    http_print(family->out, "%s{tenant=\"%s\",rule=\"%s\"%s%s%s} %" PRIu64 "\n", family->name,
-               tenant, rule, *family->label ? ",decision=\"" : "", family->label,
-               *family->label ? "\"" : "", value);
-}
-
-static void print_rule(struct family *family, const char *tenant, const char *rule,
-                       const struct rule_sum *total)
-{
-    if (family->shown == METRICS_MAX_RULES) {
-        family->others += family->value(total);
-        return;
-    }
-    family->shown++;
-    print_line(family, tenant, rule, family->value(total));
-}
-
-/* Names are letters, digits and a few signs (the configuration sees to it): nothing to escape. */
-static void print_family(struct family family)
-{
-    for (uint32_t i = 0; i < family.config->tenant_count; i++) {
-        const struct tenant *tenant = &family.config->tenants[i];
-        for (uint32_t j = 0; j < tenant->rule_count; j++) {
-            const struct rule_sum total = usage_sum_rule(family.server, &tenant->rules[j]);
-            print_rule(&family, tenant->name, tenant->rules[j].name, &total);
-        }
-        const struct rule_sum total = usage_sum_all(family.server, tenant->inline_index);
-        if (total.allowed || total.denied)
-            print_rule(&family, tenant->name, "(inline)", &total);
-    }
-    if (family.shown == METRICS_MAX_RULES)
-        print_line(&family, "(other)", "(other)", family.others);
-}
-
-static uint64_t allowed_of(const struct rule_sum *sum)
-{
-    return sum->allowed;
-}
-
-static uint64_t denied_of(const struct rule_sum *sum)
-{
-    return sum->denied;
-}
-
-static uint64_t would_deny_of(const struct rule_sum *sum)
-{
-    return sum->would_deny;
-}
-
-static uint64_t units_of(const struct rule_sum *sum)
-{
-    return sum->units;
-}
-
-static void print_rules(struct server *server, const struct config *config, struct http_out *out)
-{
-    struct family family = {
-        .server = server, .config = config, .out = out, .name = "mete_decisions_total"};
-    describe(out, family.name, "counter",
-             "Checks by tenant, rule and decision; would_deny are allowed by a shadow.");
-    pthread_mutex_lock(&server->usage_lock);
-    family.label = "allowed";
-    family.value = allowed_of;
-    print_family(family);
-    family.label = "denied";
-    family.value = denied_of;
-    print_family(family);
-    family.label = "would_deny";
-    family.value = would_deny_of;
-    print_family(family);
-    family.name = "mete_units_total";
-    family.label = "";
-    family.value = units_of;
-    describe(out, family.name, "counter", "Units charged by tenant and rule.");
-    print_family(family);
-    pthread_mutex_unlock(&server->usage_lock);
 }
 
 /* By the names that Prometheus' own libraries have for them. */
@@ -213,7 +137,7 @@ static void render(void *context, const struct config *config, struct http_out *
 {
     struct serve_metrics *metrics = context;
     struct server *server = metrics->server;
-    count_table(metrics);
+    census_update(&metrics->census, server);
     describe(out, "mete_build_info", "gauge", "1, with what was built.");
     http_print(out, "mete_build_info{version=\"%s\"} 1\n", METE_VERSION);
     describe(out, "mete_uptime_seconds", "gauge", "Time since the start.");
@@ -221,13 +145,18 @@ static void render(void *context, const struct config *config, struct http_out *
                (double)(clock_boot_ns() - server->started_boot_ns) / 1e9);
     print_one(out, "mete_workers", "gauge", "Threads that serve datagrams.", server->worker_count);
     print_counters(server, out);
-    print_rules(server, config, out);
+    metrics_rules_print(&metrics->rules, server, config, out);
+    print_latency(server, out);
     print_table(metrics, out);
     describe(out, "mete_reloads_total", "counter", "Reloads of the configuration by result.");
     http_print(out,
                "mete_reloads_total{result=\"done\"} %" PRIu64
                "\nmete_reloads_total{result=\"refused\"} %" PRIu64 "\n",
                counter_read(&server->reloads_done), counter_read(&server->reloads_refused));
+    if (config->tls.context)
+        print_one(out, "mete_certificate_expiry_seconds", "gauge",
+                  "Unix time at which the certificate of the doors ends.",
+                  (uint64_t)tls_not_after(config->tls.context));
     print_process(out);
 }
 
@@ -236,9 +165,8 @@ int serve_metrics_init(struct serve_metrics *metrics, struct server *server)
     *metrics = (struct serve_metrics){
         .door = {.render = render, .context = metrics, .page_bytes = PAGE_BYTES},
         .server = server,
-        .rows = calloc(server->row_count, sizeof(*metrics->rows)),
     };
-    bool is_whole = metrics->rows != NULL;
+    bool is_whole = census_init(&metrics->census, server) == 0;
     for (unsigned i = 0; i < METRICS_PAGES; i++) {
         metrics->door.pages[i].bytes = malloc(PAGE_BYTES);
         is_whole &= metrics->door.pages[i].bytes != NULL;
@@ -253,5 +181,5 @@ void serve_metrics_deinit(struct serve_metrics *metrics)
 {
     for (unsigned i = 0; i < METRICS_PAGES; i++)
         free(metrics->door.pages[i].bytes);
-    free(metrics->rows);
+    census_deinit(&metrics->census);
 }

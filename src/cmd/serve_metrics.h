@@ -2,19 +2,17 @@
 #ifndef METE_CMD_SERVE_METRICS_H
 #define METE_CMD_SERVE_METRICS_H
 
+#include "cmd/serve_census.h"
+#include "cmd/serve_metrics_rules.h"
 #include "doors/metrics.h"
-
-/* Rules with labels of their own; the others are one, tenant="(other)", rule="(other)". */
-#define METRICS_MAX_RULES 500u
 
 struct server;
 
 struct serve_metrics {
     struct metrics_door door;
     struct server *server;
-    uint64_t *rows; /* live entries per owner row, at the last census */
-    uint64_t live;
-    uint64_t next_census_ns; /* boot time */
+    struct census census;
+    struct metrics_rules rules;
 };
 
 /* Takes the memory. Results: 0, -ENOMEM. */

@@ -61,8 +61,22 @@ static void carry_usage(void *context, uint32_t row, uint32_t successor)
     struct server *server = context;
     if (successor == OWNERS_NONE)
         return;
-    usage_add(&server->carried[successor], server->carried[row]);
-    usage_add(&server->carried[successor], usage_sum_row(server, row));
+    for (enum observe_door door = 0; door < OBSERVE_DOORS; door++)
+        usage_add(&server->carried[(size_t)door * server->row_count + successor],
+                  usage_sum_door(server, row, door));
+}
+
+static void clear_rule(struct server *server, uint32_t row)
+{
+    for (enum observe_door door = 0; door < OBSERVE_DOORS; door++)
+        server->carried[(size_t)door * server->row_count + row] = (struct rule_sum){0};
+    for (unsigned set = 0; set < server->set_count; set++) {
+        struct rule_counters *cell = &server->rule_counters[(size_t)set * server->row_count + row];
+        counter_clear(&cell->allowed);
+        counter_clear(&cell->denied);
+        counter_clear(&cell->would_deny);
+        counter_clear(&cell->units);
+    }
 }
 
 /* owners_row_fn: the next owner of this row starts from nothing. The next publication hands the
@@ -71,14 +85,9 @@ static void clear_usage(void *context, uint32_t row, uint32_t successor)
 {
     struct server *server = context;
     (void)successor;
-    server->carried[row] = (struct rule_sum){0};
+    clear_rule(server, row);
     server->secret_carried[row] = (struct secret_sum){0};
     for (unsigned w = 0; w < server->thread_count; w++) {
-        struct rule_counters *cell = &server->rule_counters[(size_t)w * server->row_count + row];
-        counter_clear(&cell->allowed);
-        counter_clear(&cell->denied);
-        counter_clear(&cell->would_deny);
-        counter_clear(&cell->units);
         struct quota_credit *credit = &server->quota_credits[(size_t)w * server->row_count + row];
         credit->checks = 0;
         counter_clear(&credit->refused);
@@ -133,7 +142,8 @@ static void say(struct server *server, FILE *answer, const char *asker, bool is_
                 const char *text)
 {
     counter_add(is_error ? &server->reloads_refused : &server->reloads_done, 1);
-    log_line("reload by %s: %s%s", asker, text, is_error ? "; nothing was changed" : "");
+    log_event(is_error ? LOG_ERROR : LOG_INFO, "reload", "reload by %s: %s%s", asker, text,
+              is_error ? "; nothing was changed" : "");
     if (answer)
         fprintf(answer, "%s%s\n", is_error ? "error: " : "", text);
 }
@@ -222,12 +232,14 @@ static int replace(struct server *server, struct config *config, char *error, si
     return 0;
 }
 
-void serve_watch(struct server *server)
+void serve_apply_config(struct server *server)
 {
+    log_set_form(server->config->log == CONFIG_LOG_JSON ? LOG_JSON : LOG_TEXT);
     int result = watch_set(&server->watch, server->config->reload == RELOAD_WATCH);
     if (result)
-        log_line("reload: cannot watch the folder of %s (%s); SIGHUP and `mete reload` still do",
-                 server->config->path, strerror(-result));
+        log_event(LOG_WARNING, "reload",
+                  "reload: cannot watch the folder of %s (%s); SIGHUP and `mete reload` still do",
+                  server->config->path, strerror(-result));
 }
 
 void serve_reload(struct server *server, const char *asker, FILE *answer)
@@ -261,9 +273,9 @@ void serve_reload(struct server *server, const char *asker, FILE *answer)
     is_good = is_good && replace(server, config, error, sizeof(error)) == 0;
     if (is_good) {
         carry_secrets(server, old->config);
+        serve_apply_config(server);
         say_done(server, old->config, asker, kept ? kept : "", answer);
         serve_free_policy(old);
-        serve_watch(server);
     } else {
         config_destroy(config);
         say(server, answer, asker, true, error);

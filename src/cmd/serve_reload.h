@@ -24,8 +24,9 @@ uint32_t serve_row_count(uint32_t index_count);
  * " if nothing was changed. */
 void serve_reload(struct server *server, const char *asker, FILE *answer);
 
-/* Watches the file if the running configuration says so, else no more. */
-void serve_watch(struct server *server);
+/* What the running configuration says of the process: the form of the log, and whether the file is
+ * watched. */
+void serve_apply_config(struct server *server);
 
 /* A piece of what the last reloads left to do. False: nothing is left. */
 bool serve_upkeep(struct server *server);

@@ -1,10 +1,11 @@
 /* What a running daemon says of itself on the admin socket: counters by reason, per worker and
  * summed, rules and table; as text for people, as JSON for programs. */
+#include "cmd/serve_census.h"
 #include "cmd/serve_reload.h"
+#include "cmd/serve_top.h"
 #include "cmd/server.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -15,11 +16,6 @@ static uint64_t sum(const struct server *server, enum counter counter)
         total += counter_read(&server->counters[w].cell[counter]);
     return total;
 }
-
-struct census {
-    uint64_t *rows; /* live entries per owner row */
-    uint64_t live;
-};
 
 static double uptime_s(const struct server *server)
 {
@@ -90,19 +86,17 @@ static void print_text(const struct server *server, const struct census *census,
 
 static void answer_stats(const struct server *server, bool as_json, FILE *out)
 {
-    struct census census = {.rows = calloc(server->row_count, sizeof(*census.rows))};
-    if (!census.rows) {
+    struct census census;
+    if (census_init(&census, server)) {
         fprintf(out, "error: no memory to count\n");
         return;
     }
-    table_count_owners(server->table, census.rows);
-    for (uint32_t row = 0; row < server->row_count; row++)
-        census.live += census.rows[row];
+    census_update(&census, server);
     if (as_json)
         print_json(server, &census, out);
     else
         print_text(server, &census, out);
-    free(census.rows);
+    census_deinit(&census);
 }
 
 void serve_answer_admin(void *context, const struct admin_peer *peer, const char *command,
@@ -117,6 +111,9 @@ void serve_answer_admin(void *context, const struct admin_peer *peer, const char
         answer_stats(server, true, out);
     else if (strcmp(command, "stats") == 0)
         answer_stats(server, false, out);
+    else if (strcmp(command, "top") == 0)
+        serve_top_answer(server, out);
     else
-        fprintf(out, "error: unknown command '%s'; known: stats, stats json, reload\n", command);
+        fprintf(out, "error: unknown command '%s'; known: stats, stats json, top, reload\n",
+                command);
 }

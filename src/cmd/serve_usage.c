@@ -24,17 +24,32 @@ void usage_add(struct rule_sum *total, struct rule_sum more)
     total->units += more.units;
 }
 
-struct rule_sum usage_sum_row(const struct server *server, uint32_t row)
+struct rule_sum usage_sum_row(const struct server *server, uint32_t row, enum observe_door door)
 {
     struct rule_sum total = {0};
-    for (unsigned w = 0; w < server->thread_count; w++) {
+    for (unsigned set = 0; set < server->set_count; set++) {
         const struct rule_counters *cell =
-            &server->rule_counters[(size_t)w * server->row_count + row];
+            &server->rule_counters[(size_t)set * server->row_count + row];
+        if (observe_door_of_set(server, set) != door)
+            continue;
         usage_add(&total,
                   (struct rule_sum){counter_read(&cell->allowed), counter_read(&cell->denied),
                                     counter_read(&cell->would_deny), counter_read(&cell->units)});
     }
     return total;
+}
+
+struct rule_sum usage_sum_door(const struct server *server, uint32_t row, enum observe_door door)
+{
+    struct rule_sum total = usage_sum_row(server, row, door);
+    usage_add(&total, server->carried[(size_t)door * server->row_count + row]);
+    return total;
+}
+
+void usage_sum_doors(const struct server *server, uint32_t row, struct rule_sum *sums)
+{
+    for (enum observe_door door = 0; door < OBSERVE_DOORS; door++)
+        usage_add(&sums[door], usage_sum_door(server, row, door));
 }
 
 struct secret_sum usage_sum_secrets(const struct server *server, uint32_t row)
@@ -57,8 +72,9 @@ static uint64_t secret_use(const struct server *server, const struct tenant *ten
 
 struct rule_sum usage_sum_all(const struct server *server, uint32_t row)
 {
-    struct rule_sum total = usage_sum_row(server, row);
-    usage_add(&total, server->carried[row]);
+    struct rule_sum total = {0};
+    for (enum observe_door door = 0; door < OBSERVE_DOORS; door++)
+        usage_add(&total, usage_sum_door(server, row, door));
     return total;
 }
 

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "cmd/serve_observe.h"
 #include "config/config.h"
 
 struct rule_sum { /* of all workers */
@@ -19,9 +20,12 @@ struct rule;
 struct server;
 struct tenant;
 
-/* What the workers counted under a row, without what is carried. */
-struct rule_sum usage_sum_row(const struct server *server, uint32_t row);
+/* What was counted under a row through one door, without what is carried; with it. */
+struct rule_sum usage_sum_row(const struct server *server, uint32_t row, enum observe_door door);
+struct rule_sum usage_sum_door(const struct server *server, uint32_t row, enum observe_door door);
 struct secret_sum usage_sum_secrets(const struct server *server, uint32_t row);
+/* Adds the latter of each door to sums, one for every door. */
+void usage_sum_doors(const struct server *server, uint32_t row, struct rule_sum *sums);
 /* With what is carried: what the row's owner ever used. And of a rule together with its overrides.
  * Other threads hold server->usage_lock. */
 struct rule_sum usage_sum_all(const struct server *server, uint32_t row);

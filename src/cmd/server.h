@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "cmd/serve_observe.h"
 #include "cmd/serve_usage.h"
 #include "cmd/watch.h"
 #include "config/config.h"
@@ -38,10 +39,15 @@ struct server {
     int unix_socket;            /* -1: none; the first worker's */
     bool unix_socket_is_passed; /* its path is the service manager's to remove */
     struct worker *workers;
-    struct counters *counters;               /* per thread that judges */
-    uint32_t row_count;                      /* owner rows of the table */
-    struct rule_counters *rule_counters;     /* row_count per thread, thread by thread */
-    struct rule_sum *carried;                /* per row: usage under a row the rule had before */
+    struct counters *counters;           /* per thread that judges */
+    uint32_t row_count;                  /* owner rows of the table */
+    unsigned set_count;                  /* of rule_counters, see cmd/serve_observe.h */
+    struct rule_counters *rule_counters; /* row_count per set, set by set */
+    struct rule_sum *carried;  /* row_count per door: usage under a row the rule had before */
+    struct latency *latencies; /* per set */
+    struct sampler *samplers;  /* per thread that judges */
+    bool has_door[OBSERVE_DOORS];
+    struct serve_top *top;                   /* NULL: nobody asked yet */
     struct secret_counters *secret_counters; /* row_count per thread, thread by thread */
     struct secret_sum *secret_carried;       /* per row; wraps, so that it may be negative */
     struct quota_word *quota_words;          /* per row */
@@ -67,7 +73,7 @@ struct server {
     uint64_t *turns_seen; /* of each worker, at the last sign of life */
 };
 
-/* admin_answer_fn for the server's socket: "stats", "stats json" and "reload". */
+/* admin_answer_fn for the server's socket: "stats", "stats json", "top" and "reload". */
 void serve_answer_admin(void *server, const struct admin_peer *peer, const char *command,
                         FILE *out);
 

@@ -23,6 +23,7 @@
 enum config_filter { FILTER_AUTO, FILTER_OFF };
 enum config_steering { STEERING_FLOW, STEERING_CPU };
 enum config_reload { RELOAD_SIGNAL, RELOAD_WATCH };
+enum config_log { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 enum config_backend { BACKEND_AUTO, BACKEND_IO_URING, BACKEND_MMSG };
 enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 
@@ -224,6 +225,7 @@ struct config {
     char *key_file;                    /* absolute, or NULL; its bytes are in no memory */
     char file_hash[CONFIG_HASH_SIZE];  /* of the bytes of the file, or of the embedded default */
     enum config_reload reload;
+    enum config_log log;
     struct config_network trusted[CONFIG_MAX_NETWORKS];
     unsigned trusted_count;
     uint64_t repeat_window_ns;     /* W: how long the same bytes are known again; 0: never */

@@ -164,6 +164,7 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
 {
     static const char *const clients[] = {"optional", "required"};
     static const char *const reloads[] = {"signal", "watch"};
+    static const char *const logs[] = {"text", "json"};
     static const char *const filters[] = {"auto", "off"};
     static const char *const steerings[] = {"flow", "cpu"};
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
@@ -179,6 +180,7 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_text(diff, "doors.echo", true, from->echo_rule, to->echo_rule);
     diff_headers(diff, from->http_headers, to->http_headers);
     diff_text(diff, "reload", true, reloads[from->reload], reloads[to->reload]);
+    diff_text(diff, "log", true, logs[from->log], logs[to->log]);
     diff_text(diff, "namespace", false, from->namespace_name, to->namespace_name);
     diff_addresses(diff, from, to);
     diff_text(diff, "listen.unix", false, from->listen_unix, to->listen_unix);

@@ -133,6 +133,7 @@ static void print_top(const struct config *config, FILE *out)
     print_headers(config->http_headers, out);
     print_otlp(config, out);
     fprintf(out, "reload: %s\n", config->reload == RELOAD_WATCH ? "watch" : "signal");
+    fprintf(out, "log: %s\n", config->log == CONFIG_LOG_JSON ? "json" : "text");
     if (config->workers)
         fprintf(out, "workers: %u\n", config->workers);
     else

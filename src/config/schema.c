@@ -51,6 +51,7 @@ static const char *const FILTERS[] = {"auto", "off", NULL};
 static const char *const STEERINGS[] = {"flow", "cpu", NULL};
 static const char *const HEADERS[] = CONFIG_HEADERS_NAMES;
 static const char *const RELOADS[] = {"signal", "watch", NULL};
+static const char *const LOGS[] = {"text", "json", NULL};
 static const char *const CLIENTS[] = {"optional", "required", NULL};
 static const char *const ON_FULL[] = {"evict", "allow", "deny", NULL};
 _Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2, "as BACKENDS");
@@ -62,6 +63,8 @@ _Static_assert(sizeof(enum config_filter) == sizeof(unsigned), "set as unsigned"
 _Static_assert(sizeof(enum config_steering) == sizeof(unsigned), "set as unsigned");
 _Static_assert(RELOAD_SIGNAL == 0 && RELOAD_WATCH == 1, "as RELOADS");
 _Static_assert(sizeof(enum config_reload) == sizeof(unsigned), "set as unsigned");
+_Static_assert(CONFIG_LOG_TEXT == 0 && CONFIG_LOG_JSON == 1, "as LOGS");
+_Static_assert(sizeof(enum config_log) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_backend) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_on_full) == sizeof(unsigned), "set as unsigned");
 
@@ -144,6 +147,7 @@ static const struct field FIELDS[] = {
      .max = 3600000000000ull,
      .fallback = "10s"},
     {.path = "reload", .type = TYPE_CHOICE, AT(reload), .choices = RELOADS, .fallback = "signal"},
+    {.path = "log", .type = TYPE_CHOICE, AT(log), .choices = LOGS, .fallback = "text"},
     {.path = "workers",
      .type = TYPE_AUTO,
      AT(workers),

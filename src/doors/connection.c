@@ -21,6 +21,7 @@ static uint8_t *output_of(const struct loop *loop, const struct connection *conn
 
 static struct loop_call call_of(struct loop *loop, struct connection *connection)
 {
+    loop->engine.rule_counters = connection->listener->rule_counters;
     return (struct loop_call){
         .engine = &loop->engine,
         .config = loop->engine.config,

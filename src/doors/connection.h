@@ -37,6 +37,8 @@ struct listener {
     bool has_tls;
     const struct loop_protocol *protocol;
     void *context;
+    struct rule_counters *rule_counters;
+    struct latency *latency; /* or NULL */
 };
 
 struct loop {
@@ -54,6 +56,7 @@ struct loop {
     struct engine engine;
     struct wall wall;
     struct instant now;
+    struct sampling timed;          /* turns of connections whose latency is looked at */
     uint64_t boot_ns, next_look_ns; /* of now; when look() is due */
     uint64_t stop_ns; /* boot time until which last words may be read; 0: not stopping */
 };

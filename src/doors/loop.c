@@ -15,6 +15,7 @@
 #define WAIT_MS 100 /* publish.h wants us back so often; how often silence is looked for */
 #define GOODBYE_NS 100000000ull
 #define SPARE_DESCRIPTORS 64 /* beside connections: sockets, rings, files */
+#define TIMED_PER_LOOK 100u  /* answers in a tenth of a second whose latency is looked at */
 
 static void watch_listener(struct loop *loop, struct listener *listener, bool is_on)
 {
@@ -69,11 +70,27 @@ static void say_goodbye(struct loop *loop)
     }
 }
 
+/* From the clock of the batch of events to where the answers are with the kernel, as far as it
+ * takes them: the latency of some of the decisions. */
+static void serve_timed(struct loop *loop, struct connection *connection)
+{
+    struct latency *latency = connection->stream.fd < 0 ? NULL : connection->listener->latency;
+    const struct counters *counters = loop->options.counters;
+    const uint64_t before = counter_read(&counters->cell[COUNTER_CHECKS]);
+    connection_serve(loop, connection);
+    const uint64_t decided = counter_read(&counters->cell[COUNTER_CHECKS]) - before;
+    if (latency && decided && sampling_is_due(&loop->timed, 1))
+        latency_take(latency, &loop->timed, loop->boot_ns, decided);
+}
+
 static void look(struct loop *loop)
 {
     if (loop->boot_ns < loop->next_look_ns)
         return;
     loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
+    sampling_refresh(&loop->timed, loop->boot_ns);
+    if (loop->engine.sampler)
+        sampling_refresh(&loop->engine.sampler->sampling, loop->now.now_ns);
     for (uint32_t i = 0; i < loop->options.connections; i++)
         if (loop->connections[i].channel.fd >= 0)
             connection_look_at(loop, &loop->connections[i]);
@@ -93,7 +110,7 @@ static void turn(struct loop *loop, const struct epoll_event *events, int count)
         uint32_t index = (uint32_t)events[i].data.u64;
         unsigned kind = (unsigned)(events[i].data.u64 >> 32);
         if (kind == TAG_CONNECTION)
-            connection_serve(loop, &loop->connections[index]);
+            serve_timed(loop, &loop->connections[index]);
         else if (kind == TAG_LISTENER)
             accept_some(loop, &loop->listeners[index]);
         else
@@ -157,6 +174,7 @@ int loop_open(const struct loop_options *options, struct loop **ret_loop)
                 options->thread_count);
     loop->engine.counters = options->counters;
     loop->engine.rule_counters = options->rule_counters;
+    loop->engine.sampler = options->sampler;
     *ret_loop = loop;
     return 0;
 }
@@ -170,7 +188,12 @@ int loop_add(struct loop *loop, int fd, const struct loop_protocol *protocol, vo
         return -ENOSPC;
     if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
         return -errno;
-    loop->listeners[index] = (struct listener){.fd = fd, .protocol = protocol, .context = context};
+    loop->listeners[index] = (struct listener){
+        .fd = fd,
+        .protocol = protocol,
+        .context = context,
+        .rule_counters = loop->options.rule_counters,
+    };
     loop->listener_count++;
     return 0;
 }
@@ -183,10 +206,19 @@ int loop_add_tls(struct loop *loop, int fd, const struct loop_protocol *protocol
     return result;
 }
 
+void loop_count_apart(struct loop *loop, struct rule_counters *rule_counters,
+                      struct latency *latency)
+{
+    struct listener *last = &loop->listeners[loop->listener_count - 1];
+    last->rule_counters = rule_counters;
+    last->latency = latency;
+}
+
 int loop_start(struct loop *loop)
 {
     loop->boot_ns = clock_boot_ns();
     wall_init(&loop->wall, loop->boot_ns, clock_real_ns());
+    sampling_init(&loop->timed, TIMED_PER_LOOK, loop->boot_ns, loop->boot_ns);
     loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
     int result = -pthread_create(&loop->thread, NULL, thread_main, loop);
     loop->is_started = result == 0;

@@ -34,6 +34,7 @@
 #include "engine/engine.h"
 #include "engine/quota.h"
 #include "obs/assert.h"
+#include "obs/latency.h"
 #include "sys/clock.h"
 
 #define LOOP_INPUT_BYTES 16384u
@@ -101,7 +102,8 @@ struct loop_options {
     struct table *table;
     struct counters *counters;
     struct rule_counters *rule_counters;
-    struct quota quota; /* with credits of its own */
+    struct sampler *sampler; /* or NULL */
+    struct quota quota;      /* with credits of its own */
     unsigned connections;
     uint64_t idle_ns;
 };
@@ -115,6 +117,11 @@ int loop_open(const struct loop_options *options, struct loop **ret_loop);
 /* Serves a listening socket, which becomes the loop's. Before loop_start(). Results: 0, -ENOSPC, or
  * another negative errno; the socket stays the caller's then. */
 int loop_add(struct loop *loop, int fd, const struct loop_protocol *protocol, void *context);
+
+/* Usage and latencies of what comes by the listener that was added last go into cells of its own;
+ * without this, usage goes into the loop's and latencies nowhere. Before loop_start(). */
+void loop_count_apart(struct loop *loop, struct rule_counters *rule_counters,
+                      struct latency *latency);
 
 /* The same under TLS, with the certificates of the configuration that is published when a
  * connection comes; while that has none, connections are closed. */

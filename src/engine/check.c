@@ -402,4 +402,6 @@ void engine_check_batch(struct engine *engine, struct check *checks, uint32_t ch
     for (uint32_t i = 0; i < check_count; i++)
         count(engine, &run, &checks[i], &answers[i]);
     close_run(engine, &run);
+    if (engine->sampler && sampling_is_due(&engine->sampler->sampling, check_count))
+        sampler_watch(engine->sampler, checks, check_count, answers, now->now_ns);
 }

@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "core/instant.h"
 #include "core/limit.h"
+#include "engine/sampler.h"
 #include "mete/wire.h"
 #include "obs/counters.h"
 #include "table/table.h"
@@ -63,6 +64,7 @@ struct engine {
     struct table *table;
     struct counters *counters;           /* this thread's */
     struct rule_counters *rule_counters; /* this thread's, by owner row */
+    struct sampler *sampler;             /* this thread's, or NULL: nobody wants to know */
     enum table_on_full on_full;
     uint32_t sweep_cursor;
     uint64_t sweep_group_ns; /* one group of the table is due every so often */

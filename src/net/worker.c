@@ -10,6 +10,7 @@
 #define LOOK_INTERVAL_NS                                                                           \
     100000000u           /* how often the host's clock and the backend's counters are looked at */
 #define STOP_BATCHES 64u /* most batches answered after the stop: what is queued, not a flood */
+#define TIMED_PER_LOOK 100u      /* batches in a tenth of a second whose latency is looked at */
 #define ERROR_PAUSE_NS 10000000l /* between receives when the kernel refuses them all */
 
 static void publish_io_counters(struct worker *worker)
@@ -38,12 +39,15 @@ static void set_filter(struct worker *worker, bool is_on)
         error = error ? error : result;
     }
     if (error)
-        log_line("worker %u: filter: the kernel refuses it, errno %d", worker->index, -error);
+        log_event(LOG_WARNING, "filter", "worker %u: filter: the kernel refuses it, errno %d",
+                  worker->index, -error);
     else if (is_on)
-        log_line("worker %u: flood: the kernel now drops what is malformed or of another life",
-                 worker->index);
+        log_event(LOG_WARNING, "flood",
+                  "worker %u: flood: the kernel now drops what is malformed or of another life",
+                  worker->index);
     else
-        log_line("worker %u: flood is over: every datagram is looked at again", worker->index);
+        log_event(LOG_INFO, "flood", "worker %u: flood is over: every datagram is looked at again",
+                  worker->index);
 }
 
 static void look_for_flood(struct worker *worker, uint64_t boot_ns)
@@ -79,15 +83,35 @@ static void sweep_repeats(struct worker *worker, uint32_t now_ms)
     repeat_sweep(repeats, &worker->repeat_cursor, (uint32_t)(due < 4096 ? due : 4096), now_ms);
 }
 
+/* After a quiet time nobody should wait for samples as rare as a busy one's. */
+static void refresh_samples(struct worker *worker, uint64_t boot_ns)
+{
+    sampling_refresh(&worker->timed, boot_ns);
+    if (worker->sampler)
+        sampling_refresh(&worker->sampler->sampling, boot_ns - table_time_base_ns(worker->table));
+}
+
+/* The host's clock, now and then. The first worker counts for all when it was set. */
+static void look_at_clock(struct worker *worker, uint64_t boot_ns)
+{
+    uint64_t real_ns;
+    if (!clock_read_real(boot_ns, &real_ns))
+        return;
+    wall_update(&worker->wall, boot_ns, real_ns);
+    if (worker->index == 0 && clock_has_stepped(&worker->steps, boot_ns, real_ns))
+        counter_add(&worker->counters->cell[COUNTER_CLOCK_STEPS], 1);
+}
+
 /* The one clock read of a batch; now and then also a look at the host's. */
 static struct instant read_clock(struct worker *worker)
 {
-    uint64_t boot_ns = clock_boot_ns();
+    uint64_t boot_ns = worker->batch_boot_ns = clock_boot_ns();
     if (boot_ns >= worker->next_look_ns) {
-        wall_update(&worker->wall, boot_ns, clock_real_ns());
+        look_at_clock(worker, boot_ns);
         publish_io_counters(worker);
         look_for_flood(worker, boot_ns);
         sweep_repeats(worker, (uint32_t)((boot_ns - table_time_base_ns(worker->table)) / 1000000));
+        refresh_samples(worker, boot_ns);
         worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
     }
     return (struct instant){
@@ -120,9 +144,14 @@ static int turn(struct worker *worker)
     take_policy(worker);
     struct instant now = read_clock(worker);
     if (count > 0) {
+        const _Atomic uint64_t *checks = &worker->counters->cell[COUNTER_CHECKS];
+        uint64_t before = counter_read(checks);
         udp_judge(&worker->udp, worker->io, messages, (uint32_t)count, &now);
         io_send(worker->io);
         counter_add(&worker->counters->cell[COUNTER_BATCHES], 1);
+        if (worker->latency && sampling_is_due(&worker->timed, 1))
+            latency_take(worker->latency, &worker->timed, worker->batch_boot_ns,
+                         counter_read(checks) - before);
     }
     engine_tick(&worker->engine, &now);
     set_waits(worker);
@@ -140,8 +169,8 @@ static void worker_run(struct worker *worker)
         int count = turn(worker);
         if (count < 0) {
             if (!has_complained)
-                log_line("worker %u: receive failed with errno %d, going on", worker->index,
-                         -count);
+                log_event(LOG_ERROR, "receive", "worker %u: receive failed with errno %d, going on",
+                          worker->index, -count);
             has_complained = true;
             nanosleep(&(struct timespec){.tv_nsec = ERROR_PAUSE_NS}, NULL);
         }
@@ -192,6 +221,7 @@ static void *thread_main(void *argument)
     uint64_t boot_ns = clock_boot_ns();
     wall_init(&worker->wall, boot_ns, clock_real_ns());
     worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
+    sampling_init(&worker->timed, TIMED_PER_LOOK, boot_ns, boot_ns);
     set_waits(worker);
     sem_post(&worker->ready);
     worker_run(worker);
@@ -204,6 +234,7 @@ int worker_start(struct worker *worker)
     engine_init(&worker->engine, worker->config, worker->table, worker->index, worker->count);
     worker->engine.counters = worker->counters;
     worker->engine.rule_counters = worker->rule_counters;
+    worker->engine.sampler = worker->sampler;
     struct udp_policy policy = {
         .config = worker->config,
         .secret_counters = worker->secret_counters,

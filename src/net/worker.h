@@ -13,6 +13,8 @@
 #include "net/filter.h"
 #include "net/io.h"
 #include "net/udp.h"
+#include "obs/latency.h"
+#include "obs/sampling.h"
 #include "sys/clock.h"
 
 #define WORKER_BUFFERS 32u /* of IO_BUFFER_BYTES: few enough to stay in the second-level cache */
@@ -34,6 +36,8 @@ struct worker {
     struct rule_counters *rule_counters;
     struct secret_counters *secret_counters; /* as rule_counters, by the rows of inline limits */
     struct quota quota;                      /* with credits of its own */
+    struct sampler *sampler;                 /* or NULL */
+    struct latency *latency;                 /* of some of its datagrams, or NULL */
     atomic_bool *stop;
     _Atomic uint64_t turns; /* it goes round at least ten times a second: a sign of life */
     /* result of the start, valid after worker_start() */
@@ -45,9 +49,12 @@ struct worker {
     sem_t ready;
     struct io *io;
     struct wall wall;
+    struct clock_steps steps;
+    uint64_t batch_boot_ns; /* the clock that this batch was judged by */
     uint64_t next_look_ns;
-    uint64_t spin_ns; /* of the next turn: looks so long before it sleeps */
-    uint64_t wait_ns; /* and then sleeps at most so long */
+    struct sampling timed; /* batches whose latency is looked at */
+    uint64_t spin_ns;      /* of the next turn: looks so long before it sleeps */
+    uint64_t wait_ns;      /* and then sleeps at most so long */
     struct filter filter;
     uint32_t kernel_drops[CONFIG_MAX_LISTEN]; /* of each socket, at the last look */
     uint64_t repeat_cursor;

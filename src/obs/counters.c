@@ -42,6 +42,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_EXPIRED_LEASE] = "expired_lease",
     [COUNTER_SWAP_RETRIES] = "swap_retries",
     [COUNTER_SWEPT] = "swept",
+    [COUNTER_CLOCK_STEPS] = "clock_steps",
     [COUNTER_BATCHES] = "batches",
 };
 

@@ -52,6 +52,7 @@ enum counter {
     COUNTER_EXPIRED_LEASE, /* answered so; expired ones are counted above */
     COUNTER_SWAP_RETRIES, /* somebody was faster; decided again */
     COUNTER_SWEPT,        /* entries back at rest that upkeep freed */
+    COUNTER_CLOCK_STEPS,  /* the host's clock was set */
     COUNTER_BATCHES,      /* receives that brought something */
     COUNTER_COUNT
 };

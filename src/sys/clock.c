@@ -32,3 +32,20 @@ void wall_update(struct wall *wall, uint64_t boot_ns, uint64_t real_ns)
     wall->since_ns = boot_ns;
     wall->excess_ns = later_ns - real_ns;
 }
+
+bool clock_read_real(uint64_t boot_ns, uint64_t *ret_real_ns)
+{
+    *ret_real_ns = clock_real_ns();
+    return clock_boot_ns() - boot_ns < CLOCK_APART_NS;
+}
+
+bool clock_has_stepped(struct clock_steps *steps, uint64_t boot_ns, uint64_t real_ns)
+{
+    const uint64_t offset_ns = real_ns - boot_ns; /* wraps; so does what it is compared with */
+    const int64_t moved_ns = (int64_t)(offset_ns - steps->offset_ns);
+    const bool has_stepped =
+        steps->has_offset && (moved_ns > CLOCK_STEP_NS || moved_ns < -CLOCK_STEP_NS);
+    steps->offset_ns = offset_ns;
+    steps->has_offset = true;
+    return has_stepped;
+}

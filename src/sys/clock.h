@@ -9,6 +9,7 @@
 #ifndef METE_SYS_CLOCK_H
 #define METE_SYS_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 uint64_t clock_boot_ns(void); /* CLOCK_BOOTTIME */
@@ -32,6 +33,20 @@ struct wall {
 };
 
 #define WALL_SLEW_SHIFT 3 /* an eighth */
+
+/* CLOCK_REALTIME beside the boot_ns that was just read. False: the thread was stopped in between,
+ * so the two do not belong together. */
+bool clock_read_real(uint64_t boot_ns, uint64_t *ret_real_ns);
+
+/* Whether the host's clock was set, or jumped, since the last look: by more than CLOCK_STEP_NS.
+ * What NTP slews is never that much between two looks a tenth of a second apart. */
+#define CLOCK_STEP_NS 50000000
+#define CLOCK_APART_NS 1000000 /* two clocks read one after the other belong together */
+struct clock_steps {
+    uint64_t offset_ns; /* host's minus boot time at the last look */
+    bool has_offset;
+};
+bool clock_has_stepped(struct clock_steps *steps, uint64_t boot_ns, uint64_t real_ns);
 
 /* Sets wall to the host's clock: real_ns was read at boot_ns. */
 void wall_init(struct wall *wall, uint64_t boot_ns, uint64_t real_ns);

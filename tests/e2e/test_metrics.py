@@ -2,7 +2,6 @@
 """The metrics door: the format by a strict reader (and by promtool where there is one), the numbers against `mete
 stats`, bounded labels, pages larger than a connection's buffer, and who asks for something else."""
 import pathlib
-import shutil
 import subprocess
 import sys
 import unittest
@@ -31,6 +30,10 @@ def scrape(daemon):
         answer = raw.ask(get("/metrics"))
     assert answer.status == 200 and answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     return answer.body.decode()
+
+
+def decided(samples, rule, decision, door, tenant="default"):
+    return samples[("mete_decisions_total", (("tenant", tenant), ("rule", rule), ("decision", decision), ("door", door)))]
 
 
 class Metrics(unittest.TestCase):
@@ -80,7 +83,12 @@ class Metrics(unittest.TestCase):
             for decision in ("allowed", "denied", "would_deny"):
                 rules[("mete_decisions_total", (*names, ("decision", decision)))] = sum(part[decision] for part in parts)
             rules[("mete_units_total", names)] = sum(part["units"] for part in parts)
-        self.assertEqual({key: value for key, value in samples.items() if key[0] in ("mete_decisions_total", "mete_units_total")}, rules)
+        told = {key: value for key, value in samples.items() if key[0] == "mete_units_total"}
+        for (name, labels), value in samples.items():
+            if name == "mete_decisions_total":
+                self.assertEqual(labels[-1][0], "door")
+                told[(name, labels[:-1])] = told.get((name, labels[:-1]), 0) + value
+        self.assertEqual(told, rules)
         self.assertGreater(plain["process_resident_memory_bytes"], 1 << 20)
         self.assertGreater(plain["process_cpu_seconds_total"], 0)
         return samples
@@ -92,14 +100,19 @@ class Metrics(unittest.TestCase):
                 self.spend(daemon)
                 samples = self.judge(daemon)
                 self.assertEqual(samples[("mete_repeats_total", ())], 4)
-                self.assertEqual(samples[("mete_decisions_total", (("tenant", "default"), ("rule", "(inline)"),
-                                                                   ("decision", "allowed")))], 4)
+                self.assertEqual(decided(samples, "(inline)", "allowed", "udp"), 4)
+                self.assertEqual(decided(samples, "(inline)", "allowed", "http"), 0)
+                # of 10 units three times 3 go over UDP, which gives 2 back; then 2 of 3 over HTTP, and 1 over UDP
+                self.assertEqual((decided(samples, "demo", "allowed", "http"), decided(samples, "demo", "denied", "http")), (4, 4))
+                self.assertEqual(decided(samples, "demo", "denied", "udp"), 4)
 
-    @unittest.skipUnless(shutil.which("promtool"), "no promtool here (Debian package prometheus)")
     def test_promtool(self):
+        promtool = prometheus.find_promtool()
+        if not promtool:
+            self.skipTest("no promtool here (Debian package prometheus)")
         with Daemon(CONFIG, DOORS) as daemon:
             self.spend(daemon)
-            done = subprocess.run(["promtool", "check", "metrics"], input=scrape(daemon), text=True, capture_output=True, timeout=30)
+            done = subprocess.run([promtool, "check", "metrics"], input=scrape(daemon), text=True, capture_output=True, timeout=30)
             self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
 
     def test_reloads(self):
@@ -114,6 +127,20 @@ class Metrics(unittest.TestCase):
             self.assertEqual(samples[("mete_reloads_total", (("result", "refused"),))], 1)
             self.assertIn(("mete_units_total", (("tenant", "other"), ("rule", "more"))), samples)
 
+    def test_doors_keep_their_numbers(self):
+        """A rule that gets another row of the table by a reload goes on with what each door counted."""
+        with Daemon(CONFIG, DOORS) as daemon, daemon.client() as client, Raw(parse_address(daemon.http)) as raw:
+            for _ in range(3):
+                client.check("demo", b"x")
+            for _ in range(2):
+                raw.ask(post("/check", {"rule": "demo", "subject": "x"}))
+            path = pathlib.Path(daemon.folder, "mete.yaml")
+            for algorithm in ("fixed_window, limit: 10/365d", "sliding_window, limit: 10/365d", "deny"):
+                path.write_text(f"tenants:\n  - name: default\n    rules:\n      - {{name: demo, algorithm: {algorithm}}}\n")
+                self.assertEqual(mete("reload", "--admin", daemon.admin).returncode, 0)
+                samples = self.judge(daemon)
+                self.assertEqual((decided(samples, "demo", "allowed", "udp"), decided(samples, "demo", "allowed", "http")), (3, 2))
+
     def test_labels_are_bounded(self):
         """More rules than labels, and a page of several buffers; a second page on the same connection."""
         rules = "".join(f"      - {{name: {'r' * 40}{i}, algorithm: token_bucket, rate: 1/h, burst: 10}}\n" for i in range(700))
@@ -127,10 +154,10 @@ class Metrics(unittest.TestCase):
                     answer = raw.answer()
                     samples = prometheus.parse(answer.body.decode())
                     allowed = {labels: value for (name, labels), value in samples.items()
-                               if name == "mete_decisions_total" and labels[2][1] == "allowed"}
+                               if name == "mete_decisions_total" and labels[2][1] == "allowed" and labels[3][1] == "udp"}
                     self.assertGreater(len(answer.body), 65536)
                     self.assertEqual((len(allowed), sum(allowed.values())), (501, 700))
-                    self.assertEqual(allowed[(("tenant", "(other)"), ("rule", "(other)"), ("decision", "allowed"))], 200)
+                    self.assertEqual(allowed[(("tenant", "(other)"), ("rule", "(other)"), ("decision", "allowed"), ("door", "udp"))], 200)
 
     def test_other_requests(self):
         with Daemon(CONFIG, DOORS) as daemon, Raw(parse_address(daemon.metrics)) as raw:

@@ -37,7 +37,7 @@ LIBRARIES = {
     "protobuf-c/protobuf-c.h": {"src/doors/grpc_arena.c"},
     "zlib.h": {"src/cmd/logfile.c"},
     "jansson.h": {"src/doors/http_ask.c", "src/cmd/logline_json.c", "src/cmd/check.c", "src/cmd/usage.c",
-                  "src/cmd/bench_compare.c"},
+                  "src/cmd/bench_compare.c", "src/cmd/top_read.c"},
 }
 # Callbacks whose parameters a library decides.
 LIBRARY_DEMANDS = {("src/doors/grpc_h2.c", "read_answer")}
@@ -48,10 +48,11 @@ BANNED = {
 }
 # Volatile is right where the kernel changes memory under us: a page wiped on fork, a page being touched.
 BANNED_EXCEPT = {"clients/c/internal.h", "clients/c/client.c", "src/sys/memory.c"}
-ATOMIC_HOMES = ("src/table/", "src/engine/repeat", "src/engine/quota", "src/config/publish", "src/obs/counters.h", "src/obs/trace",
+ATOMIC_HOMES = ("src/table/", "src/engine/repeat", "src/engine/quota", "src/config/publish", "src/obs/counters.h",
+                "src/obs/trace", "src/obs/latency.h", "src/engine/sampler",
                 "src/net/worker", "src/cmd/serve", "src/cmd/bench", "bench/", "tests/")
 HOT = ("src/core/", "src/engine/", "src/net/udp")
-HOT_BANNED = r"\b(malloc|calloc|realloc|free|printf|fprintf|pthread_mutex_lock|clock_gettime|log_line)\s*\("
+HOT_BANNED = r"\b(malloc|calloc|realloc|free|printf|fprintf|pthread_mutex_lock|clock_gettime|log_line|log_event)\s*\("
 
 
 def sources(*suffixes):
