@@ -84,7 +84,7 @@ static int allow_some(scmp_filter_ctx filter)
     static const int families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK}; /* the last: resolver */
     for (unsigned i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
         int result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-                                      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
+                                      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0));
         if (result)
             return result;
     }
