@@ -74,7 +74,7 @@ static void say_goodbye(struct loop *loop)
  * takes them: the latency of some of the decisions. */
 static void serve_timed(struct loop *loop, struct connection *connection)
 {
-    struct latency *latency = connection->stream.fd < 0 ? NULL : connection->listener->latency;
+    struct latency *latency = connection->channel.fd < 0 ? NULL : connection->listener->latency;
     const struct counters *counters = loop->options.counters;
     const uint64_t before = counter_read(&counters->cell[COUNTER_CHECKS]);
     connection_serve(loop, connection);
