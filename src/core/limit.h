@@ -33,6 +33,20 @@ enum algorithm {
 
 #define NEVER UINT64_MAX
 
+/* Who else counts against the limit, and how strictly. */
+enum limit_sync {
+    LIMIT_LOCAL = 0,
+    LIMIT_SHARED = 1, /* decided at once on what is known, told in the background */
+    LIMIT_EXACT = 2,  /* spent only as granted; buckets, windows, calendars; burst at most
+                         GRANT_UNITS_MAX (core/grant.h) */
+};
+
+enum limit_loss {
+    LIMIT_LOSS_SHARE = 0, /* each node its last known share */
+    LIMIT_LOSS_FULL = 1,  /* each node the whole limit */
+    LIMIT_LOSS_DENY = 2,
+};
+
 struct calendar;
 
 /* Compiled; 24 bytes. It also stands in the owner rows, as limit_without_calendar(): plain values,
@@ -49,7 +63,8 @@ struct limit {
     uint8_t algorithm; /* enum algorithm */
     uint8_t keeps_tat; /* inline limits: a foreign tat beyond tau is left as it is (DESIGN: as
                           redis-cell does); else it is cut to a full bucket of this limit */
-    uint8_t reserved[2];
+    uint8_t sync;      /* enum limit_sync; limit_compile() says LOCAL, the configuration may not */
+    uint8_t on_loss;   /* enum limit_loss: what to do while the other nodes are not heard of */
 };
 _Static_assert(sizeof(struct limit) == 24, "stands in the table's mapping");
 
