@@ -11,14 +11,19 @@
 #define SHARE_MAX 62u /* the smallest: 2^(-62/8), one in 215 */
 #define SHARE_FRACTION_BITS 16u
 
-/* 2^(e/8), rounded up, with SHARE_FRACTION_BITS behind the point. */
-extern const uint32_t share_factors[SHARE_MAX + 1];
+extern const uint32_t share_eighths[8];
+
+/* 2^(share/8), not below it, with SHARE_FRACTION_BITS behind the point. */
+static inline uint32_t share_factor(unsigned share)
+{
+    return share_eighths[share % 8] << share / 8;
+}
 
 /* amount / alpha, rounded up; saturates. share: at most SHARE_MAX. */
 static inline uint64_t share_scaled(uint64_t amount, unsigned share)
 {
     const unsigned __int128 product =
-        (unsigned __int128)amount * share_factors[share] + ((1u << SHARE_FRACTION_BITS) - 1);
+        (unsigned __int128)amount * share_factor(share) + ((1u << SHARE_FRACTION_BITS) - 1);
 
     return product >> SHARE_FRACTION_BITS > UINT64_MAX ? UINT64_MAX
                                                        : (uint64_t)(product >> SHARE_FRACTION_BITS);
@@ -51,6 +56,10 @@ static inline struct step share_charge(const struct limit *limit, uint64_t state
  * divided by alpha. */
 struct step share_apply(const struct limit *limit, uint64_t state, enum operation operation,
                         uint32_t cost, unsigned share, uint64_t now_ns);
+
+/* Units that AT_MOST would take of such a state, up to cost; 0 if not one passes. */
+uint32_t share_at_most(const struct limit *limit, uint64_t state, uint32_t cost, unsigned share,
+                       uint64_t now_ns);
 
 /* The name of the window that a state's last charge went to; 0 for buckets. Names wrap within their
  * bits, as the states do. */

@@ -73,6 +73,9 @@ bool ring_has_long_room(struct ring *ring, unsigned count);
 bool ring_push_dirty(struct ring *ring, uint64_t index, uint64_t first_ns, bool is_new);
 bool ring_push(struct ring *ring, const struct ring_event *event); /* the long ones */
 
+/* A DIRTY was not pushed because ring_has_room() said no: an entry has pending and is not dirty. */
+void ring_refuse(struct ring *ring);
+
 /* Shows the reader what was pushed. */
 void ring_publish(struct ring *ring);
 

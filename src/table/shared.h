@@ -10,15 +10,16 @@
  * admitted and not pending, or pending twice.
  *
  * Guarantee: the units that table_swap_charged() added = those that table_drain() took + those that
- * were handed out (struct table_spill) + those pending; a charge that table_pending_fits() refused
- * is the caller's to tell. An entry with pending is not freed by the sweep, and whoever takes its
- * place hands its pending out first. Only upkeep that purges the entries of an owner that is gone
- * (owners.h) drops what they have pending.
+ * were handed out (struct table_spilled) + those pending; a charge that table_pending_fits()
+ * refused is the caller's to tell. An entry with pending is not freed by the sweep, and whoever
+ * takes its place hands its pending out first. Only upkeep that purges the entries of an owner that
+ * is gone (owners.h) drops what they have pending.
  *
  * Threads: table_drain(), table_sweep_pending(): one, the replication thread. All else any. */
 #ifndef METE_TABLE_SHARED_H
 #define METE_TABLE_SHARED_H
 
+#include "core/share.h"
 #include "table/table.h"
 
 #define TABLE_SHARE_GRANT 63u
@@ -51,28 +52,6 @@ bool table_swap_charged(struct table *table, const struct table_ref *ref,
 bool table_swap_forget(struct table *table, const struct table_ref *ref);
 
 uint64_t table_index(const struct table *table, const struct table_ref *ref);
-
-/* Pending of an entry whose place was taken. */
-struct table_spilled {
-    struct key key;
-    uint32_t owner;
-    int32_t units;
-    uint64_t state;
-    uint8_t share; /* TABLE_SHARE_GRANT: units granted and not spent are in the state */
-};
-
-typedef void table_spill_fn(void *context, const struct table_spilled *spilled);
-
-/* How a claim takes places: table_find_or_claim() with somebody to hand pending to. */
-struct table_taker {
-    enum table_on_full on_full;
-    table_spill_fn *on_spill; /* NULL: pending of what is evicted is lost */
-    void *context;
-};
-
-enum table_result table_find_or_claim_by(struct table *table, const struct table_probe *probe,
-                                         const struct table_taker *taker, const struct instant *now,
-                                         struct table_ref *ret_ref);
 
 /* ---- the replication thread ---- */
 
