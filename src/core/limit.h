@@ -33,18 +33,18 @@ enum algorithm {
 
 #define NEVER UINT64_MAX
 
-/* Who else counts against the limit, and how strictly. */
+/* How the nodes of a namespace share a limit. No algorithm looks at it. */
 enum limit_sync {
-    LIMIT_LOCAL = 0,
-    LIMIT_SHARED = 1, /* decided at once on what is known, told in the background */
-    LIMIT_EXACT = 2,  /* spent only as granted; buckets, windows, calendars; burst at most
-                         GRANT_UNITS_MAX (core/grant.h) */
+    SYNC_LOCAL = 0,  /* each node on its own */
+    SYNC_SHARED = 1, /* decided at once, told in the background */
+    SYNC_EXACT = 2,  /* only what was granted before is spent; burst at most GRANT_UNITS_MAX */
 };
 
-enum limit_loss {
-    LIMIT_LOSS_SHARE = 0, /* each node its last known share */
-    LIMIT_LOSS_FULL = 1,  /* each node the whole limit */
-    LIMIT_LOSS_DENY = 2,
+/* What a shared or exact limit does while the store does not answer. */
+enum limit_on_loss {
+    LOSS_SHARE = 0, /* goes on with this node's share */
+    LOSS_FULL = 1,  /* allows the whole limit */
+    LOSS_DENY = 2,
 };
 
 struct calendar;
@@ -63,8 +63,8 @@ struct limit {
     uint8_t algorithm; /* enum algorithm */
     uint8_t keeps_tat; /* inline limits: a foreign tat beyond tau is left as it is (DESIGN: as
                           redis-cell does); else it is cut to a full bucket of this limit */
-    uint8_t sync;      /* enum limit_sync; limit_compile() says LOCAL, the configuration may not */
-    uint8_t on_loss;   /* enum limit_loss: what to do while the other nodes are not heard of */
+    uint8_t sync;      /* enum limit_sync */
+    uint8_t on_loss;   /* enum limit_on_loss */
 };
 _Static_assert(sizeof(struct limit) == 24, "stands in the table's mapping");
 
