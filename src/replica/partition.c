@@ -15,7 +15,7 @@
 
 static bool is_silent(const struct delta *delta)
 {
-    return delta->charge == 0 && delta->units == 0 && !delta->is_sent;
+    return delta->charge == 0 && delta->units == 0 && !delta->is_sent && !delta->resets;
 }
 
 struct partition_row *partition_find_or_claim(struct partition *partition, struct key key,

@@ -68,6 +68,7 @@ static bool is_same_owner(const struct table_owner *a, const struct table_owner 
 static bool is_same_kind(const struct limit *a, const struct limit *b)
 {
     return a->algorithm == b->algorithm && a->keeps_tat == b->keeps_tat &&
+           (a->sync == SYNC_EXACT) == (b->sync == SYNC_EXACT) &&
            (!limit_is_wall(a) || a->interval == b->interval);
 }
 

@@ -76,7 +76,7 @@ static void make_wrong(const struct world *world, const struct node *node,
     if (world->wrong == WRONG_CLOCK && !limit_is_wall(&world->limit))
         delta->ahead_us += node->host_error_ns / 1000;
     if (world->wrong == WRONG_SUM && delta->ahead_us > 0) {
-        delta->charge = (uint64_t)delta->ahead_us;
+        delta->charge = delta->ahead_us;
         delta->ahead_us = 0;
     }
 }
@@ -120,7 +120,7 @@ static void send_batch(struct world *world, struct node *node)
         struct item *item = &packet.items[packet.count++];
         *item = (struct item){.key = number_of(row->key),
                               .row = i,
-                              .units = delta->sent_units,
+                              .units = (uint32_t)delta->sent_units,
                               .window = row->window};
         item->delta = delta_message(delta, &world->limit, state_of(node, row->key), world->debt_us,
                                     clock_of(world, node));
@@ -174,16 +174,19 @@ void node_answered(struct world *world, struct node *node, const struct packet *
     for (uint32_t i = 0; i < packet->count; i++) {
         const struct item *item = &packet->items[i];
         struct partition_row *row = &node->rows[item->row];
-        const uint64_t charge = row->delta.charge;
+        const int64_t charge = row->delta.charge;
         const struct delta_answer answer = {
-            .cell = item->cell, .store_now_us = packet->store_now_us, .received_ns = now.now_ns};
+            .cell = item->cell, .store_now_us = packet->store_now_us, .at_ns = now.now_ns};
         const struct table_probe probe = table_probe(node->table, row->key, 0);
         if (!row->delta.is_sent)
             continue; /* WRONG_COLD_START only */
         if (world->wrong == WRONG_SINCE)
             row->delta.charge = 0;
-        const uint64_t view = delta_settle(&row->delta, &world->limit, state_of(node, row->key),
-                                           world->spread, &answer);
+        const struct delta_view known = {.state = state_of(node, row->key),
+                                         .now_ns = now.now_ns,
+                                         .spread = world->spread * DELTA_SPREAD_UNIT};
+        delta_settle(&row->delta, &answer);
+        const uint64_t view = delta_look(&row->delta, &world->limit, &answer, &known);
         row->delta.charge = charge;
         adopt_view(node->table, &probe, &world->limit, row->window, view, &now);
     }
