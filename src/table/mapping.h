@@ -5,6 +5,7 @@
 #ifndef METE_TABLE_MAPPING_H
 #define METE_TABLE_MAPPING_H
 
+#include "core/grant.h"
 #include "table/entry.h"
 #include "table/table.h"
 
@@ -110,6 +111,8 @@ static inline struct limit mapping_limit(const struct limit *row)
 static inline uint64_t mapping_debt(const struct table *table, struct pair pair,
                                     const struct instant *now)
 {
+    if (meta_is_grant(pair.meta))
+        return grant_rest_after(pair.state, now->now_ns);
     const struct limit limit = mapping_limit(&table->rows[meta_owner(pair.meta)].owner.limit);
 
     return limit_rest_after(&limit, pair.state, limit_is_wall(&limit) ? now->wall_ns : now->now_ns);
