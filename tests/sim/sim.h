@@ -58,7 +58,7 @@ enum wrong {
     WRONG_NOTHING,
     WRONG_REPEATS,    /* the store applies a number again */
     WRONG_NUMBER,     /* what is sent again gets a new number */
-    WRONG_FORGETS,    /* what was not answered counts as told */
+    WRONG_FORGETS,    /* the store answers now and then and did nothing */
     WRONG_BASE,       /* deltas carry no base */
     WRONG_CLOCK,      /* ages are reckoned by the node's wall clock */
     WRONG_WINDOW,     /* a late delta is counted in the newest window */
@@ -121,6 +121,7 @@ struct node {
     struct parked parked[PARKED];
     uint32_t parked_count;
     uint64_t id, incarnation;
+    uint32_t row;                    /* the rule's, in the table */
     int64_t clock_ns, host_error_ns; /* ahead of true time */
     int64_t cut_until_ns, down_until_ns;
 };
@@ -147,8 +148,8 @@ struct data { /* the store's data set */
 /* What the judge knows of a node and a key. */
 struct seen {
     uint64_t window;
-    struct merge_cell cell; /* the last one that was delivered; of this window */
-    struct merge_cell best; /* the largest one, of buckets */
+    struct merge_cell cell;       /* the last one that was delivered; of this window */
+    struct merge_cell best;       /* the largest one, of buckets */
     double widest, widest_before; /* the node's largest share since, and before that */
     bool has_charged;
     double wanted; /* halves every 50 ms */
@@ -158,7 +159,7 @@ struct seen {
 struct world {
     uint64_t seed, random;
     enum wrong wrong;
-    uint32_t faults, node_count, partitions, overload_percent;
+    uint32_t faults, node_count, partitions, key_count, most_cost, overload_percent;
     int64_t now_ns, step_ns, calm_ns, stop_ns, end_ns; /* faults are over, traffic is over */
     int64_t way_ns; /* a message takes a sixth of it to all of it */
     struct limit limit;
@@ -202,7 +203,7 @@ bool world_begin(struct world *world);
 void world_run(struct world *world); /* after one of these; ends it, too */
 
 /* accuracy.c */
-int accuracy_print(void);
+int accuracy_print(bool is_short);
 
 /* node.c */
 bool node_create(struct world *world, struct node *node);

@@ -9,8 +9,9 @@
 static enum merge_batch admit(struct world *world, const struct packet *packet)
 {
     struct member *member = &world->data.members[packet->node][packet->partition];
-    const bool is_known = member->id == packet->node_id &&
-                          (member->incarnation == packet->incarnation || world->wrong == WRONG_LIFE);
+    const bool is_known =
+        member->id == packet->node_id &&
+        (member->incarnation == packet->incarnation || world->wrong == WRONG_LIFE);
 
     if (!is_known)
         *member = (struct member){.id = packet->node_id, .incarnation = packet->incarnation};
@@ -88,8 +89,7 @@ static void apply(struct world *world, struct packet *packet, uint32_t i, bool i
         cell->cell = limit_merge(&world->limit, cell->cell, &item->delta, now_us);
         cell->demand = merge_demand(cell->demand, now_us - cell->demand_us, item->wanted);
         cell->demand_us = now_us;
-        member->granted[i] =
-            merge_grant(item->kind, &cell->cell, before, &item->ask, now_us);
+        member->granted[i] = merge_grant(item->kind, &cell->cell, before, &item->ask, now_us);
         cell->forget_us = forget_us(item, cell, now_us);
         world->data.usage += (uint64_t)(int64_t)item->units;
         world->node_applied[packet->node] += (uint64_t)(int64_t)item->units;
@@ -122,10 +122,12 @@ void store_receive(struct world *world, struct packet *packet)
         return;
     }
     packet->outcome = admit(world, packet);
-    const bool is_applied = packet->outcome != MERGE_REPEAT || world->wrong == WRONG_REPEATS;
+    const bool forgets = world->wrong == WRONG_FORGETS && sim_random(world, 50) == 0;
+    const bool is_applied =
+        (packet->outcome != MERGE_REPEAT || world->wrong == WRONG_REPEATS) && !forgets;
     for (uint32_t i = 0; i < packet->count; i++)
         apply(world, packet, i, is_applied);
-    if (is_applied)
+    if (is_applied || forgets)
         world->data.members[packet->node][packet->partition].last = packet->sequence;
     packet->kind = PACKET_ANSWER;
     packet->node_count = count_nodes(world);
