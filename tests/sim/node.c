@@ -17,13 +17,19 @@ static uint32_t index_of(const struct world *world, const struct node *node)
     return (uint32_t)(node - world->nodes);
 }
 
-/* As the daemon's threads: wall time is the store's as soon as it was heard of. */
+/* As the daemon's threads: wall time is the store's as soon as it was heard of, and then at once.
+ */
 static struct instant instant_of(const struct world *world, struct node *node)
 {
     const uint64_t now_ns = clock_of(world, node);
     const uint64_t host_ns = sim_store_us(world) * 1000 + (uint64_t)node->host_error_ns;
+    const uint64_t real_ns = shared_real_ns(&node->shared, now_ns, host_ns);
 
-    wall_update(&node->wall, now_ns, shared_state_real_ns(&node->state, now_ns, host_ns));
+    if (!node->has_store_wall && real_ns != host_ns) {
+        node->has_store_wall = true;
+        wall_init(&node->wall, now_ns, real_ns);
+    }
+    wall_update(&node->wall, now_ns, real_ns);
     return (struct instant){.now_ns = now_ns, .wall_ns = wall_at(&node->wall, now_ns)};
 }
 
@@ -55,6 +61,7 @@ bool node_create(struct world *world, struct node *node)
 
     node->id = index_of(world, node) + 1;
     node->incarnation = sim_random(world, 1ull << 60) + 1;
+    node->has_store_wall = false;
     node->rings[0] = &node->ring;
     node->demands[0] = &node->demand;
     memset(node->cells, 0, sizeof node->cells);
@@ -116,7 +123,7 @@ uint64_t node_state(struct node *node, uint32_t key, double *ret_share)
     if (table_find(node->table, &probe, &ref) != TABLE_FOUND)
         return 0;
     if (table_share(&ref) <= SHARE_MAX)
-        *ret_share = (double)(1u << SHARE_FRACTION_BITS) / share_factors[table_share(&ref)];
+        *ret_share = (double)(1u << SHARE_FRACTION_BITS) / share_factor(table_share(&ref));
     return ref.state;
 }
 
@@ -129,14 +136,18 @@ static struct check check_of(const struct world *world, uint32_t key, uint32_t c
                           .operation = OPERATION_CHECK};
 }
 
-static void decide(struct world *world, struct node *node, uint32_t key, uint32_t cost)
+static void decide(struct world *world, struct node *node, const struct parked *what,
+                   bool has_waited)
 {
+    const uint32_t key = what->key, cost = what->cost;
     const struct instant now = instant_of(world, node);
     struct check check = check_of(world, key, cost);
     struct answer answer;
     double share;
 
+    node->shared.has_waited = has_waited;
     engine_check_batch(&node->engine, &check, 1, &now, &answer);
+    node->shared.has_waited = false;
     if (!(answer.flags & METE_VERDICT_ALLOW))
         return;
     if (world->on_charge)
@@ -165,7 +176,7 @@ void node_ask(struct world *world, struct node *node, uint32_t key, uint32_t cos
     if (sim_is_exact(world) && node->parked_count < PARKED && must_wait(world, node, &what, true))
         node->parked[node->parked_count++] = what;
     else
-        decide(world, node, key, cost);
+        decide(world, node, &what, false);
 }
 
 static void try_parked(struct world *world, struct node *node)
@@ -177,7 +188,7 @@ static void try_parked(struct world *world, struct node *node)
         if (what.until_ns > world->now_ns && must_wait(world, node, &what, false))
             node->parked[left++] = what;
         else
-            decide(world, node, what.key, what.cost);
+            decide(world, node, &what, what.until_ns <= world->now_ns);
     }
     node->parked_count = left;
 }

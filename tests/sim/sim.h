@@ -117,6 +117,7 @@ struct node {
     struct counters *counters;
     struct rule_counters rule_counters[8];
     struct wall wall;
+    bool has_store_wall;
     struct flight flights[PARTITIONS];
     struct parked parked[PARKED];
     uint32_t parked_count;
