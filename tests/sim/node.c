@@ -48,6 +48,7 @@ static bool make_replicator(struct world *world, struct node *node)
         .nodes = world->node_count,
         .flush_ns = FLUSH_NS,
         .now_ns = clock_of(world, node),
+        .wall_ns = sim_store_us(world) * 1000 + (uint64_t)node->host_error_ns,
     };
 
     return replicator_create(&options, &node->replicator) == 0;
@@ -62,6 +63,7 @@ bool node_create(struct world *world, struct node *node)
     node->id = index_of(world, node) + 1;
     node->incarnation = sim_random(world, 1ull << 60) + 1;
     node->has_store_wall = false;
+    node->due_ns = 0;
     node->rings[0] = &node->ring;
     node->demands[0] = &node->demand;
     memset(node->cells, 0, sizeof node->cells);
@@ -316,6 +318,7 @@ static void step_flights(struct world *world, struct node *node)
 
 void node_step(struct world *world, struct node *node)
 {
+    const uint64_t now_ns = clock_of(world, node);
     const struct batch *batch;
     struct ring_event event;
 
@@ -326,9 +329,13 @@ void node_step(struct world *world, struct node *node)
     if (world->wrong == WRONG_RING && sim_random(world, 100) == 0)
         ring_pop(&node->ring, &event);
     step_flights(world, node);
-    if (clock_of(world, node) >= replicator_due(node->replicator, clock_of(world, node)))
-        replicator_tick(node->replicator, clock_of(world, node));
-    while ((batch = replicator_next(node->replicator, clock_of(world, node))) && !world->fault)
+    if (now_ns >= node->due_ns) {
+        replicator_tick(node->replicator, now_ns);
+        node->due_ns = UINT64_MAX;
+    }
+    while ((batch = replicator_next(node->replicator, now_ns)) && !world->fault)
         send_batch(world, node, batch);
+    const uint64_t due_ns = replicator_due(node->replicator, now_ns);
+    node->due_ns = due_ns < node->due_ns ? due_ns : node->due_ns;
     try_parked(world, node);
 }

@@ -63,11 +63,16 @@ uint32_t sim_key_number(struct key key)
 
 struct cell *sim_cell(struct cell cells[SLOTS], uint64_t name)
 {
-    struct cell *cell = &cells[name % SLOTS];
-
-    if (!cell->is_used || cell->name != name)
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        struct cell *cell = &cells[i];
+        if (cell->is_used && cell->name == name)
+            return cell;
+        if (cell->is_used && i < SLOTS - 1)
+            continue;
         *cell = (struct cell){.is_used = true, .name = name};
-    return cell;
+        return cell;
+    }
+    return NULL;
 }
 
 bool sim_is_exact(const struct world *world)

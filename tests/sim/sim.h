@@ -22,7 +22,7 @@
 #define KEYS 3u
 #define PARTITIONS 2u
 #define ROWS 48u
-#define SLOTS 32u /* windows of a key that the store keeps */
+#define SLOTS 96u /* windows of a key that the store keeps; clocks that are wrong name many */
 #define PACKETS 1024u
 #define PACKET_KEYS ROWS
 #define RING_CELLS 256u
@@ -118,6 +118,7 @@ struct node {
     struct rule_counters rule_counters[8];
     struct wall wall;
     bool has_store_wall;
+    uint64_t due_ns; /* its clock: the next tick */
     struct flight flights[PARTITIONS];
     struct parked parked[PARKED];
     uint32_t parked_count;

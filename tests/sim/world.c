@@ -39,6 +39,7 @@ static bool compile_limit(struct world *world)
         struct calendar *calendar = calloc(1, sizeof *calendar + 32 * sizeof(uint32_t));
         if (!calendar)
             return false;
+        calendar->id = 1;
         calendar->period_s = 1;
         calendar->count = 32;
         for (uint32_t i = 0; i < calendar->count; i++)
