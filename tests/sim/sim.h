@@ -150,9 +150,9 @@ struct data { /* the store's data set */
 /* What the judge knows of a node and a key. */
 struct seen {
     uint64_t window;
-    struct merge_cell cell;       /* the last one that was delivered; of this window */
-    struct merge_cell best;       /* the largest one, of buckets */
-    double widest, widest_before; /* the node's largest share since, and before that */
+    struct merge_cell cell, before; /* the last two that were delivered; of this window */
+    struct merge_cell best;         /* the largest one, of buckets */
+    double widest, widest_before;   /* the node's largest share since, and before that */
     bool has_charged;
     double wanted; /* halves every 50 ms */
     int64_t wanted_ns;
