@@ -69,14 +69,15 @@ struct link_event {
     const struct batch_answer *answer;
 };
 
-/* Results: 0, -ENOMEM, -EINVAL or another negative errno with one clause in error. Redis need not be
- * there. */
+/* Results: 0, -ENOMEM, -EINVAL or another negative errno with one clause in error. Redis need not
+ * be there. */
 int link_open(const struct link_options *options, struct link **ret_link, char *error, size_t size);
 void link_close(struct link *link);
 
-/* Sends a batch, and again after LINK_EVENT_FAILED: each that was taken is followed by one of ANSWER
- * and FAILED for its partition. Results: 0; -EAGAIN (not now: the way is down, or it waits after an
- * error; nothing was kept); -EALREADY (the last one of this partition is under way); -ENOMEM. */
+/* Sends a batch, and again after LINK_EVENT_FAILED: each that was taken is followed by one of
+ * ANSWER and FAILED for its partition. Results: 0; -EAGAIN (not now: the way is down, or it waits
+ * after an error; nothing was kept); -EALREADY (the last one of this partition is under way);
+ * -ENOMEM. */
 int link_send(struct link *link, const struct batch *batch);
 
 /* The next event; false if there was none for so long. */

@@ -236,10 +236,15 @@ static int put_blob(struct link_message *message, const struct batch *batch, uin
     int result = put_head(message, batch, told_us);
     for (uint32_t i = 0; i < message->row_count && result == 0; i++) {
         const struct row *row = &message->rows[i];
-        const int64_t fields[ROW_FIELDS] = {
-            row->usage,           (int64_t)row->kind, (int64_t)row->cap_us,    (int64_t)row->expiry_ms,
-            (int64_t)row->unit_us, row->unit_ticks,    (int64_t)row->most,
-            (int64_t)row->window_us, (int64_t)row->window};
+        const int64_t fields[ROW_FIELDS] = {row->usage,
+                                            (int64_t)row->kind,
+                                            (int64_t)row->cap_us,
+                                            (int64_t)row->expiry_ms,
+                                            (int64_t)row->unit_us,
+                                            row->unit_ticks,
+                                            (int64_t)row->most,
+                                            (int64_t)row->window_us,
+                                            (int64_t)row->window};
         result = put_all(blob, fields, ROW_FIELDS);
     }
     for (uint32_t i = 0; i < batch->count && result == 0; i++) {
@@ -348,8 +353,9 @@ int link_message_parse(const char *bytes, size_t len, struct batch_answer *ret_a
     if (take_array(&at, end, &items) || items < 3 || (items - 3) % ANSWER_FIELDS != 0 ||
         (items - 3) / ANSWER_FIELDS > BATCH_MAX_KEYS)
         return -EPROTO;
-    if (take(&at, end, &outcome) || outcome > MERGE_NEW || take(&at, end, &ret_answer->store_now_us) ||
-        take(&at, end, &foreign) || foreign > BATCH_MAX_KEYS)
+    if (take(&at, end, &outcome) || outcome > MERGE_NEW ||
+        take(&at, end, &ret_answer->store_now_us) || take(&at, end, &foreign) ||
+        foreign > BATCH_MAX_KEYS)
         return -EPROTO;
     ret_answer->outcome = (enum merge_batch)outcome;
     ret_answer->count = (uint32_t)((items - 3) / ANSWER_FIELDS);

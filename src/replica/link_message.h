@@ -24,8 +24,8 @@ struct link_call {
 };
 
 /* Appends the call to the buffer. told_us: what time it is, which the function believes in a
- * namespace of tests only; 0: it looks itself. No two keys of a batch may be the same cell. Results:
- * 0, -ENOMEM. */
+ * namespace of tests only; 0: it looks itself. No two keys of a batch may be the same cell.
+ * Results: 0, -ENOMEM. */
 int link_message_format(struct link_message *message, const struct link_call *call,
                         const struct batch *batch, uint64_t told_us, struct redis_buffer *buffer);
 

@@ -1,5 +1,5 @@
-/* merge.lua, which Redis runs for us, and the name it goes by there. Its name ends in the hash of its
- * text, so that two versions of it live side by side while nodes are upgraded. Any thread. */
+/* merge.lua, which Redis runs for us, and the name it goes by there. Its name ends in the hash of
+ * its text, so that two versions of it live side by side while nodes are upgraded. Any thread. */
 #ifndef METE_REPLICA_LINK_SCRIPT_H
 #define METE_REPLICA_LINK_SCRIPT_H
 

@@ -47,7 +47,8 @@ int link_tls_context_create(const struct link_tls_files *files,
     SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     if (files->ca ? !SSL_CTX_load_verify_locations(ssl, files->ca, NULL)
                   : !SSL_CTX_set_default_verify_paths(ssl))
-        return fail(context, "the authorities in", files->ca ? files->ca : "the system", error, size);
+        return fail(context, "the authorities in", files->ca ? files->ca : "the system", error,
+                    size);
     if (files->cert && SSL_CTX_use_certificate_chain_file(ssl, files->cert) != 1)
         return fail(context, "the certificate in", files->cert, error, size);
     if (files->key && SSL_CTX_use_PrivateKey_file(ssl, files->key, SSL_FILETYPE_PEM) != 1)

@@ -57,7 +57,7 @@ int link_address_parse(const char *text, size_t len, struct link_address *ret_ad
     if (port && (!is_number(port, (size_t)(end - port), 65535, &number) || number == 0))
         return -EINVAL;
     if (port)
-        snprintf(address.port, sizeof(address.port), "%lu", number);
+        snprintf(address.port, sizeof(address.port), "%hu", (unsigned short)number);
     if (take(address.host, sizeof(address.host), text, (size_t)(host_end - text)))
         return -EINVAL;
     *ret_address = address;
@@ -96,7 +96,8 @@ static int parse_network(const char *text, struct link_url *url, char *error, si
 
     if (at) {
         if (memchr(text, ':', (size_t)(at - text)))
-            return fail(error, size, "a password does not belong into a URL but into password_file");
+            return fail(error, size,
+                        "a password does not belong into a URL but into password_file");
         if (take(url->user, sizeof(url->user), text, (size_t)(at - text)))
             return fail(error, size, "the user's name is empty or longer than 63 bytes");
         text = at + 1;

@@ -1,5 +1,5 @@
-/* The protocol of Redis as bytes: commands are formatted into a buffer, replies are read out of what
- * came. redis.c is the only file that knows hiredis; sockets, time and order are the caller's
+/* The protocol of Redis as bytes: commands are formatted into a buffer, replies are read out of
+ * what came. redis.c is the only file that knows hiredis; sockets, time and order are the caller's
  * (link_peer.h). One thread per object. */
 #ifndef METE_REPLICA_REDIS_H
 #define METE_REPLICA_REDIS_H
@@ -49,7 +49,8 @@ void redis_reader_destroy(struct redis_reader *reader);
 /* Results: 0, -ENOMEM, -EPROTO (more is unread than any reply has). */
 int redis_reader_feed(struct redis_reader *reader, const void *bytes, size_t len);
 
-/* Results: 1 (*ret_value is the caller's), 0 (more bytes are needed), -EPROTO (this is not Redis). */
+/* Results: 1 (*ret_value is the caller's), 0 (more bytes are needed), -EPROTO (this is not Redis).
+ */
 int redis_reader_next(struct redis_reader *reader, struct redis_value **ret_value);
 void redis_value_free(struct redis_value *value);
 
