@@ -37,7 +37,7 @@ enum algorithm {
 enum limit_sync {
     SYNC_LOCAL = 0,  /* each node on its own */
     SYNC_SHARED = 1, /* decided at once, told in the background */
-    SYNC_EXACT = 2,  /* only what was granted before is spent */
+    SYNC_EXACT = 2,  /* only what was granted before is spent; burst at most GRANT_UNITS_MAX */
 };
 
 /* What a shared or exact limit does while the store does not answer. */

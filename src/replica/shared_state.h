@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SHARED_SHARE_MAX 63u
+#define SHARED_SHARE_MAX 62u
 #define SHARED_NO_WALL INT64_MIN
 
 struct shared_state {

@@ -165,16 +165,40 @@ static struct place find_place(const struct table *table, const struct table_pro
     return best;
 }
 
+/* What is pending there and nowhere else, or granted and not spent. Its key is of the pair only if
+ * the place is taken. */
+static bool find_pending(const struct place *place, struct table_spilled *ret_spilled)
+{
+    const uint64_t meta = place->pair.meta;
+    const int32_t units = meta_pending(meta);
+
+    if (meta_kind(meta) != ENTRY_LIVE || (units == 0 && !meta_is_grant(meta)))
+        return false;
+    *ret_spilled = (struct table_spilled){
+        .key = {.low = pair_key_low(place->entry), .high = pair_key_high(place->entry)},
+        .owner = meta_owner(meta),
+        .units = units,
+        .state = place->pair.state,
+        .share = meta_share(meta),
+    };
+    return true;
+}
+
 /* Takes the place and keys it. False: somebody was faster. */
 static bool take_place(struct table *table, const struct table_probe *probe,
-                       const struct place *place, struct table_ref *ret_claim)
+                       const struct place *place, const struct table_taker *taker,
+                       struct table_ref *ret_claim)
 {
     struct table_entry *entry = place->entry;
     struct pair busy = {.state = 0, .meta = meta_busy(place->pair.meta, probe->owner, table->life)};
     struct pair keyed;
+    struct table_spilled spilled;
+    bool spills = taker->on_spill && find_pending(place, &spilled);
 
     if (!pair_cas(entry, place->pair, busy))
         return false;
+    if (spills)
+        taker->on_spill(taker->context, &spilled);
     if (place->debt) /* relaxed: a figure for people, ordered with nothing */
         __atomic_fetch_add(&table->header->eviction_count, 1, __ATOMIC_RELAXED);
     pair_key_store(entry, probe->key);
@@ -202,7 +226,7 @@ static bool kill_later(const struct claim_scan *scan)
 }
 
 enum table_result claim_entry(struct table *table, const struct table_probe *probe,
-                              enum table_on_full on_full, const struct instant *now,
+                              const struct table_taker *taker, const struct instant *now,
                               struct table_ref *ret_ref)
 {
     struct table_ref known = {.entry = NULL}; /* a claim seen keyed before the scan, mark set */
@@ -228,12 +252,12 @@ enum table_result claim_entry(struct table *table, const struct table_probe *pro
         if (scan.claim_count) {
             known = scan.claims[0];
         } else {
-            struct place place = find_place(table, probe, on_full, now);
+            struct place place = find_place(table, probe, taker->on_full, now);
 
             known.entry = NULL;
             if (!place.entry)
                 return TABLE_FULL;
-            if (!take_place(table, probe, &place, &mine))
+            if (!take_place(table, probe, &place, taker, &mine))
                 continue;
             known = mine;
         }

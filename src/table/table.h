@@ -119,10 +119,40 @@ enum table_on_full {
 enum table_result table_find(struct table *table, const struct table_probe *probe,
                              struct table_ref *ret_ref);
 
+/* What an entry whose place was taken had pending (table/shared.h). */
+struct table_spilled {
+    struct key key;
+    uint32_t owner;
+    int32_t units;
+    uint64_t state;
+    uint8_t share; /* TABLE_SHARE_GRANT: units granted and not spent are in the state */
+};
+
+typedef void table_spill_fn(void *context, const struct table_spilled *spilled);
+
+/* How a claim takes places. */
+struct table_taker {
+    enum table_on_full on_full;
+    table_spill_fn *on_spill; /* NULL: pending of what is evicted is lost */
+    void *context;
+};
+
 /* For a charge: FOUND, CLAIMED or FULL. After CLAIMED call table_swap() or table_withdraw(). */
-enum table_result table_find_or_claim(struct table *table, const struct table_probe *probe,
-                                      enum table_on_full on_full, const struct instant *now,
-                                      struct table_ref *ret_ref);
+enum table_result table_find_or_claim_by(struct table *table, const struct table_probe *probe,
+                                         const struct table_taker *taker, const struct instant *now,
+                                         struct table_ref *ret_ref);
+
+/* The same where nothing is ever pending. */
+static inline enum table_result table_find_or_claim(struct table *table,
+                                                    const struct table_probe *probe,
+                                                    enum table_on_full on_full,
+                                                    const struct instant *now,
+                                                    struct table_ref *ret_ref)
+{
+    const struct table_taker taker = {.on_full = on_full};
+
+    return table_find_or_claim_by(table, probe, &taker, now, ret_ref);
+}
 
 /* Puts state in place of the one in ref; state 0 frees the entry. False when somebody was faster:
  * the caller finds again and decides again. The only write of an allowed check. */
