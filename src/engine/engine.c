@@ -130,7 +130,10 @@ void engine_init(struct engine *engine, const struct config *config, struct tabl
 {
     uint64_t groups = table_entry_count(table) / TABLE_GROUP_ENTRIES;
     engine->table = table;
-    engine->on_full = config->on_full == ON_FULL_EVICT ? TABLE_EVICT : TABLE_REFUSE;
+    engine->taker = (struct table_taker){
+        .on_full = config->on_full == ON_FULL_EVICT ? TABLE_EVICT : TABLE_REFUSE,
+    };
+    engine->shared = NULL;
     engine->sweep_cursor = (uint32_t)(groups * worker / worker_count);
     engine->swept_until_ns = 0;
     init_lease_sweep(engine, worker, worker_count);

@@ -79,12 +79,18 @@ static void sweep_repeats(struct worker *worker, uint32_t now_ms)
     repeat_sweep(repeats, &worker->repeat_cursor, (uint32_t)(due < 4096 ? due : 4096), now_ms);
 }
 
+static uint64_t real_ns(const struct worker *worker, uint64_t boot_ns)
+{
+    return shared_real_ns(worker->shared, boot_ns - table_time_base_ns(worker->table),
+                          clock_real_ns());
+}
+
 /* The one clock read of a batch; now and then also a look at the host's. */
 static struct instant read_clock(struct worker *worker)
 {
     uint64_t boot_ns = clock_boot_ns();
     if (boot_ns >= worker->next_look_ns) {
-        wall_update(&worker->wall, boot_ns, clock_real_ns());
+        wall_update(&worker->wall, boot_ns, real_ns(worker, boot_ns));
         publish_io_counters(worker);
         look_for_flood(worker, boot_ns);
         sweep_repeats(worker, (uint32_t)((boot_ns - table_time_base_ns(worker->table)) / 1000000));
@@ -186,7 +192,7 @@ static void *thread_main(void *argument)
     }
     worker->backend = worker->io->operations->name;
     uint64_t boot_ns = clock_boot_ns();
-    wall_init(&worker->wall, boot_ns, clock_real_ns());
+    wall_init(&worker->wall, boot_ns, real_ns(worker, boot_ns));
     worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
     set_waits(worker);
     sem_post(&worker->ready);
@@ -200,6 +206,7 @@ int worker_start(struct worker *worker)
     engine_init(&worker->engine, worker->config, worker->table, worker->index, worker->count);
     worker->engine.counters = worker->counters;
     worker->engine.rule_counters = worker->rule_counters;
+    engine_share(&worker->engine, worker->shared);
     struct udp_policy policy = {
         .config = worker->config,
         .secret_counters = worker->secret_counters,

@@ -10,6 +10,7 @@
 
 #include "config/publish.h"
 #include "engine/engine.h"
+#include "engine/shared.h"
 #include "net/filter.h"
 #include "net/io.h"
 #include "net/udp.h"
@@ -26,6 +27,7 @@ struct worker {
     const struct config *config; /* to start with */
     struct table *table;
     struct repeat_set *repeats;         /* of all workers, or NULL */
+    struct engine_shared *shared;       /* its own way to the other nodes, or NULL */
     int sockets[CONFIG_MAX_LISTEN + 1]; /* one per listen address, the first worker's also the
                                            UNIX one; closed by who opened them */
     unsigned socket_count;

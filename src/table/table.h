@@ -125,9 +125,8 @@ enum table_result table_find(struct table *table, const struct table_probe *prob
 struct table_spilled {
     struct key key;
     uint32_t owner;
-    int32_t units;
-    uint64_t state;
-    uint8_t share; /* TABLE_SHARE_GRANT: units granted and not spent are in the state */
+    int32_t units;   /* less those that were granted and not spent */
+    uint64_t window; /* core/share.h */
 };
 
 typedef void table_spill_fn(void *context, const struct table_spilled *spilled);
