@@ -35,6 +35,7 @@ struct replicator_options {
     uint32_t nodes;      /* how many there are believed to be before the first answer */
     uint64_t flush_ns;
     uint64_t now_ns;
+    uint64_t wall_ns; /* the host's wall time at now_ns, until the store's is known */
 };
 
 /* Results: 0, -EINVAL (a number out of its range), -ENOMEM. */
@@ -79,8 +80,10 @@ struct replicator_state {
     uint64_t batches, keys;                  /* sent for the first time */
     uint64_t resent;                         /* batches sent again */
     uint64_t answers, repeats, gaps, losses; /* by outcome; losses: the store knew nothing of us */
-    uint64_t old_keys;    /* keys whose charge was too old to be added: told as what is owed */
-    uint64_t no_row_keys; /* times a key waited because no row was free */
+    uint64_t old_keys;      /* keys whose charge was too old to be added: told as what is owed */
+    uint64_t no_row_keys;   /* times a key waited because no row was free */
+    uint64_t lost_units;    /* carried by a ring, and no row was free */
+    uint64_t first_touches; /* keys that were asked for at once */
     uint64_t largest_batch;
     uint64_t degraded_count; /* times it became so */
 };

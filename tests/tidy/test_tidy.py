@@ -32,6 +32,8 @@ LIBRARIES = {
     "liburing.h": {"src/net/io_uring.c"},
     "yaml.h": {"src/config/yaml.c"},
     "zlib.h": {"src/cmd/logfile.c"},
+    "hiredis/hiredis.h": {"src/replica/redis.c"},
+    "openssl/ssl.h": {"src/replica/link_tls.c"},
     "jansson.h": {"src/doors/http_ask.c", "src/cmd/logline_json.c", "src/cmd/check.c", "src/cmd/usage.c",
                   "src/cmd/bench_compare.c"},
 }
