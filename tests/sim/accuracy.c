@@ -96,7 +96,7 @@ static bool run(const struct task *task, double seconds)
     world.step_ns = MS / 10;
     world.way_ns = MS / 2;
     world.stop_ns = (int64_t)(seconds * 1e9);
-    world.end_ns = world.stop_ns + 1000 * MS;
+    world.end_ns = world.stop_ns + 1200 * MS;
     world.limit.sync = task->is_exact ? SYNC_EXACT : SYNC_SHARED;
     world.spec = (struct limit_spec){.algorithm = ALGORITHM_TOKEN_BUCKET,
                                      .count = task->rate,

@@ -210,9 +210,9 @@ static void judge_use(struct world *world)
 
     if (world->overload_percent < 200 || world->limit.algorithm == ALGORITHM_CALENDAR)
         return;
-    judge_fail(world, (double)world->admitted_units > least * rate * time_s * KEYS,
+    judge_fail(world, (double)world->admitted_units > least * rate * time_s * world->key_count,
                "less than the limit was given", (long long)world->admitted_units,
-               (long long)(rate * time_s * KEYS));
+               (long long)(rate * time_s * world->key_count));
 }
 
 static void judge_bucket(struct world *world, uint32_t key)

@@ -263,15 +263,18 @@ static void forget_since(struct world *world, struct node *node, const struct pa
         const uint64_t cell = packet->answers[i].cell.value;
         const uint64_t owed_us = cell > packet->store_now_us ? cell - packet->store_now_us : 0;
         struct table_ref ref;
-        if (table_find(node->table, &probe, &ref) != TABLE_FOUND || limit_is_wall(&world->limit))
+        if (table_find(node->table, &probe, &ref) != TABLE_FOUND || limit_is_wall(&world->limit) ||
+            sim_is_exact(world))
             continue;
         table_adopt(node->table, &ref, (clock_of(world, node) + owed_us * 1000) * 16,
                     table_share(&ref));
     }
 }
 
-static void spend_all(struct world *world, struct node *node)
+static void spend_all(const struct world *world, struct node *node)
 {
+    if (sim_is_exact(world))
+        return;
     atomic_store_explicit(&node->state.first_share, 0, memory_order_relaxed);
     for (uint32_t key = 0; key < KEYS; key++) {
         const struct table_probe probe = table_probe(node->table, sim_key(key), node->row);
@@ -279,7 +282,6 @@ static void spend_all(struct world *world, struct node *node)
         if (table_find(node->table, &probe, &ref) == TABLE_FOUND)
             table_adopt(node->table, &ref, ref.state, 0);
     }
-    (void)world;
 }
 
 void node_receive(struct world *world, struct node *node, struct packet *packet)

@@ -111,7 +111,9 @@ static int try_wrongs(uint64_t count, uint64_t first)
 
     for (enum wrong wrong = WRONG_NOTHING + 1; wrong < WRONG_COUNT; wrong++) {
         uint64_t seed = first;
-        while (seed < first + count && try_seed(seed, wrong, false))
+        /* seen is what fails by the mistake alone */
+        while (seed < first + count &&
+               (try_seed(seed, wrong, false) || !try_seed(seed, WRONG_NOTHING, false)))
             seed++;
         const bool is_seen = seed < first + count;
         printf("%s: %s", WRONG_NAMES[wrong], is_seen ? "seen by " : "missed\n");

@@ -26,6 +26,9 @@ static void choose_limit(struct world *world)
         .period_ns = 1000 * MS,
         .burst = is_exact ? 5 + sim_random(world, 100) : 300 + sim_random(world, 1500),
     };
+    /* periods of a second would share their marks (core/grant.c) */
+    if (is_exact && world->spec.algorithm == ALGORITHM_CALENDAR)
+        world->spec.algorithm = ALGORITHM_FIXED_WINDOW;
     world->limit.sync = is_exact ? SYNC_EXACT : SYNC_SHARED;
 }
 
