@@ -339,16 +339,12 @@ void take_demands(struct replicator *replicator)
 void take_spilled(void *context, const struct table_spilled *spilled)
 {
     struct replicator *replicator = context;
-    const struct limit limit = table_owner_at(replicator->options.table, spilled->owner).limit;
-    const bool is_grant = spilled->share == TABLE_SHARE_GRANT;
     const struct ring_event event = {
         .kind = RING_AMOUNT,
         .owner = spilled->owner,
         .key = spilled->key,
-        .window = is_grant && limit_is_wall(&limit)
-                      ? last_window(replicator, spilled->key, spilled->owner)
-                      : share_window(&limit, is_grant ? 0 : spilled->state),
-        .units = spilled->units - (is_grant ? (int64_t)grant_units(spilled->state) : 0),
+        .window = spilled->window,
+        .units = spilled->units,
         .first_ns = replicator->now_ns,
     };
 
