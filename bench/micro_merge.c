@@ -22,7 +22,7 @@
 #define HEARD_US 2000
 
 enum pattern { KNOWN, NEW, READ, WINDOW, SLIDING, EXACT, PATTERNS };
-static const char *const pattern_names[PATTERNS] = {"known", "new",     "read",
+static const char *const pattern_names[PATTERNS] = {"known",  "new",     "read",
                                                     "window", "sliding", "exact"};
 
 struct bench {
@@ -64,7 +64,9 @@ static void fill_key(struct bench *bench, enum pattern pattern, uint32_t index)
     *key = (struct batch_key){
         .key = {name * 0x9e3779b97f4a7c15ull, name * 0xbf58476d1ce4e5b9ull},
         .shape = is_bucket ? 0 : 1000000,
-        .window = pattern == SLIDING ? 7000 : pattern == WINDOW ? 1700000000 : 0,
+        .window = pattern == SLIDING  ? 7000
+                  : pattern == WINDOW ? 1700000000
+                                      : 0,
         .tenant_id = 0x811c9dc5,
         .rule_id = 0xdeadbeef,
         .kind = pattern == WINDOW    ? MERGE_FIXED
@@ -76,7 +78,9 @@ static void fill_key(struct bench *bench, enum pattern pattern, uint32_t index)
     };
     key->delta = (struct merge_delta){
         .base = pattern == NEW ? (struct merge_cell){0} : bench->seen[index],
-        .charge = pattern == READ ? 0 : is_bucket ? 100 + (int64_t)roll(bench, 5000) : key->units,
+        .charge = pattern == READ ? 0
+                  : is_bucket     ? 100 + (int64_t)roll(bench, 5000)
+                                  : key->units,
         .ahead_us = is_bucket && pattern != READ ? -(int64_t)roll(bench, 6000) : 0,
         .cap_us = is_bucket ? 1000000 : 0,
     };
@@ -132,7 +136,8 @@ static void run(struct bench *bench, enum pattern pattern, uint32_t keys, double
         merges += PIPELINE * keys;
     }
     const double used = seconds(bench->cpu) - cpu;
-    printf("%-8s %4u keys a batch: %7.0f key merges/s of one Redis core (%.2f us each), %.1f bytes up, "
+    printf("%-8s %4u keys a batch: %7.0f key merges/s of one Redis core (%.2f us each), %.1f bytes "
+           "up, "
            "%.1f down; %7.0f/s as it ran\n",
            pattern_names[pattern], keys, (double)merges / used, 1e6 * used / (double)merges,
            (double)bench->up / (double)merges, (double)bench->down / (double)merges,
