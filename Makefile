@@ -210,7 +210,7 @@ $(OBJ)/tests_bench/%.o: tests/%.c
 
 $(OBJ)/tests_bench/%.o: bench/%.c
 	@mkdir -p $(@D)
-	@$(CC) $(CFLAGS) -c -o $@ $<
+	@$(CC) $(CFLAGS) -Itests -c -o $@ $<
 
 $(OBJ)/tests_bench/fuzz/%.o: tests/fuzz/%.c
 	@mkdir -p $(@D)

@@ -15,10 +15,16 @@
 -- What a key of ours must look like is checked; what is another's is left alone.
 
 local CELL, CELL_BYTES = '<I7I7I5I7I6', 32
-local MAX, DEMAND_MAX, HALF_US = 9007199254740991, 137438953471, 20000
+local MAX, DEMAND_MAX, HALF_US = 9007199254740991, 68719476735, 50000
 local ALIVE_US, FORGET_US = 3000000, 3600000000
 local NODE_MS, USAGE_MS, NAMESPACE_MS = '604800000', '8640000000', '2764800000'
-local floor, pack, parse, call = math.floor, struct.pack, struct.unpack, redis.call
+
+-- While a library is loaded, Redis keeps these out of its sight: the first call looks them up.
+local floor, pack, parse, call
+
+local function begin()
+    floor, pack, parse, call = math.floor, struct.pack, struct.unpack, redis.call
+end
 
 local function foreign(name)
     return redis.error_reply('METEFOREIGN ' .. name)
@@ -222,6 +228,7 @@ local function lives_ms(row, epoch, value, now)
 end
 
 local function merge(keys, args)
+    begin()
     local a = cmsgpack.unpack(args[1])
     local now = store_us(keys, a[1])
     if not now then
@@ -317,7 +324,9 @@ local function merge(keys, args)
              'PX', NODE_MS)
     elseif known then
         for i = 1, #known, 2 do
-            answer[4 + 5 * (known[i] - 1) + 4] = known[i + 1]
+            if known[i] <= count then
+                answer[3 + 5 * known[i]] = known[i + 1]
+            end
         end
     end
     return cmsgpack.pack(answer)
@@ -327,6 +336,7 @@ end
 -- this library, told time, 1 to leave. Answers what is wrong ('' if nothing), the number of nodes that
 -- were heard within 3 s, the time, and a detail: another version that is there too.
 local function beat(keys, args)
+    begin()
     local node, token, partitions, version = args[1], args[2], args[3], args[4]
     local now = store_us(keys, tonumber(args[5]))
     local all = now and redis.pcall('HGETALL', keys[1]) or nil

@@ -96,6 +96,11 @@ void replicator_set_flush(struct replicator *replicator, uint64_t flush_ns)
     replicator->options.flush_ns = flush_ns;
 }
 
+void replicator_set_node(struct replicator *replicator, uint64_t node_id)
+{
+    replicator->options.node_id = node_id;
+}
+
 void replicator_finish(struct replicator *replicator)
 {
     replicator->is_finishing = true;
@@ -190,9 +195,10 @@ const struct batch *replicator_next(struct replicator *replicator, uint64_t now_
             (replicator->next_partition + 1) % replicator->options.partitions;
         if (has_batch(replicator, partition))
             batch_begin(replicator, partition);
-        if (!partition->must_send)
+        if (!partition->must_send || now_ns < partition->send_ns)
             continue;
         partition->must_send = false;
+        replicator->state.resent += partition->retry_ns > 0;
         batch_compose(replicator, partition);
         return &replicator->batch;
     }
@@ -208,8 +214,10 @@ void replicator_failed(struct replicator *replicator, uint32_t number, uint64_t 
     if (!partition->is_in_flight || partition->must_send)
         return;
     partition->must_send = true;
-    partition->was_resent = true;
-    replicator->state.resent++;
+    partition->send_ns = now_ns + partition->retry_ns;
+    partition->retry_ns = partition->retry_ns == 0 ? RETRY_NS : 2 * partition->retry_ns;
+    if (partition->retry_ns > RETRY_MAX_NS)
+        partition->retry_ns = RETRY_MAX_NS;
 }
 
 uint64_t replicator_due(const struct replicator *replicator, uint64_t now_ns)
@@ -221,8 +229,10 @@ uint64_t replicator_due(const struct replicator *replicator, uint64_t now_ns)
         due_ns = now_ns + ASKED_LOOK_NS;
     for (uint32_t i = 0; i < replicator->options.partitions; i++) {
         const struct partition *partition = &replicator->partitions[i];
-        if (partition->must_send || (!partition->is_in_flight && partition->urgent_count > 0))
+        if (!partition->is_in_flight && partition->urgent_count > 0)
             return now_ns;
+        if (partition->must_send && partition->send_ns < due_ns)
+            due_ns = partition->send_ns;
         if (!partition->is_in_flight && partition->waiting.count > 0 && partition->due_ns < due_ns)
             due_ns = partition->due_ns;
     }

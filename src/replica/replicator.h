@@ -53,8 +53,8 @@ const struct batch *replicator_next(struct replicator *replicator, uint64_t now_
 void replicator_answer(struct replicator *replicator, const struct batch_answer *answer,
                        uint64_t now_ns);
 
-/* No answer will come to what was last sent of the partition: it is due again, under its number.
- * Who calls waits as long as it likes before (backoff is the link's). */
+/* No answer will come to what was last sent of the partition: it is due again, under its number, at
+ * once the first time and after at most 20 ms later on. */
 void replicator_failed(struct replicator *replicator, uint32_t partition, uint64_t now_ns);
 
 /* When replicator_tick() has something to do again, unless an answer comes before. */
@@ -62,6 +62,9 @@ uint64_t replicator_due(const struct replicator *replicator, uint64_t now_ns);
 
 /* What was configured anew, without a restart. */
 void replicator_set_flush(struct replicator *replicator, uint64_t flush_ns);
+
+/* Another process had the node's id. */
+void replicator_set_node(struct replicator *replicator, uint64_t node_id);
 
 /* The end: everything is due at once, nothing waits for a flush. Until replicator_is_settled() the
  * loop above goes on. */

@@ -236,6 +236,7 @@ void replicator_answer(struct replicator *replicator, const struct batch_answer 
     count_outcome(replicator, answer);
     partition->is_in_flight = false;
     partition->must_send = false;
+    partition->retry_ns = 0;
     for (uint32_t i = 0; i < answer->count; i++) {
         const struct heard heard = {
             .answer = {.cell = answer->keys[i].cell,

@@ -47,7 +47,7 @@ void batch_begin(struct replicator *replicator, struct partition *partition)
     partition->sequence++;
     partition->is_in_flight = true;
     partition->must_send = true;
-    partition->was_resent = false;
+    partition->send_ns = replicator->now_ns;
     partition->begun_ns = replicator->now_ns;
     if (is_due)
         partition->due_ns = replicator->now_ns + replicator->options.flush_ns;

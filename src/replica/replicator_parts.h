@@ -8,6 +8,8 @@
 #include "sys/clock.h"
 
 #define MS_NS 1000000ull
+#define RETRY_NS (1 * MS_NS) /* after a failure; twice as long after the next */
+#define RETRY_MAX_NS (20 * MS_NS)
 #define HEARTBEAT_NS (1000 * MS_NS) /* the store forgets a node after three */
 #define LINGER_NS (1000 * MS_NS)    /* how long a key is read after its last use */
 #define LINGER_READS 32u            /* of such keys, per flush */
@@ -27,8 +29,9 @@ struct partition {
     uint64_t due_ns;    /* when the next one may be, if there is something */
     uint64_t oldest_ns; /* of what is in flight: when it was charged */
     bool is_in_flight;
-    bool must_send; /* it was not sent yet, or will not be answered */
-    bool was_resent;
+    bool must_send; /* at send_ns: it was not sent yet, or will not be answered */
+    uint64_t send_ns;
+    uint64_t retry_ns;               /* how long the next failure waits */
     uint32_t flight[BATCH_MAX_KEYS]; /* numbers of rows */
 };
 
