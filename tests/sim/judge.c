@@ -248,8 +248,8 @@ static void judge_windows(struct world *world)
             if (!is->is_used)
                 continue;
             const struct cell *store = sim_cell(world->data.cells[key], is->name);
-            judge_fail(world, store->cell.value == is->units, "a window's count",
-                       (long long)store->cell.value, (long long)is->units);
+            judge_fail(world, store->cell.value == is->units || store->was_forgotten,
+                       "a window's count", (long long)store->cell.value, (long long)is->units);
         }
 }
 

@@ -128,8 +128,8 @@ struct node {
     int64_t cut_until_ns, down_until_ns;
 };
 
-struct cell { /* of the store */
-    bool is_used;
+struct cell {                    /* of the store */
+    bool is_used, was_forgotten; /* when it expired */
     uint64_t name;
     struct merge_cell cell;
     uint64_t demand, demand_us, forget_us;

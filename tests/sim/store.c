@@ -53,7 +53,7 @@ static struct cell *cell_of(struct world *world, uint32_t key, uint64_t window)
     struct cell *cell = sim_cell(world->data.cells[key], window);
 
     if (cell->forget_us > 0 && cell->forget_us <= sim_store_us(world))
-        *cell = (struct cell){.is_used = true, .name = window};
+        *cell = (struct cell){.is_used = true, .was_forgotten = true, .name = window};
     return cell;
 }
 
