@@ -100,7 +100,10 @@ class InCluster(unittest.TestCase):
             wait_until(lambda: not client.check("slow", b"0", 10).flags & wire.DEGRADED, "the end of the degraded state")
 
         def is_told():
-            counted = sum(usage_of(master.connect()) for master in self.cluster.masters())
+            counted = 0
+            for master in self.cluster.masters():
+                with master.connect() as redis:
+                    counted += usage_of(redis)
             return counted >= admitted * 0.98
         wait_until(is_told, "the counters, but for what the replica had not got")
         for number in range(100):  # and what was spent before is still known

@@ -3,6 +3,7 @@
 than the limit, with the store there or not.
 
 METE_RACES (200): keys with one unit each that all nodes want at once; `make faults` tries 1,000."""
+import contextlib
 import os
 import pathlib
 import sys
@@ -44,17 +45,14 @@ class Exact(unittest.TestCase):
 
     def test_one_unit_goes_to_one(self):
         with Redis() as store, Nodes(8, store.url, [ONE, WINDOW], sets=["repeats.memory=1MiB"]) as nodes:
-            clients = [node.client() for node in nodes]
-            try:
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(node.client()) for node in nodes]
                 for first in range(0, RACES, AT_ONCE):
                     subjects = [b"race-%d" % number for number in range(first, min(first + AT_ONCE, RACES))]
                     won = self.race(clients, "one", subjects)
                     self.assertEqual([got for got in won.values() if got > 1], [])
                     self.settle(clients, subjects, won)
                     self.assertEqual(set(won.values()), {1})
-            finally:
-                for client in clients:
-                    client.close()
             nodes.wait_told(store)
 
     def settle(self, clients, subjects, won):

@@ -55,16 +55,12 @@ class Faults(unittest.TestCase):
             self.assertGreater(load.result["allowed"], 0)
         return api.result
 
-    def batches(self):
-        return self.store.connect().command("INFO", "commandstats").decode()
-
     def wait_heard(self):
         """Until the nodes are through to the store again."""
         probe = b"heard-%d" % time.monotonic_ns()
-        clients = [node.client() for node in self.nodes]
-        for client in clients:
-            wait_until(lambda: not client.check("slow", probe).flags & wire.DEGRADED, "the end of the degraded state")
-            client.close()
+        for node in self.nodes:
+            with node.client() as client:
+                wait_until(lambda: not client.check("slow", probe).flags & wire.DEGRADED, "the end of the degraded state")
 
     def judge(self):
         self.wait_heard()

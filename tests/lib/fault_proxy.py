@@ -124,10 +124,8 @@ class FaultProxy:
         async def end():
             self._server.close()
             self._reset_all()
-            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()),
+                                 return_exceptions=True)
         self._ask(end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(60)

@@ -60,7 +60,11 @@ class Connection:
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(PATIENCE_S)
-        self.socket.connect(address)
+        try:
+            self.socket.connect(address)
+        except OSError:
+            self.socket.close()
+            raise
         self.file = self.socket.makefile("rb")
 
     def __enter__(self):
@@ -170,6 +174,7 @@ class Redis:
         self.process.send_signal(signal.SIGCONT)
 
     def connect(self):
+        """Of a test's own, already logged in; close it."""
         connection = Connection(("127.0.0.1", self.port))
         if self.password:
             connection.command("AUTH", self.password)
