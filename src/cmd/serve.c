@@ -364,11 +364,11 @@ static int start(struct server *server)
     if (!result)
         result = serve_open_doors(server);
     if (!result)
+        result = serve_start_replica(server);
+    if (!result)
         result = start_workers(server);
     if (!result)
         result = serve_start_doors(server);
-    if (!result)
-        result = serve_start_replica(server);
     return result;
 }
 

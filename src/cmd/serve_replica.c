@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "cmd/cmd.h"
 #include "cmd/serve_replica_parts.h"
@@ -20,6 +21,8 @@
 #define WAIT_MAX_NS 100000000u /* the link has timers that wait for nothing */
 #define FINISH_NS 1000000000u  /* for the last flush */
 #define LEAVE_NS 100000000u
+#define FIRST_LOOK_NS 2000000l /* so often the start looks whether the store has answered */
+#define FIRST_LOOKS 125u
 #define PASSWORD_SIZE 512u
 #define NODE_ID_MASK ((1ull << 53) - 1)
 
@@ -193,7 +196,7 @@ static void send_due(struct serve_replica *replica)
         const uint32_t partition = batch->partition;
         const int result = link_send(replica->link, batch);
         if (result && result != -EALREADY)
-            replicator_failed(replica->replicator, partition, now_ns);
+            replicator_refused(replica->replicator, partition, now_ns);
         now_ns = table_now_ns(replica);
     }
 }
@@ -308,6 +311,8 @@ int serve_start_replica(struct server *server)
     if (result)
         return cmd_fail("serve", "redis: no thread: %s", strerror(result));
     replica->is_running = true;
+    for (unsigned i = 0; i < FIRST_LOOKS && !shared_state_has_wall(&replica->shared); i++)
+        nanosleep(&(struct timespec){.tv_nsec = FIRST_LOOK_NS}, NULL);
     return 0;
 }
 

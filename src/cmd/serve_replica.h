@@ -22,7 +22,8 @@ int serve_open_replica(struct server *server);
 /* What a thread that decides needs; NULL without redis.url. */
 struct engine_shared *serve_shared(const struct server *server, unsigned thread);
 
-/* Results as above. */
+/* Before the workers, and waits up to a quarter of a second for the first answer: windows run on
+ * the store's clock, and first shares go by the number of nodes. Results as above. */
 int serve_start_replica(struct server *server);
 
 /* After the last thread that decides has ended: sends what is left, as far as one round trip goes,

@@ -155,6 +155,7 @@ struct tenant {
     uint32_t rule_count;
     uint32_t first_rule_index;
     const struct rule *fallback; /* the rule named `default`, or NULL */
+    bool has_exact;              /* some rule is; once bound to a table */
     uint32_t inline_index;       /* index for counters and owner row of its inline limits */
     struct config_index index;   /* of rules */
 };

@@ -143,6 +143,18 @@ uint64_t share_window_at(const struct limit *limit, uint64_t now_ns)
     }
 }
 
+bool share_is_later(const struct limit *limit, uint64_t a, uint64_t b)
+{
+    switch ((enum algorithm)limit->algorithm) {
+    case ALGORITHM_FIXED_WINDOW:
+        return (int32_t)((uint32_t)a - (uint32_t)b) > 0;
+    case ALGORITHM_SLIDING_WINDOW:
+        return (int16_t)((uint16_t)a - (uint16_t)b) > 0;
+    default:
+        return a > b;
+    }
+}
+
 uint64_t share_empty_window(const struct limit *limit, uint64_t window)
 {
     if (!limit_is_wall(limit))

@@ -42,9 +42,11 @@ static int bind_tenant(struct owners_change *change, struct tenant *tenant,
                        struct table_region region)
 {
     struct table_owner owner = {.tenant_id = tenant->id, .region = region};
+    tenant->has_exact = false;
     for (uint32_t i = 0; i < tenant->rule_count; i++) {
         struct rule *rule = &tenant->rules[i];
         owner.rule_id = rule->id;
+        tenant->has_exact = tenant->has_exact || rule->limit.sync == SYNC_EXACT;
         owner.limit = limit_without_calendar(rule->limit);
         int result = owners_take(change, &owner, &rule->index);
         if (!result)

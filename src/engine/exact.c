@@ -171,7 +171,7 @@ static uint32_t missing_of(struct engine *engine, const struct check *checks, ui
 }
 
 bool engine_must_wait(struct engine *engine, const struct check *checks, uint32_t count,
-                      const struct instant *now, bool asks)
+                      const struct instant *now, bool asks, struct engine_wait *ret_wait)
 {
     struct check check;
     bool waits = false;
@@ -180,7 +180,13 @@ bool engine_must_wait(struct engine *engine, const struct check *checks, uint32_
         return false;
     for (uint32_t i = 0; i < count && !(waits && !asks); i++) {
         const uint32_t missing = missing_of(engine, checks, i, now, &check);
+        struct table_ref ref;
 
+        if (missing > 0 && !waits)
+            *ret_wait = (struct engine_wait){
+                .probe = check.probe,
+                .seen = find_grant(engine, &check.probe, &ref),
+            };
         if (missing > 0 && asks)
             ask(engine, &check, missing, now);
         waits = waits || missing > 0;
@@ -188,4 +194,11 @@ bool engine_must_wait(struct engine *engine, const struct check *checks, uint32_
     if (waits && asks)
         ring_publish(engine->shared->ring);
     return waits;
+}
+
+bool engine_has_news(struct engine *engine, const struct engine_wait *wait)
+{
+    struct table_ref ref;
+
+    return find_grant(engine, &wait->probe, &ref) != wait->seen;
 }

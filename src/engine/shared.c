@@ -201,9 +201,9 @@ static uint64_t window_of(const struct limit *limit, const struct attempt *attem
         return 0;
     if (attempt->step.state != 0)
         return share_window(limit, attempt->step.state);
-    if (attempt->is_known && limit_rest_after(limit, attempt->state, now_ns) > 0)
-        return share_window(limit, attempt->state);
-    return here;
+    const uint64_t before = share_window(limit, attempt->state);
+
+    return attempt->state != 0 && share_is_later(limit, before, here) ? before : here;
 }
 
 /* What is told besides the swap, once it succeeded. */

@@ -50,11 +50,20 @@ bool shared_apply(struct engine *engine, const struct check *check, enum operati
 uint32_t shared_at_most(struct engine *engine, const struct check *check,
                         const struct instant *now);
 
+/* What somebody waits for. Plain values: it may outlive the configuration. */
+struct engine_wait {
+    struct table_probe probe;
+    uint64_t seen; /* grant, as it was seen; 0: none */
+};
+
 /* Must these checks, of one datagram and not yet seen by the engine, wait for a grant before any of
  * them may be charged? With `asks`, what is missing is asked for. Nothing else is changed, and only
- * checks of exact rules ever wait. */
+ * checks of exact rules ever wait. True: *ret_wait is for the first of them. */
 bool engine_must_wait(struct engine *engine, const struct check *checks, uint32_t count,
-                      const struct instant *now, bool asks);
+                      const struct instant *now, bool asks, struct engine_wait *ret_wait);
+
+/* Has what was waited for changed? */
+bool engine_has_news(struct engine *engine, const struct engine_wait *wait);
 
 /* Wall time as all nodes have it if there is a store that tells it, else the host's. now_ns: the
  * table's clock. shared may be NULL. */

@@ -73,8 +73,7 @@ int replicator_create(const struct replicator_options *options, struct replicato
         replicator_destroy(replicator);
         return result;
     }
-    atomic_store_explicit(&options->shared->first_share, share_of(1, options->nodes),
-                          memory_order_relaxed);
+    shared_state_set_first_share(options->shared, share_of(1, options->nodes));
     *ret_replicator = replicator;
     return 0;
 }
@@ -155,7 +154,7 @@ static void judge_loss(struct replicator *replicator)
         return;
     state->degraded_since_ns = is_lost ? oldest_ns : 0;
     state->degraded_count += is_lost;
-    atomic_store_explicit(&replicator->options.shared->is_degraded, is_lost, memory_order_relaxed);
+    shared_state_set_degraded(replicator->options.shared, is_lost);
 }
 
 void replicator_tick(struct replicator *replicator, uint64_t now_ns)
@@ -198,26 +197,36 @@ const struct batch *replicator_next(struct replicator *replicator, uint64_t now_
         if (!partition->must_send || now_ns < partition->send_ns)
             continue;
         partition->must_send = false;
-        replicator->state.resent += partition->retry_ns > 0;
         batch_compose(replicator, partition);
         return &replicator->batch;
     }
     return NULL;
 }
 
-void replicator_failed(struct replicator *replicator, uint32_t number, uint64_t now_ns)
+static bool send_again(struct replicator *replicator, uint32_t number, uint64_t now_ns)
 {
     replicator->now_ns = now_ns;
     if (number >= replicator->options.partitions)
-        return;
+        return false;
     struct partition *partition = &replicator->partitions[number];
     if (!partition->is_in_flight || partition->must_send)
-        return;
+        return false;
     partition->must_send = true;
     partition->send_ns = now_ns + partition->retry_ns;
     partition->retry_ns = partition->retry_ns == 0 ? RETRY_NS : 2 * partition->retry_ns;
     if (partition->retry_ns > RETRY_MAX_NS)
         partition->retry_ns = RETRY_MAX_NS;
+    return true;
+}
+
+void replicator_failed(struct replicator *replicator, uint32_t partition, uint64_t now_ns)
+{
+    replicator->state.resent += send_again(replicator, partition, now_ns);
+}
+
+void replicator_refused(struct replicator *replicator, uint32_t partition, uint64_t now_ns)
+{
+    send_again(replicator, partition, now_ns);
 }
 
 uint64_t replicator_due(const struct replicator *replicator, uint64_t now_ns)

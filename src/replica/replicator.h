@@ -57,7 +57,11 @@ void replicator_answer(struct replicator *replicator, const struct batch_answer 
  * once the first time and after at most 20 ms later on. */
 void replicator_failed(struct replicator *replicator, uint32_t partition, uint64_t now_ns);
 
-/* When replicator_tick() has something to do again, unless an answer comes before. */
+/* Not now: nothing was sent. As above. */
+void replicator_refused(struct replicator *replicator, uint32_t partition, uint64_t now_ns);
+
+/* When replicator_tick() has something to do again, unless an answer comes before. Ask once after
+ * each tick: part of it is "in a millisecond". */
 uint64_t replicator_due(const struct replicator *replicator, uint64_t now_ns);
 
 /* What was configured anew, without a restart. */
@@ -81,7 +85,7 @@ struct replicator_state {
     uint32_t pending_keys;      /* keys with something to tell */
     uint32_t rows_used;
     uint64_t batches, keys;                  /* sent for the first time */
-    uint64_t resent;                         /* batches sent again */
+    uint64_t resent;                         /* batches that no answer came to */
     uint64_t answers, repeats, gaps, losses; /* by outcome; losses: the store knew nothing of us */
     uint64_t old_keys;      /* keys whose charge was too old to be added: told as what is owed */
     uint64_t no_row_keys;   /* times a key waited because no row was free */

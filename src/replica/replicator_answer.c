@@ -24,6 +24,7 @@ struct heard { /* of one key */
     struct delta_answer answer;
     const struct batch_answer_key *key;
     struct instant now;
+    uint32_t granted; /* and still of use */
 };
 
 static void settle_share(struct replicator *replicator, struct row *row, const struct heard *heard)
@@ -99,12 +100,31 @@ static uint64_t granted_state(const struct row *row, const struct heard *heard,
 {
     const uint32_t left = is_grant ? grant_units_of(&row->limit, ref->state, row->window) : 0;
     const struct grant grant = {
-        .units = left + heard->key->granted,
+        .units = left + heard->granted,
         .window = row->window,
         .denied_until_ns = denied_until_ns(row, heard),
     };
 
     return grant_pack(&row->limit, &grant);
+}
+
+/* Units that were granted in a window before this one and not spent: they are void, and were
+ * charged. */
+static void give_void_back(struct replicator *replicator, const struct row *row, uint64_t state)
+{
+    struct row *other;
+    uint32_t cursor = 0;
+
+    if (grant_units(state) == 0 || grant_units_of(&row->limit, state, row->window) > 0)
+        return;
+    while ((other = rows_next_of_key(&replicator->rows, row->key, row->owner, &cursor))) {
+        if (other == row || grant_units_of(&row->limit, state, other->window) == 0)
+            continue;
+        delta_charge(&other->delta, &other->limit, -(int64_t)grant_units(state),
+                     replicator->now_ns);
+        replicator_list(replicator, other, false);
+        return;
+    }
 }
 
 /* A view of a window that has passed leaves the share of the present one alone. */
@@ -135,8 +155,11 @@ static bool try_adopt(struct replicator *replicator, const struct row *row,
                 table_withdraw(table, &ref);
             return true;
         }
-        return table_adopt(table, &ref, granted_state(row, heard, &ref, is_grant),
-                           TABLE_SHARE_GRANT);
+        if (!table_adopt(table, &ref, granted_state(row, heard, &ref, is_grant), TABLE_SHARE_GRANT))
+            return false;
+        if (is_grant)
+            give_void_back(replicator, row, ref.state);
+        return true;
     }
     const struct delta_view view = {
         .state = is_grant ? 0 : ref.state,
@@ -162,10 +185,12 @@ static bool has_same_owner(const struct replicator *replicator, const struct row
 }
 
 /* What the store granted counts as admitted; what will not be spent goes back. */
-static void keep_grant(struct replicator *replicator, struct row *row, uint32_t granted)
+static void keep_grant(struct replicator *replicator, struct row *row, const struct heard *heard)
 {
-    row->delta.units += granted;
-    if (row->is_kept)
+    row->delta.units += heard->key->granted;
+    if (heard->granted < heard->key->granted) /* too late: others may have it */
+        delta_charge(&row->delta, &row->limit, -(int64_t)heard->key->granted, replicator->now_ns);
+    if (row->is_kept || heard->granted == 0)
         return;
     row->is_kept = true;
     replicator->kept[(replicator->kept_first + replicator->kept_count++) % replicator->rows.count] =
@@ -179,7 +204,7 @@ static void settle_row(struct replicator *replicator, struct row *row, const str
     row->answered_ns = replicator->now_ns;
     settle_share(replicator, row, heard);
     if (heard->key->granted > 0)
-        keep_grant(replicator, row, heard->key->granted);
+        keep_grant(replicator, row, heard);
     if (has_same_owner(replicator, row))
         while (!try_adopt(replicator, row, heard))
             ;
@@ -202,24 +227,31 @@ static void count_outcome(struct replicator *replicator, const struct batch_answ
     state->losses += answer->outcome == MERGE_NEW && answer->sequence > 1;
 }
 
-/* Clocks and nodes. */
-static void hear(struct replicator *replicator, const struct partition *partition,
-                 const struct batch_answer *answer)
+/* Who beats first is alone in the store at first, and who starts is often not the only one: until
+ * all have had the time to be heard there are at least as many as were configured. */
+static void hear_nodes(struct replicator *replicator, uint32_t count)
 {
-    struct shared_state *shared = replicator->options.shared;
+    if (count == 0)
+        return;
+    replicator->state.node_count = count;
+    if (replicator->first_answer_ns == 0)
+        replicator->first_answer_ns = replicator->now_ns;
+    if (replicator->now_ns < replicator->first_answer_ns + GATHERING_NS &&
+        count < replicator->options.nodes)
+        count = replicator->options.nodes;
+    replicator->node_count = count;
+    shared_state_set_first_share(replicator->options.shared, share_of(1, count));
+}
+
+static void hear_clock(struct replicator *replicator, const struct partition *partition,
+                       const struct batch_answer *answer)
+{
     const uint64_t now_ns = replicator->now_ns;
 
     store_clock_hear(&replicator->clock, partition->begun_ns, now_ns, answer->store_now_us);
     wall_update(&replicator->wall, now_ns,
                 (uint64_t)((int64_t)now_ns - replicator->clock.offset_ns));
-    atomic_store_explicit(&shared->wall_offset_ns, -replicator->clock.offset_ns,
-                          memory_order_relaxed);
-    if (answer->node_count > 0) {
-        replicator->node_count = answer->node_count;
-        replicator->state.node_count = answer->node_count;
-        atomic_store_explicit(&shared->first_share, share_of(1, answer->node_count),
-                              memory_order_relaxed);
-    }
+    shared_state_set_wall(replicator->options.shared, -replicator->clock.offset_ns);
 }
 
 void replicator_answer(struct replicator *replicator, const struct batch_answer *answer,
@@ -232,11 +264,13 @@ void replicator_answer(struct replicator *replicator, const struct batch_answer 
         answer->count != partition->flight_count)
         return;
     replicator->now_ns = now_ns;
-    hear(replicator, partition, answer);
+    hear_clock(replicator, partition, answer);
+    hear_nodes(replicator, answer->node_count);
     count_outcome(replicator, answer);
     partition->is_in_flight = false;
     partition->must_send = false;
     partition->retry_ns = 0;
+    const bool is_late = now_ns - partition->begun_ns > GRANT_KEEP_NS;
     for (uint32_t i = 0; i < answer->count; i++) {
         const struct heard heard = {
             .answer = {.cell = answer->keys[i].cell,
@@ -244,6 +278,7 @@ void replicator_answer(struct replicator *replicator, const struct batch_answer 
                        .at_ns = store_clock_at_ns(&replicator->clock, answer->store_now_us)},
             .key = &answer->keys[i],
             .now = replicator_instant(replicator),
+            .granted = is_late ? 0 : answer->keys[i].granted,
         };
         settle_row(replicator, replicator_row(replicator, partition->flight[i]), &heard);
     }

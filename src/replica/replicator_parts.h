@@ -18,6 +18,7 @@
 #define TOUCH_TENANTS 256u          /* tenants share what first touches they may have */
 #define TOUCHES_PER_FLUSH 64u       /* of each; beyond it a new key waits for the next flush */
 #define STALE_FLUSHES 4u            /* what was not heard of for longer is as good as unknown */
+#define GATHERING_NS (3000 * MS_NS) /* after the first answer: others may not have been heard */
 #define SETTLING_ANSWERS 3u         /* until then others' demand may not be in an answer */
 
 struct partition {
@@ -53,6 +54,7 @@ struct replicator {
     uint64_t asked_at_ns;    /* when a grant was last wanted */
     uint32_t next_partition; /* round robin */
     uint32_t node_count;
+    uint64_t first_answer_ns; /* 0: none came */
     bool is_finishing;
     uint8_t touches[TOUCH_TENANTS];
     uint64_t *refused_seen; /* per ring */

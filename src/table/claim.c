@@ -136,6 +136,12 @@ struct place {
     uint64_t debt; /* what is lost by taking it */
 };
 
+/* Of two that owe the same: the one that has nothing pending to be told. */
+static bool is_rather(struct pair pair, struct pair best)
+{
+    return meta_pending(best.meta) != 0 && meta_pending(pair.meta) == 0;
+}
+
 /* The first group in probe order that has a place which costs nothing: an empty one, else one at
  * rest, whose key may well come again. Without such a group the least indebted, if that is wanted.
  */
@@ -157,7 +163,8 @@ static struct place find_place(const struct table *table, const struct table_pro
                 continue; /* another's claim, or a lease */
             uint64_t debt = mapping_debt(table, pair, now);
 
-            if ((debt == 0 || on_full == TABLE_EVICT) && debt < best.debt)
+            bool may_take = debt == 0 || on_full == TABLE_EVICT;
+            if (may_take && (debt < best.debt || (debt == best.debt && is_rather(pair, best.pair))))
                 best = (struct place){&group[j], pair, debt};
         }
         if (best.entry && best.debt == 0)
