@@ -36,7 +36,7 @@ ARCH    := $(if $(filter x86_64,$(shell uname -m)),-mcx16)
 CFLAGS  = -std=gnu11 -g $(WARN) $(FLAGS_$(FLAVOUR)) $(ARCH) -pthread -D_GNU_SOURCE \
           -Iinclude -Isrc -MMD -MP
 LDFLAGS = -pthread $(LINK_$(FLAVOUR))
-LIBS    = -luring -lyaml -lsodium -ljansson -lz -lxxhash -lm
+LIBS    = -luring -lyaml -lsodium -ljansson -lz -lxxhash -lhiredis -lssl -lcrypto -lm
 
 OBJ        = $(BUILD)/obj
 SRC       := $(sort $(wildcard src/*.c src/*/*.c))
@@ -139,8 +139,8 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
 
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
-PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev
-PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 redis-tools python3-redis
+PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev libhiredis-dev libssl-dev
+PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 redis-tools redis-server openssl python3-redis
 PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind
 deps:
 	@tests/lib/install-packages $(PACKAGES)
@@ -191,6 +191,9 @@ FORCE:
 SAYS_VERSION = $(patsubst %.c,$(OBJ)/%.o,$(shell grep -l METE_VERSION $(SRC)))
 $(SAYS_VERSION): $(OBJ)/version
 
+# The script that Redis runs stands in the program.
+$(OBJ)/src/replica/link_script.o: src/replica/merge.lua
+
 $(OBJ)/src/%.o: src/%.c
 	@mkdir -p $(@D)
 	@echo "  cc   $<"
@@ -207,7 +210,7 @@ $(OBJ)/tests_bench/%.o: tests/%.c
 
 $(OBJ)/tests_bench/%.o: bench/%.c
 	@mkdir -p $(@D)
-	@$(CC) $(CFLAGS) -c -o $@ $<
+	@$(CC) $(CFLAGS) -Itests -c -o $@ $<
 
 $(OBJ)/tests_bench/fuzz/%.o: tests/fuzz/%.c
 	@mkdir -p $(@D)

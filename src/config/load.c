@@ -13,6 +13,7 @@
 
 #include "config/api_keys.h"
 #include "config/digest.h"
+#include "config/redis.h"
 #include "config/report.h"
 #include "config/rule.h"
 #include "config/schema.h"
@@ -140,6 +141,8 @@ static int build(const struct config_options *options, const struct report *repo
         result = apply_set(options->sets[i], *report, config);
     if (result == 0)
         result = judge_paths(report, config);
+    if (result == 0)
+        result = redis_judge(report, config);
     if (result == 0 && !roots.tenants)
         result = report_at(report, 1,
                            "tenants: at least one is needed; for example tenants: "
@@ -243,6 +246,7 @@ void config_destroy(struct config *config)
     free(config->listen_http.path);
     free(config->listen_metrics.path);
     free(config->key_file);
+    redis_free(config);
     free(config->path);
     free(config);
 }

@@ -9,7 +9,9 @@
 
 #include "config/config.h"
 #include "config/fields.h"
+#include "config/redis.h"
 #include "config/report.h"
+#include "config/schema_lists.h"
 #include "config/secret.h"
 #include "config/value.h"
 #include "config/yaml.h"
@@ -22,6 +24,10 @@ enum field_type {
     TYPE_ADDRESSES, /* listen_udp and its count */
     TYPE_NETWORKS,  /* trusted and its count */
     TYPE_KEY_FILE,  /* key_file, and the key behind it */
+    TYPE_URL,       /* char *, where a store is; `none` is NULL */
+    TYPE_USER,      /* char *, its user; `none` is NULL */
+    TYPE_FILE,      /* char *, a path of any length, made absolute; `none` is NULL */
+    TYPE_ID,        /* uint64_t in [min, max]; `auto` is 0 */
     TYPE_NUMBER,    /* uint64_t in [min, max] */
     TYPE_DURATION,  /* uint64_t ns in [min, max] */
     TYPE_BYTES,     /* uint64_t in [min, max] */
@@ -58,6 +64,12 @@ _Static_assert(sizeof(enum config_backend) == sizeof(unsigned), "set as unsigned
 _Static_assert(sizeof(enum config_on_full) == sizeof(unsigned), "set as unsigned");
 
 #define AT(member) .offset = offsetof(struct config, member)
+
+#define BETWEEN(kind, name, member, least, most, otherwise)                                        \
+    {                                                                                              \
+        .path = (name), .type = (kind), AT(member), .min = (least), .max = (most),                 \
+        .fallback = (otherwise)                                                                    \
+    }
 
 static const struct field FIELDS[] = {
     {.path = "namespace", .type = TYPE_NAME, AT(namespace_name), .fallback = "default"},
@@ -141,7 +153,18 @@ static const struct field FIELDS[] = {
     {.path = "tiers", .type = TYPE_TIERS},
     {.path = "tenants", .type = TYPE_TENANTS},
     {.path = "key_file", .type = TYPE_KEY_FILE},
-    {.path = "redis", .type = TYPE_UNSERVED},
+    {.path = "redis", .type = TYPE_SECTION},
+    {.path = "redis.url", .type = TYPE_URL, AT(redis.url)},
+    {.path = "redis.user", .type = TYPE_USER, AT(redis.user)},
+    {.path = "redis.password_file", .type = TYPE_FILE, AT(redis.password_file)},
+    {.path = "redis.ca_file", .type = TYPE_FILE, AT(redis.ca_file)},
+    BETWEEN(TYPE_DURATION, "redis.flush", redis.flush_ns, 1000000, 1000000000, "5ms"),
+    BETWEEN(TYPE_DURATION, "redis.exact_wait", redis.exact_wait_ns, 0, 1000000000, "20ms"),
+    BETWEEN(TYPE_NUMBER, "redis.nodes", redis.nodes, 1, CONFIG_MAX_NODES, "1"),
+    BETWEEN(TYPE_ID, "redis.node_id", redis.node_id, 1, CONFIG_MAX_NODE_ID, "auto"),
+    BETWEEN(TYPE_NUMBER, "redis.partitions", redis.partitions, 1, CONFIG_MAX_PARTITIONS, "16"),
+    BETWEEN(TYPE_NUMBER, "redis.rows", redis.rows, CONFIG_MIN_ROWS, CONFIG_MAX_ROWS, "65536"),
+    BETWEEN(TYPE_NUMBER, "redis.ring", redis.ring, 64, CONFIG_MAX_RING, "16384"),
 };
 #define FIELD_COUNT (sizeof(FIELDS) / sizeof(FIELDS[0]))
 
@@ -189,67 +212,6 @@ static int apply_name(const struct report *report, const struct node *node, char
     return 0;
 }
 
-/* The items of a list; a single value stands for a list of one. */
-static const struct node *first_item(const struct node *node)
-{
-    return node->kind == NODE_LIST ? node->children : node;
-}
-
-static const struct node *next_item(const struct node *list, const struct node *item)
-{
-    return item == list ? NULL : item->next;
-}
-
-static bool is_kernels_choice(const struct config_address *address)
-{
-    return address->address.ss_family == AF_INET
-               ? ((const struct sockaddr_in *)&address->address)->sin_port == 0
-               : ((const struct sockaddr_in6 *)&address->address)->sin6_port == 0;
-}
-
-static int apply_addresses(const struct report *report, const struct node *node,
-                           struct config *config)
-{
-    unsigned count = 0;
-    if (node->kind == NODE_LIST && node->count == 0)
-        return report_node(report, node, "is an empty list; at least one address is needed");
-    for (const struct node *item = first_item(node); item; item = next_item(node, item)) {
-        struct config_address address;
-        if (count == CONFIG_MAX_LISTEN)
-            return report_node(report, item, "is one too many; at most %u addresses",
-                               CONFIG_MAX_LISTEN);
-        const int result = value_address(report, item, &address);
-        if (result)
-            return result;
-        for (unsigned i = 0; i < count; i++)
-            if (!is_kernels_choice(&address) &&
-                memcmp(&config->listen_udp[i].address, &address.address, sizeof(address.address)) ==
-                    0)
-                return report_node(report, item, "'%s' stands here twice; remove one",
-                                   address.text);
-        config->listen_udp[count++] = address;
-    }
-    config->listen_udp_count = count;
-    return 0;
-}
-
-static int apply_networks(const struct report *report, const struct node *node,
-                          struct config *config)
-{
-    unsigned count = 0;
-    for (const struct node *item = first_item(node); item; item = next_item(node, item)) {
-        if (count == CONFIG_MAX_NETWORKS)
-            return report_node(report, item, "is one too many; at most %u networks",
-                               CONFIG_MAX_NETWORKS);
-        const int result = value_network(report, item, &config->trusted[count]);
-        if (result)
-            return result;
-        count++;
-    }
-    config->trusted_count = count;
-    return 0;
-}
-
 static int apply_auto(const struct report *report, const struct node *node,
                       const struct field *field, unsigned *ret_number)
 {
@@ -266,6 +228,16 @@ static int apply_auto(const struct report *report, const struct node *node,
                                (unsigned long long)field->min, (unsigned long long)field->max);
     }
     *ret_number = (unsigned)number;
+    return 0;
+}
+
+static int apply_id(const struct report *report, const struct node *node, const struct field *field,
+                    uint64_t *ret_id)
+{
+    if (node->kind == NODE_SCALAR && strcmp(node->text, "auto") == 0)
+        *ret_id = 0;
+    else
+        return value_number(report, node, field->min, field->max, ret_id);
     return 0;
 }
 
@@ -296,13 +268,21 @@ static int apply(const struct report *report, const struct field *field, const s
     case TYPE_DOOR:
         return apply_door(report, node, member);
     case TYPE_ADDRESSES:
-        return apply_addresses(report, node, config);
+        return schema_apply_addresses(report, node, config);
     case TYPE_NETWORKS:
-        return apply_networks(report, node, config);
+        return schema_apply_networks(report, node, config);
     case TYPE_KEY_FILE:
         return secret_apply_key_file(report, node, config);
     case TYPE_DURATION:
         return value_duration(report, node, field->min, field->max, member);
+    case TYPE_URL:
+        return redis_apply_url(report, node, member);
+    case TYPE_USER:
+        return redis_apply_user(report, node, member);
+    case TYPE_FILE:
+        return secret_apply_path(report, node, config, member);
+    case TYPE_ID:
+        return apply_id(report, node, field, member);
     case TYPE_BYTES:
         return value_bytes(report, node, field->min, field->max, member);
     case TYPE_NUMBER:

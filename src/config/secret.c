@@ -255,6 +255,20 @@ int secret_apply_key_file(const struct report *report, const struct node *node,
     return 0;
 }
 
+int secret_apply_path(const struct report *report, const struct node *node,
+                      const struct config *config, char **ret_path)
+{
+    char *path = NULL;
+    if (node->kind != NODE_SCALAR || strcmp(node->text, "none") != 0) {
+        const int result = path_of(report, node, config->reader, &path);
+        if (result)
+            return result;
+    }
+    free(*ret_path);
+    *ret_path = path;
+    return 0;
+}
+
 int secret_reserve(const struct report *report, uint32_t count, struct config *config)
 {
     void *memory;

@@ -23,6 +23,10 @@ void secret_close_reader(struct config *config);
 int secret_apply_key_file(const struct report *report, const struct node *node,
                           struct config *config);
 
+/* The path of a file that is read later, made absolute; `none` is NULL. Results as above. */
+int secret_apply_path(const struct report *report, const struct node *node,
+                      const struct config *config, char **ret_path);
+
 /* Room for the secrets of all tenants. Results: 0, -ENOMEM, reported. */
 int secret_reserve(const struct report *report, uint32_t count, struct config *config);
 

@@ -45,9 +45,9 @@ struct merge_cell limit_merge(const struct limit *limit, struct merge_cell cell,
  * sum that halves every MERGE_HALF_US, and to which each batch adds what its node wanted since its
  * last. A node keeps its own by the same rule and the same instants, so that its part of the demand
  * is one divided by the other. */
-#define MERGE_HALF_US 20000
+#define MERGE_HALF_US 50000
 #define MERGE_DEMAND_UNIT 16u
-#define MERGE_DEMAND_MAX ((1ull << 37) - 1)
+#define MERGE_DEMAND_MAX ((1ull << 36) - 1)
 
 /* The sum after passed_us, and with wanted units more. */
 uint64_t merge_demand(uint64_t demand, uint64_t passed_us, uint64_t wanted);

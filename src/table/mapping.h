@@ -102,6 +102,8 @@ static inline struct limit mapping_limit(const struct limit *row)
         .burst = __atomic_load_n(&row->burst, __ATOMIC_RELAXED),
         .algorithm = row->algorithm,
         .keeps_tat = row->keeps_tat,
+        .sync = __atomic_load_n(&row->sync, __ATOMIC_RELAXED),
+        .on_loss = __atomic_load_n(&row->on_loss, __ATOMIC_RELAXED),
     };
 }
 
