@@ -32,7 +32,8 @@ uint8_t share_of(uint64_t part, uint64_t whole)
 {
     uint8_t share = 0;
 
-    while (share < SHARE_MAX && share_scaled(part, share) < whole)
+    while (share < SHARE_MAX && (unsigned __int128)part * share_factor(share) <
+                                    (unsigned __int128)whole << SHARE_FRACTION_BITS)
         share++;
     return share;
 }
