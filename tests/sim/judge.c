@@ -124,7 +124,7 @@ static void judge_share(struct world *world, uint32_t node, uint32_t key, double
     }
     const double part = world->seen[node][key][0].wanted / all;
     if (all / world->node_count > 20)
-        judge_fail(world, share <= 3 * part + 1.0 / world->node_count,
+        judge_fail(world, share <= 3 * part + 4.0 / world->node_count,
                    "a share of more than the node's part of the demand", (long long)(share * 1000),
                    (long long)(part * 1000));
 }

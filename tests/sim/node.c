@@ -160,22 +160,28 @@ static void decide(struct world *world, struct node *node, const struct parked *
     judge_charge(world, index_of(world, node), key, window, cost);
 }
 
-static bool must_wait(struct world *world, struct node *node, const struct parked *what, bool asks)
+/* As net/udp_park.c: asked for at first, and now and then again. */
+static bool must_wait(struct world *world, struct node *node, struct parked *what)
 {
+    const bool asks = what->asked_ns == 0 || world->now_ns - what->asked_ns >= ASK_NS;
     const struct instant now = instant_of(world, node);
     struct check check = check_of(world, what->key, what->cost);
+    struct engine_wait wait;
 
-    return engine_must_wait(&node->engine, &check, 1, &now, asks);
+    if (what->until_ns <= world->now_ns)
+        return false;
+    what->asked_ns = asks ? world->now_ns : what->asked_ns;
+    return engine_must_wait(&node->engine, &check, 1, &now, asks, &wait);
 }
 
 void node_ask(struct world *world, struct node *node, uint32_t key, uint32_t cost)
 {
-    const struct parked what = {.key = key, .cost = cost, .until_ns = world->now_ns + WAIT_NS};
+    struct parked what = {.key = key, .cost = cost, .until_ns = world->now_ns + WAIT_NS};
 
     if (node->down_until_ns > world->now_ns)
         return;
     judge_want(world, index_of(world, node), key, cost);
-    if (sim_is_exact(world) && node->parked_count < PARKED && must_wait(world, node, &what, true))
+    if (sim_is_exact(world) && node->parked_count < PARKED && must_wait(world, node, &what))
         node->parked[node->parked_count++] = what;
     else
         decide(world, node, &what, false);
@@ -186,8 +192,8 @@ static void try_parked(struct world *world, struct node *node)
     uint32_t left = 0;
 
     for (uint32_t i = 0; i < node->parked_count; i++) {
-        const struct parked what = node->parked[i];
-        if (what.until_ns > world->now_ns && must_wait(world, node, &what, false))
+        struct parked what = node->parked[i];
+        if (must_wait(world, node, &what))
             node->parked[left++] = what;
         else
             decide(world, node, &what, what.until_ns <= world->now_ns);

@@ -32,6 +32,7 @@
 #define FLUSH_NS (5 * MS)
 #define TIMEOUT_NS (60 * MS) /* of the link: no answer will come any more */
 #define WAIT_NS (20 * MS)    /* how long a check of an exact limit may wait */
+#define ASK_NS (5 * MS)      /* how often what waits is asked for */
 #define MOST_COST 3u
 
 enum fault {
@@ -99,7 +100,7 @@ struct flight { /* what the link knows of a partition */
 
 struct parked {
     uint32_t key, cost;
-    int64_t until_ns;
+    int64_t until_ns, asked_ns;
 };
 
 struct node {
