@@ -1,5 +1,16 @@
 /* The network: every message is delayed, and while faults last some are lost, doubled, late. */
+#include <stddef.h>
+#include <string.h>
+
 #include "sim.h"
+
+/* May be one and the same. */
+static void copy(struct packet *to, const struct packet *from)
+{
+    memmove(to, from, offsetof(struct packet, keys));
+    memmove(to->keys, from->keys, from->count * sizeof *from->keys);
+    memmove(to->answers, from->answers, from->count * sizeof *from->answers);
+}
 
 static bool is_cut(const struct world *world, uint32_t node)
 {
@@ -26,7 +37,7 @@ static void enqueue(struct world *world, const struct packet *packet)
         delay_ns += (int64_t)sim_random(world, 300 * MS);
     if (packet->kind == PACKET_BATCH && world->slow_until_ns > world->now_ns)
         delay_ns += world->slow_until_ns - world->now_ns;
-    world->packets[world->packet_count] = *packet;
+    copy(&world->packets[world->packet_count], packet);
     world->packets[world->packet_count++].due_ns = world->now_ns + delay_ns;
 }
 
@@ -47,8 +58,8 @@ void net_step(struct world *world)
             i++;
             continue;
         }
-        packet = world->packets[i];
-        world->packets[i] = world->packets[--world->packet_count];
+        copy(&packet, &world->packets[i]);
+        copy(&world->packets[i], &world->packets[--world->packet_count]);
         if (is_cut(world, packet.node))
             continue;
         if (packet.kind == PACKET_BATCH)
@@ -62,7 +73,7 @@ void net_drop(struct world *world, const struct node *node)
 {
     for (uint32_t i = 0; i < world->packet_count;)
         if (!node || &world->nodes[world->packets[i].node] == node)
-            world->packets[i] = world->packets[--world->packet_count];
+            copy(&world->packets[i], &world->packets[--world->packet_count]);
         else
             i++;
 }

@@ -225,7 +225,8 @@ static void send_batch(struct world *world, struct node *node, const struct batc
                batch->count, PACKET_KEYS);
     if (world->fault)
         return;
-    packet = (struct packet){.node = index_of(world, node), .kind = PACKET_BATCH};
+    packet.node = index_of(world, node);
+    packet.kind = PACKET_BATCH;
     packet.node_id = batch->node_id;
     packet.incarnation = batch->incarnation;
     packet.partition = batch->partition;

@@ -28,7 +28,7 @@ static const char *const WRONG_NAMES[WRONG_COUNT] = {
     [WRONG_SUM] = "old deltas are added",
     [WRONG_SHARE] = "each node spends the whole limit",
     [WRONG_COLD_START] = "rows lost with the process",
-    [WRONG_GRANTS] = "a repeat is granted once more",
+    [WRONG_GRANTS] = "grants are not charged",
     [WRONG_RING] = "events of the ring are lost",
     [WRONG_LIFE] = "a new life taken for the old one",
 };

@@ -67,7 +67,7 @@ enum wrong {
     WRONG_SUM,        /* what old deltas owe is added instead of compared */
     WRONG_SHARE,      /* each node spends the whole limit */
     WRONG_COLD_START, /* rows are lost with the process, the table is not */
-    WRONG_GRANTS,     /* a repeat is granted once more, uncharged */
+    WRONG_GRANTS,     /* what is granted is charged to nobody */
     WRONG_RING,       /* now and then an event of the ring is lost */
     WRONG_LIFE,       /* the store takes a node's new life for the old one */
     WRONG_COUNT
@@ -87,7 +87,7 @@ struct packet {
     enum merge_batch outcome;
     bool is_again;
     int64_t sent_ns;
-    struct batch_key keys[PACKET_KEYS];
+    struct batch_key keys[PACKET_KEYS]; /* `count` of them, and of the answers */
     struct batch_answer_key answers[PACKET_KEYS];
 };
 

@@ -83,19 +83,20 @@ static void apply(struct world *world, struct packet *packet, uint32_t i, bool i
     struct member *member = &world->data.members[packet->node][packet->partition];
     struct cell *cell = cell_of(world, key, window_of(world, key, item->window));
     const uint64_t before = units_before(world, key, item->window);
-    struct merge_cell granted = cell->cell; /* WRONG_GRANTS: charged to nobody */
+    struct merge_cell granted;
 
     if (is_applied) {
         cell->cell = limit_merge(&world->limit, cell->cell, &item->delta, now_us);
         cell->demand = merge_demand(cell->demand, now_us - cell->demand_us, item->wanted);
         cell->demand_us = now_us;
-        member->granted[i] = merge_grant(item->kind, &cell->cell, before, &item->ask, now_us);
+        granted = cell->cell;
+        member->granted[i] = merge_grant(item->kind, &granted, before, &item->ask, now_us);
+        if (world->wrong != WRONG_GRANTS)
+            cell->cell = granted;
         cell->forget_us = forget_us(item, cell, now_us);
         world->data.usage += (uint64_t)(int64_t)item->units;
         world->node_applied[packet->node] += (uint64_t)(int64_t)item->units;
         judge_applied(world, packet, i, key);
-    } else if (world->wrong == WRONG_GRANTS) {
-        member->granted[i] = merge_grant(item->kind, &granted, before, &item->ask, now_us);
     }
     packet->answers[i] = (struct batch_answer_key){
         .cell = cell->cell,
