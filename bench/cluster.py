@@ -52,7 +52,7 @@ os.environ["METE_BUILD"] = OPTIONS.build  # the libraries below ask for it
 
 from lib import mete_wire as wire  # noqa: E402
 from lib.nodes import Load, Nodes  # noqa: E402
-from lib.redis_server import Redis  # noqa: E402
+from lib.stores import Redis  # noqa: E402
 
 
 def percent(units, of=RATE):

@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from lib import mete_wire as wire  # noqa: E402
 from lib.nodes import Load, Nodes, usage_of  # noqa: E402
-from lib.redis_server import Cluster, has_redis, wait_until  # noqa: E402
+from lib.stores import Cluster, has_redis, wait_until  # noqa: E402
 
 ROUNDS = int(os.environ.get("METE_ROUNDS") or "1")
 RULES = ["{name: api, algorithm: token_bucket, rate: 500/s, burst: 100}",

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from lib import mete_wire as wire  # noqa: E402
 from lib.nodes import Load, Nodes  # noqa: E402
-from lib.redis_server import Redis, has_redis, wait_until  # noqa: E402
+from lib.stores import Redis, has_redis, wait_until  # noqa: E402
 
 RACES = int(os.environ.get("METE_RACES") or "200")
 AT_ONCE = 20

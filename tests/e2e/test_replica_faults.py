@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from lib import mete_wire as wire  # noqa: E402
 from lib.fault_proxy import FaultProxy  # noqa: E402
 from lib.nodes import Load, Nodes  # noqa: E402
-from lib.redis_server import Redis, has_redis, wait_until  # noqa: E402
+from lib.stores import Redis, has_redis, wait_until  # noqa: E402
 
 SEED = int(os.environ.get("METE_SEED") or "1", 0)
 CUTS = int(os.environ.get("METE_CUTS") or "60")

@@ -14,7 +14,7 @@ import os
 import subprocess
 
 from lib import daemon
-from lib.redis_server import RedisError, wait_until
+from lib.stores import RedisError, wait_until
 
 LOAD = daemon.BUILD / "bench" / "cluster_load"
 NUMBERS = itertools.count(1)
