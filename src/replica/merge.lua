@@ -42,16 +42,19 @@ local function store_us(keys, told)
     return now[1] * 1000000 + now[2]
 end
 
+-- merge_demand().
 local function demand_after(demand, passed_us, wanted)
     local left = 0
-    local halves = floor(passed_us / HALF_US)
-    if halves < 40 then
-        left = floor(demand / 2 ^ halves)
+    if demand > 0 and passed_us < 40 * HALF_US then
+        if passed_us >= HALF_US then
+            demand = floor(demand / 2 ^ floor(passed_us / HALF_US))
+            passed_us = passed_us % HALF_US
+        end
+        local part, whole = 512 * HALF_US - 157 * passed_us, 512 * HALF_US + 198 * passed_us
+        local times = floor(demand / whole)
+        left = times * part + floor((demand - times * whole) * part / whole)
     end
-    local rest_us = passed_us % HALF_US
-    local part, whole = 512 * HALF_US - 157 * rest_us, 512 * HALF_US + 198 * rest_us
-    local times = floor(left / whole)
-    left = times * part + floor((left - times * whole) * part / whole) + wanted * 64
+    left = left + wanted * 64
     return left < DEMAND_MAX and left or DEMAND_MAX
 end
 
@@ -161,23 +164,27 @@ local function grant_count(row, value, previous, wanted, now)
     return units, value + units
 end
 
--- Writes a cell that lives for so long at least; false if the name is another's. An expiry is moved only
--- when less than that is left, and then by half as much again: a cell that is busy is mostly one write.
-local function write(name, is_there, cell, now, lives_ms)
-    local now_ms = floor(now / 1000)
-    local expires = is_there and cell[5] or 0
-    local is_moved = expires < now_ms + lives_ms
-    if is_moved then
-        expires = now_ms + lives_ms + floor(lives_ms / 2) + 1000
+-- How long a cell is kept, after replica/batch.h.
+local function lives_ms(row, epoch, value, now)
+    if row.kind ~= 0 or epoch == 0 and value <= now then
+        return row.expiry
+    elseif epoch ~= 0 then
+        return row.longest
     end
-    local bytes = pack(CELL, cell[1], cell[2], cell[3], cell[4], expires)
+    return row.expiry + floor((value - now + 999) / 1000)
+end
+
+-- Writes a cell. An expiry is moved only when too little of it is left, and then by half as much again: so
+-- a cell that is busy is mostly one short write. False: the name is another's.
+local function write_moved(name, is_there, epoch, value, demand, now, row)
+    local ms = lives_ms(row, epoch, value, now)
+    ms = ms + floor(ms / 2) + 1000
+    local bytes = pack(CELL, epoch, value, demand, now, floor(now / 1000) + ms)
     if not is_there then
-        return call('SET', name, bytes, 'NX', 'PX', expires - now_ms)
+        return call('SET', name, bytes, 'NX', 'PX', ms)
     end
     call('SETRANGE', name, '0', bytes)
-    if is_moved then
-        call('PEXPIRE', name, expires - now_ms)
-    end
+    call('PEXPIRE', name, ms)
     return true
 end
 
@@ -212,22 +219,13 @@ end
 local function read_rows(a, at, count)
     local rows = {}
     for i = 0, count - 1 do
-        rows[i] = {usage = a[at], kind = a[at + 1], cap = a[at + 2], expiry = a[at + 3], unit_us = a[at + 4],
-                   unit_ticks = a[at + 5], most = a[at + 6], window_us = a[at + 7], window = a[at + 8]}
+        local row = {usage = a[at], kind = a[at + 1], cap = a[at + 2], expiry = a[at + 3], unit_us = a[at + 4],
+                   unit_ticks = a[at + 5], most = a[at + 6], window_us = a[at + 7], window = a[at + 8],
+                   longest = a[at + 3] + floor((a[at + 2] + 999) / 1000)}
+        rows[2 * i], rows[2 * i + 1] = row, row
         at = at + 9
     end
     return rows, at
-end
-
-local function lives_ms(row, epoch, value, now)
-    if row.kind ~= 0 then
-        return row.expiry
-    elseif epoch ~= 0 then
-        return row.expiry + floor((row.cap + 999) / 1000)
-    elseif value > now then
-        return row.expiry + floor((value - now + 999) / 1000)
-    end
-    return row.expiry
 end
 
 local function merge(keys, args)
@@ -247,10 +245,10 @@ local function merge(keys, args)
     local outcome, known = admit(values[1], incarnation, sequence)
     local applies = outcome ~= 1
     local answer, sums, grants, fresh = {outcome, now, 0}, {}, nil, {}
-    local name_at, out = 2 + usages, 4
+    local name_at, out, now_ms = 2 + usages, 4, floor(now / 1000)
     for i = 1, count do
         local head, wanted, asked = a[at], a[at + 6], a[at + 7]
-        local row = rows[floor(head / 2)]
+        local row = rows[head]
         local kind = row.kind
         local name, bytes = keys[name_at], values[name_at]
         local epoch, value, demand, demand_at, expires = 0, 0, 0, now, 0
@@ -301,8 +299,10 @@ local function merge(keys, args)
             if bytes and not is_there then
                 epoch = epoch -- another's: neither read nor written
             elseif epoch ~= old_epoch or value ~= old_value or wanted > 0 then
-                if not write(name, is_there, {epoch, value, demand, now, expires}, now,
-                             lives_ms(row, epoch, value, now)) then
+                if expires >= now_ms + row.longest or
+                    expires > 0 and expires >= now_ms + lives_ms(row, epoch, value, now) then
+                    call('SETRANGE', name, '0', pack(CELL, epoch, value, demand, now, expires))
+                elseif not write_moved(name, is_there, epoch, value, demand, now, row) then
                     answer[3] = i
                 end
             end
@@ -317,14 +317,21 @@ local function merge(keys, args)
         out, at = out + 5, at + 8
     end
     if applies then
+        local is_time = sequence % 64 == 0
         for usage, units in pairs(sums) do
             if units ~= 0 then
                 call('INCRBY', keys[2 + usage], units)
-                call('PEXPIRE', keys[2 + usage], USAGE_MS)
+                if is_time or not values[2 + usage] then
+                    call('PEXPIRE', keys[2 + usage], USAGE_MS)
+                end
             end
         end
-        call('SET', keys[1], incarnation .. pack('<I7', sequence) .. (grants and cmsgpack.pack(grants) or ''),
-             'PX', NODE_MS)
+        local record = incarnation .. pack('<I7', sequence)
+        if grants or is_time or not values[1] or #values[1] ~= 15 then
+            call('SET', keys[1], record .. (grants and cmsgpack.pack(grants) or ''), 'PX', NODE_MS)
+        else
+            call('SETRANGE', keys[1], '0', record)
+        end
     elseif known then
         for i = 1, #known, 2 do
             if known[i] <= count then
