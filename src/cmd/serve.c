@@ -293,6 +293,7 @@ static int start_workers(struct server *server)
         worker->counters = &server->counters[i];
         give_cells(server, worker);
         worker->shared = serve_shared(server, i);
+        worker->exact_wait_ns = server->config->redis.exact_wait_ns;
         worker->stop = &server->stop;
         int result = worker_start(worker);
         if (result)

@@ -169,8 +169,8 @@ void fault_sum_up(struct link *link, uint64_t now_ns)
         fault = LINK_STARTING;
     }
     if (text == fine)
-        snprintf(fine, sizeof(fine), "redis %s%s: %s, %u node%s in namespace %s",
-                 link->is_cluster ? "cluster" : "", link->is_script ? " (without functions)" : "",
+        snprintf(fine, sizeof(fine), "redis%s%s: %s, %u node%s in namespace %s",
+                 link->is_cluster ? " cluster" : "", link->is_script ? " (without functions)" : "",
                  faults[fault].says, link->node_count, link->node_count == 1 ? "" : "s",
                  link->namespace_name);
     if (fault == state->fault)
