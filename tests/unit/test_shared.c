@@ -311,13 +311,13 @@ static void a_full_ring_is_made_up_for(void **state)
         else if (event.kind == RING_AMOUNT)
             sum -= (uint32_t)event.units;
     }
-    uint32_t count = table_sweep_pending(f->table, &cursor, 16, indices, 64);
+    uint32_t count = table_sweep_pending(f->table, &cursor, 16, false, indices, 64);
     assert_true(count > 0);
     for (uint32_t i = 0; i < count; i++)
         if (table_drain(f->table, indices[i], &drained))
             sum -= (uint32_t)drained.units;
     assert_int_equal(sum, counter_read(&f->counters->cell[COUNTER_REPLICA_LOST]));
-    assert_int_equal(table_sweep_pending(f->table, &cursor, 16, indices, 64), 0);
+    assert_int_equal(table_sweep_pending(f->table, &cursor, 16, false, indices, 64), 0);
 }
 
 static void evicted_pending_is_told(void **state)
