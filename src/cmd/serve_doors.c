@@ -8,6 +8,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/serve_metrics.h"
+#include "cmd/serve_replica.h"
 #include "cmd/server.h"
 #include "doors/http_check.h"
 #include "doors/listen.h"
@@ -103,6 +104,7 @@ static int open_loop(struct server *server, unsigned thread, unsigned connection
                 .credits = &server->quota_credits[first],
                 .worker_count = server->thread_count,
             },
+        .shared = serve_shared(server, thread),
         .connections = connections,
         .idle_ns = server->config->door_idle_ns,
     };
@@ -117,8 +119,8 @@ static int open_metrics(struct server *server)
     server->metrics = calloc(1, sizeof(*server->metrics));
     if (!server->metrics || serve_metrics_init(server->metrics, server))
         return cmd_fail("serve", "listen.metrics: no memory");
-    int result =
-        open_loop(server, server->thread_count - 1, METRICS_CONNECTIONS, &server->metrics_loop);
+    int result = open_loop(server, server->worker_count + has_doors(server->config),
+                           METRICS_CONNECTIONS, &server->metrics_loop);
     const struct door door = {"listen.metrics", &server->config->listen_metrics, &metrics_protocol,
                               &server->metrics->door};
     return result ? result : open_door(server, server->metrics_loop, &door);

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cmd/serve_replica.h"
 #include "cmd/server.h"
 #include "obs/counters.h"
 #include "sys/clock.h"
@@ -228,6 +229,7 @@ static void render(void *context, const struct config *config, struct http_out *
                "mete_reloads_total{result=\"done\"} %" PRIu64
                "\nmete_reloads_total{result=\"refused\"} %" PRIu64 "\n",
                counter_read(&server->reloads_done), counter_read(&server->reloads_refused));
+    serve_print_replica_metrics(server, out);
     print_process(out);
 }
 

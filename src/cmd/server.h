@@ -51,7 +51,8 @@ struct server {
     char *door_paths[SERVER_MAX_DOORS]; /* sockets of ours to remove */
     unsigned door_path_count;
     struct http_door *http;
-    struct loop *metrics_loop; /* NULL: listen.metrics is off */
+    struct serve_replica *replica; /* NULL: no redis.url */
+    struct loop *metrics_loop;     /* NULL: listen.metrics is off */
     struct serve_metrics *metrics;
     pthread_mutex_t usage_lock; /* what is carried: the main thread changes it, metrics read it */
     _Atomic uint64_t reloads_done, reloads_refused; /* the main thread counts */
@@ -61,5 +62,8 @@ struct server {
 /* admin_answer_fn for the server's socket: "stats", "stats json" and "reload". */
 void serve_answer_admin(void *server, const struct admin_peer *peer, const char *command,
                         FILE *out);
+
+/* What was already answered, reserved whole. Results: 0, or an exit status after saying why. */
+int serve_make_repeats(struct server *server);
 
 #endif

@@ -67,8 +67,8 @@ struct config_network { /* of trusted_networks; v4 is kept as v4-mapped v6 */
 };
 
 struct config_redis {           /* the store of several nodes; url NULL: there is none */
-    char *url;                  /* redis_url_parse() takes it */
-    char *user, *password_file; /* or NULL; the password is read at each connection */
+    char *url;                  /* redis_judge_url() takes it */
+    char *user, *password_file; /* or NULL; the password is read at the start */
     char *ca_file;              /* that signed the server's certificate; NULL: the system's */
     uint64_t flush_ns;          /* between two batches of a partition while there is something */
     uint64_t nodes;             /* how many there are believed to be before the store says it */
@@ -155,6 +155,7 @@ struct tenant {
     uint32_t rule_count;
     uint32_t first_rule_index;
     const struct rule *fallback; /* the rule named `default`, or NULL */
+    bool has_exact;              /* some rule is; once bound to a table */
     uint32_t inline_index;       /* index for counters and owner row of its inline limits */
     struct config_index index;   /* of rules */
 };

@@ -1,27 +1,16 @@
-/* `redis:`: where the store of several nodes is. Loading only, one thread, but for
- * redis_url_parse(). */
+/* `redis:`: where the store of several nodes is. Loading only, one thread. */
 #ifndef METE_CONFIG_REDIS_H
 #define METE_CONFIG_REDIS_H
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 struct config;
 struct node;
 struct report;
 
-/* redis://HOST[:PORT][/DATABASE], rediss:// (TLS), unix:///PATH[?db=DATABASE]. */
-struct redis_url {
-    char host[256]; /* without brackets; empty: path */
-    char path[108]; /* of a UNIX socket */
-    uint16_t port;
-    uint32_t database;
-    bool is_tls;
-};
-
-/* Result: 0, or -EINVAL with a clause in problem that says what is wrong. */
-int redis_url_parse(const char *text, struct redis_url *ret_url, char *problem, size_t size);
+/* redis://HOST[:PORT][,HOST...][/DATABASE], rediss:// (TLS), unix:///PATH. Result: 0, or -EINVAL
+ * with a clause in problem that says what is wrong. Any thread. */
+int redis_judge_url(const char *text, char *problem, size_t size);
 
 /* `redis.url`; `none` is NULL. Results: 0, -EINVAL, -ENOMEM, reported. */
 int redis_apply_url(const struct report *report, const struct node *node, char **ret_url);

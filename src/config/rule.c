@@ -16,6 +16,7 @@
 #include "config/report.h"
 #include "config/value.h"
 #include "config/yaml.h"
+#include "core/grant.h"
 #include "core/key.h"
 
 enum {
@@ -238,6 +239,11 @@ static int parse_sync(const struct report *report, const struct node *const *nod
         return report_node(report, nodes[SYNC],
                            "a queue serves later instead of asking first; "
                            "shared and local are possible");
+    if (result == 0 && sync == SYNC_EXACT && rule->limit.burst > GRANT_UNITS_MAX)
+        return report_node(report, nodes[SYNC],
+                           "at most %u units are granted exactly; a smaller "
+                           "burst or limit, or sync: shared",
+                           GRANT_UNITS_MAX);
     if (result == 0 && nodes[ON_LOSS])
         result = value_choice(report, nodes[ON_LOSS], losses, 3, &on_loss);
     if (result == 0 && nodes[ON_LOSS] &&

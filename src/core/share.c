@@ -32,7 +32,8 @@ uint8_t share_of(uint64_t part, uint64_t whole)
 {
     uint8_t share = 0;
 
-    while (share < SHARE_MAX && share_scaled(part, share) < whole)
+    while (share < SHARE_MAX && (unsigned __int128)part * share_factor(share) <
+                                    (unsigned __int128)whole << SHARE_FRACTION_BITS)
         share++;
     return share;
 }
@@ -140,6 +141,18 @@ uint64_t share_window_at(const struct limit *limit, uint64_t now_ns)
         return limit->calendar ? calendar_end_s(limit->calendar, now_ns / SECOND_NS) : 0;
     default:
         return 0;
+    }
+}
+
+bool share_is_later(const struct limit *limit, uint64_t a, uint64_t b)
+{
+    switch ((enum algorithm)limit->algorithm) {
+    case ALGORITHM_FIXED_WINDOW:
+        return (int32_t)((uint32_t)a - (uint32_t)b) > 0;
+    case ALGORITHM_SLIDING_WINDOW:
+        return (int16_t)((uint16_t)a - (uint16_t)b) > 0;
+    default:
+        return a > b;
     }
 }
 

@@ -68,6 +68,9 @@ uint64_t share_window(const struct limit *limit, uint64_t state);
 /* The same of a charge at an instant of wall time; 0 for buckets. */
 uint64_t share_window_at(const struct limit *limit, uint64_t now_ns);
 
+/* Is window a later than b? */
+bool share_is_later(const struct limit *limit, uint64_t a, uint64_t b);
+
 /* The state that names a window and counts nothing in it; 0 for buckets. It means the same as 0. */
 uint64_t share_empty_window(const struct limit *limit, uint64_t window);
 

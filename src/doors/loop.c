@@ -296,13 +296,19 @@ static void serve_connection(struct loop *loop, struct connection *connection)
         drop(loop, connection);
 }
 
+static uint64_t real_ns(const struct loop *loop)
+{
+    return shared_real_ns(loop->options.shared,
+                          loop->boot_ns - table_time_base_ns(loop->options.table), clock_real_ns());
+}
+
 /* ---- the thread ---- */
 
 static void read_clock(struct loop *loop)
 {
     loop->boot_ns = clock_boot_ns();
     if (loop->boot_ns >= loop->next_look_ns)
-        wall_update(&loop->wall, loop->boot_ns, clock_real_ns());
+        wall_update(&loop->wall, loop->boot_ns, real_ns(loop));
     loop->now = (struct instant){
         .now_ns = loop->boot_ns - table_time_base_ns(loop->options.table),
         .wall_ns = wall_at(&loop->wall, loop->boot_ns),
@@ -421,6 +427,7 @@ int loop_open(const struct loop_options *options, struct loop **ret_loop)
                 options->thread_count);
     loop->engine.counters = options->counters;
     loop->engine.rule_counters = options->rule_counters;
+    engine_share(&loop->engine, options->shared);
     *ret_loop = loop;
     return 0;
 }
@@ -442,7 +449,7 @@ int loop_add(struct loop *loop, int fd, const struct loop_protocol *protocol, vo
 int loop_start(struct loop *loop)
 {
     loop->boot_ns = clock_boot_ns();
-    wall_init(&loop->wall, loop->boot_ns, clock_real_ns());
+    wall_init(&loop->wall, loop->boot_ns, real_ns(loop));
     loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
     int result = -pthread_create(&loop->thread, NULL, thread_main, loop);
     loop->is_started = result == 0;

@@ -31,6 +31,7 @@
 #include "config/publish.h"
 #include "engine/engine.h"
 #include "engine/quota.h"
+#include "engine/shared.h"
 #include "sys/clock.h"
 
 #define LOOP_INPUT_BYTES 16384u
@@ -85,7 +86,8 @@ struct loop_options {
     struct table *table;
     struct counters *counters;
     struct rule_counters *rule_counters;
-    struct quota quota; /* with credits of its own */
+    struct quota quota;           /* with credits of its own */
+    struct engine_shared *shared; /* its own way to the other nodes, or NULL */
     unsigned connections;
     uint64_t idle_ns;
 };

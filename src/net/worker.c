@@ -6,6 +6,7 @@
 
 #include "engine/policy.h"
 #include "obs/log.h"
+#include "sys/memory.h"
 
 #define LOOK_INTERVAL_NS                                                                           \
     100000000u           /* how often the host's clock and the backend's counters are looked at */
@@ -79,12 +80,18 @@ static void sweep_repeats(struct worker *worker, uint32_t now_ms)
     repeat_sweep(repeats, &worker->repeat_cursor, (uint32_t)(due < 4096 ? due : 4096), now_ms);
 }
 
+static uint64_t real_ns(const struct worker *worker, uint64_t boot_ns)
+{
+    return shared_real_ns(worker->shared, boot_ns - table_time_base_ns(worker->table),
+                          clock_real_ns());
+}
+
 /* The one clock read of a batch; now and then also a look at the host's. */
 static struct instant read_clock(struct worker *worker)
 {
     uint64_t boot_ns = clock_boot_ns();
     if (boot_ns >= worker->next_look_ns) {
-        wall_update(&worker->wall, boot_ns, clock_real_ns());
+        wall_update(&worker->wall, boot_ns, real_ns(worker, boot_ns));
         publish_io_counters(worker);
         look_for_flood(worker, boot_ns);
         sweep_repeats(worker, (uint32_t)((boot_ns - table_time_base_ns(worker->table)) / 1000000));
@@ -109,21 +116,27 @@ static void set_waits(struct worker *worker)
 {
     worker->spin_ns = worker->udp.policy.config->spin_us * 1000;
     worker->wait_ns = engine_tick_interval_ns(&worker->engine);
+    if (!udp_park_is_empty(worker->park) && worker->wait_ns > UDP_PARK_LOOK_NS)
+        worker->wait_ns = UDP_PARK_LOOK_NS;
 }
 
 /* One turn: what has arrived is judged at one instant and answered. Returns the number of messages,
  * or a negative errno. Between two turns, and asleep, the worker holds nothing of a policy. */
-static int turn(struct worker *worker)
+static int turn(struct worker *worker, bool is_last)
 {
     struct io_message *messages;
     int count = io_receive_spinning(worker->io, worker->spin_ns, worker->wait_ns, &messages);
     take_policy(worker);
     struct instant now = read_clock(worker);
-    if (count > 0) {
+    bool has_parked = !udp_park_is_empty(worker->park);
+    if (has_parked) /* before those who came later */
+        udp_park_retry(&worker->udp, worker->io, &now, is_last);
+    if (count > 0)
         udp_judge(&worker->udp, worker->io, messages, (uint32_t)count, &now);
+    if (count > 0 || has_parked)
         io_send(worker->io);
+    if (count > 0)
         counter_add(&worker->counters->cell[COUNTER_BATCHES], 1);
-    }
     engine_tick(&worker->engine, &now);
     set_waits(worker);
     publish_leave(worker->publish, worker->index);
@@ -134,7 +147,7 @@ static void worker_run(struct worker *worker)
 {
     bool has_complained = false;
     while (!atomic_load_explicit(worker->stop, memory_order_relaxed)) {
-        int count = turn(worker);
+        int count = turn(worker, false);
         if (count < 0) {
             if (!has_complained)
                 log_line("worker %u: receive failed with errno %d, going on", worker->index,
@@ -144,7 +157,7 @@ static void worker_run(struct worker *worker)
         }
     }
     worker->wait_ns = 0;
-    for (unsigned i = 0; i < STOP_BATCHES && turn(worker) > 0; i++)
+    for (unsigned i = 0; i < STOP_BATCHES && turn(worker, true) > 0; i++)
         worker->wait_ns = 0;
     publish_quit(worker->publish, worker->index);
     publish_io_counters(worker);
@@ -186,7 +199,7 @@ static void *thread_main(void *argument)
     }
     worker->backend = worker->io->operations->name;
     uint64_t boot_ns = clock_boot_ns();
-    wall_init(&worker->wall, boot_ns, clock_real_ns());
+    wall_init(&worker->wall, boot_ns, real_ns(worker, boot_ns));
     worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
     set_waits(worker);
     sem_post(&worker->ready);
@@ -195,11 +208,32 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
+static int make_park(struct worker *worker)
+{
+    void *memory = NULL;
+    int result = worker->shared ? memory_reserve(sizeof(struct udp_park), false, &memory) : 0;
+    worker->park = result ? NULL : memory;
+    if (worker->park)
+        udp_park_init(worker->park, worker->exact_wait_ns);
+    return result;
+}
+
+static void free_park(struct worker *worker)
+{
+    if (worker->park)
+        memory_release(worker->park, sizeof(struct udp_park));
+    worker->park = NULL;
+}
+
 int worker_start(struct worker *worker)
 {
+    int result = make_park(worker);
+    if (result)
+        return result;
     engine_init(&worker->engine, worker->config, worker->table, worker->index, worker->count);
     worker->engine.counters = worker->counters;
     worker->engine.rule_counters = worker->rule_counters;
+    engine_share(&worker->engine, worker->shared);
     struct udp_policy policy = {
         .config = worker->config,
         .secret_counters = worker->secret_counters,
@@ -209,12 +243,13 @@ int worker_start(struct worker *worker)
         .counters = worker->counters,
         .repeats = worker->repeats,
         .quota = &worker->quota,
+        .park = worker->park,
         .boot_id = table_boot_id(worker->table),
     };
     udp_init(&worker->udp, &policy, &udp);
     filter_init(&worker->filter, (uint16_t)udp.boot_id);
     sem_init(&worker->ready, 0, 0);
-    int result = -pthread_create(&worker->thread, NULL, thread_main, worker);
+    result = -pthread_create(&worker->thread, NULL, thread_main, worker);
     if (!result) {
         while (sem_wait(&worker->ready) < 0 && errno == EINTR)
             ;
@@ -222,8 +257,10 @@ int worker_start(struct worker *worker)
         if (result)
             pthread_join(worker->thread, NULL);
     }
-    if (result)
+    if (result) {
         sem_destroy(&worker->ready);
+        free_park(worker);
+    }
     return result;
 }
 
@@ -231,4 +268,5 @@ void worker_join(struct worker *worker)
 {
     pthread_join(worker->thread, NULL);
     sem_destroy(&worker->ready);
+    free_park(worker);
 }

@@ -43,6 +43,8 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_SWAP_RETRIES] = "swap_retries",
     [COUNTER_SWEPT] = "swept",
     [COUNTER_BATCHES] = "batches",
+    [COUNTER_PARKED] = "parked",
+    [COUNTER_REPLICA_LOST] = "replica_lost",
 };
 
 const char *counter_name(enum counter counter)

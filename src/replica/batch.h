@@ -28,7 +28,7 @@ struct batch_key {
     uint64_t window; /* its name; buckets 0 */
     uint32_t tenant_id, rule_id;
     enum merge_kind kind;
-    int32_t units; /* admitted less given back: for the tenant's usage; reset and late ones count */
+    int64_t units; /* admitted less given back: for the tenant's usage; reset and late ones count */
     uint32_t wanted; /* units asked for since the last batch, admitted or not */
     struct merge_delta delta;
     struct merge_ask ask;

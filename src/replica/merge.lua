@@ -15,7 +15,7 @@
 -- What a key of ours must look like is checked; what is another's is left alone.
 
 local CELL, CELL_BYTES = '<I7I7I5I7I6', 32
-local MAX, DEMAND_MAX, HALF_US = 9007199254740991, 137438953471, 20000
+local MAX, DEMAND_MAX, HALF_US = 9007199254740991, 1099511627775, 50000
 local ALIVE_US, FORGET_US = 3000000, 3600000000
 local NODE_MS, USAGE_MS, NAMESPACE_MS = '604800000', '8640000000', '2764800000'
 
@@ -50,9 +50,11 @@ local function demand_after(demand, passed_us, wanted)
             demand = floor(demand / 2 ^ floor(passed_us / HALF_US))
             passed_us = passed_us % HALF_US
         end
-        left = floor(demand * (2 * HALF_US - passed_us) / (2 * HALF_US))
+        local part, whole = 512 * HALF_US - 157 * passed_us, 512 * HALF_US + 198 * passed_us
+        local times = floor(demand / whole)
+        left = times * part + floor((demand - times * whole) * part / whole)
     end
-    left = left + wanted * 16
+    left = left + wanted * 64
     return left < DEMAND_MAX and left or DEMAND_MAX
 end
 

@@ -35,6 +35,7 @@ struct replicator_options {
     uint32_t nodes;      /* how many there are believed to be before the first answer */
     uint64_t flush_ns;
     uint64_t now_ns;
+    uint64_t wall_ns; /* the host's wall time at now_ns, until the store's is known */
 };
 
 /* Results: 0, -EINVAL (a number out of its range), -ENOMEM. */
@@ -52,15 +53,22 @@ const struct batch *replicator_next(struct replicator *replicator, uint64_t now_
 void replicator_answer(struct replicator *replicator, const struct batch_answer *answer,
                        uint64_t now_ns);
 
-/* No answer will come to what was last sent of the partition: it is due again, under its number.
- * Who calls waits as long as it likes before (backoff is the link's). */
+/* No answer will come to what was last sent of the partition: it is due again, under its number, at
+ * once the first time and after at most 20 ms later on. */
 void replicator_failed(struct replicator *replicator, uint32_t partition, uint64_t now_ns);
 
-/* When replicator_tick() has something to do again, unless an answer comes before. */
+/* Not now: nothing was sent. As above. */
+void replicator_refused(struct replicator *replicator, uint32_t partition, uint64_t now_ns);
+
+/* When replicator_tick() has something to do again, unless an answer comes before. Ask once after
+ * each tick: part of it is "in a millisecond". */
 uint64_t replicator_due(const struct replicator *replicator, uint64_t now_ns);
 
 /* What was configured anew, without a restart. */
 void replicator_set_flush(struct replicator *replicator, uint64_t flush_ns);
+
+/* Another process had the node's id. */
+void replicator_set_node(struct replicator *replicator, uint64_t node_id);
 
 /* The end: everything is due at once, nothing waits for a flush. Until replicator_is_settled() the
  * loop above goes on. */
@@ -77,10 +85,12 @@ struct replicator_state {
     uint32_t pending_keys;      /* keys with something to tell */
     uint32_t rows_used;
     uint64_t batches, keys;                  /* sent for the first time */
-    uint64_t resent;                         /* batches sent again */
+    uint64_t resent;                         /* batches that no answer came to */
     uint64_t answers, repeats, gaps, losses; /* by outcome; losses: the store knew nothing of us */
-    uint64_t old_keys;    /* keys whose charge was too old to be added: told as what is owed */
-    uint64_t no_row_keys; /* times a key waited because no row was free */
+    uint64_t old_keys;      /* keys whose charge was too old to be added: told as what is owed */
+    uint64_t no_row_keys;   /* times a key waited because no row was free */
+    uint64_t lost_units;    /* carried by a ring, and no row was free */
+    uint64_t first_touches; /* keys that were asked for at once */
     uint64_t largest_batch;
     uint64_t degraded_count; /* times it became so */
 };

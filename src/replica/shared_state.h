@@ -26,6 +26,28 @@ static inline void shared_state_init(struct shared_state *state)
     atomic_init(&state->is_degraded, false);
 }
 
+/* The replication thread's. */
+static inline void shared_state_set_wall(struct shared_state *state, int64_t offset_ns)
+{
+    atomic_store_explicit(&state->wall_offset_ns, offset_ns, memory_order_relaxed);
+}
+
+static inline void shared_state_set_first_share(struct shared_state *state, uint8_t share)
+{
+    atomic_store_explicit(&state->first_share, share, memory_order_relaxed);
+}
+
+static inline void shared_state_set_degraded(struct shared_state *state, bool is_degraded)
+{
+    atomic_store_explicit(&state->is_degraded, is_degraded, memory_order_relaxed);
+}
+
+/* Was the store's clock heard of? */
+static inline bool shared_state_has_wall(const struct shared_state *state)
+{
+    return atomic_load_explicit(&state->wall_offset_ns, memory_order_relaxed) != SHARED_NO_WALL;
+}
+
 static inline uint8_t shared_state_first_share(const struct shared_state *state)
 {
     return atomic_load_explicit(&state->first_share, memory_order_relaxed);

@@ -97,6 +97,30 @@ bool table_drain(struct table *table, uint64_t index, struct table_drained *ret_
     }
 }
 
+bool table_look(const struct table *table, uint64_t index, struct table_drained *ret_look)
+{
+    const struct table_entry *entry = &table->entries[index];
+
+    for (;;) {
+        const struct pair pair = pair_load(entry);
+
+        if (meta_kind(pair.meta) != ENTRY_LIVE)
+            return false;
+        const struct key key = {.low = pair_key_low(entry), .high = pair_key_high(entry)};
+        if (!pair_still(entry, pair.meta))
+            continue;
+        *ret_look = (struct table_drained){
+            .key = key,
+            .owner = meta_owner(pair.meta),
+            .units = meta_pending(pair.meta),
+            .state = pair.state,
+            .share = meta_share(pair.meta),
+            .parity = pair.meta & META_PARITY,
+        };
+        return true;
+    }
+}
+
 bool table_adopt(struct table *table, const struct table_ref *ref, uint64_t state, uint8_t share)
 {
     const bool is_claim = meta_kind(ref->meta) == ENTRY_BUSY;
@@ -111,7 +135,7 @@ bool table_adopt(struct table *table, const struct table_ref *ref, uint64_t stat
                     (struct pair){.state = state, .meta = meta_with_share(meta, share)});
 }
 
-uint32_t table_sweep_pending(struct table *table, uint64_t *cursor, uint32_t groups,
+uint32_t table_sweep_pending(struct table *table, uint64_t *cursor, uint32_t groups, bool all,
                              uint64_t *ret_indices, uint32_t size)
 {
     const uint64_t group_count = table->header->entry_count / TABLE_GROUP_ENTRIES;
@@ -124,7 +148,8 @@ uint32_t table_sweep_pending(struct table *table, uint64_t *cursor, uint32_t gro
             const uint64_t index = group * TABLE_GROUP_ENTRIES + i;
             const uint64_t meta = pair_meta(&table->entries[index]);
 
-            if (meta_kind(meta) == ENTRY_LIVE && meta_pending(meta) != 0 && !(meta & META_DIRTY))
+            if (meta_kind(meta) == ENTRY_LIVE && meta_pending(meta) != 0 &&
+                (all || !(meta & META_DIRTY)))
                 ret_indices[count++] = index;
         }
         *cursor = group + 1 < group_count ? group + 1 : 0;

@@ -69,15 +69,18 @@ struct table_drained {
  * there. The index may have changed hands: then this is the new key's. */
 bool table_drain(struct table *table, uint64_t index, struct table_drained *ret_drained);
 
+/* What table_drain() would give, without taking it. */
+bool table_look(const struct table *table, uint64_t index, struct table_drained *ret_look);
+
 /* Puts a view in place of ref's state and share; pending, dirty and parity stay. ref is FOUND or
  * CLAIMED (by table_find_or_claim_by(), TABLE_REFUSE). A claimed entry with state 0 is withdrawn.
  * False: somebody was faster; find again, and compute the state again from what is pending then. */
 bool table_adopt(struct table *table, const struct table_ref *ref, uint64_t state, uint8_t share);
 
 /* Looks at `groups` groups from *cursor on for entries that have pending and are not dirty: a ring
- * was full. Writes at most `size` of their indices, and stops early when they are full. Returns how
- * many. */
-uint32_t table_sweep_pending(struct table *table, uint64_t *cursor, uint32_t groups,
+ * was full; or that have pending at all: who drains had no room for them. Writes at most `size` of
+ * their indices, and stops early when they are full. Returns how many. */
+uint32_t table_sweep_pending(struct table *table, uint64_t *cursor, uint32_t groups, bool all,
                              uint64_t *ret_indices, uint32_t size);
 
 #endif

@@ -77,6 +77,8 @@ struct table_owner {
  * of range). Who changes owners while others check uses table/owners.h. */
 int table_owner_set(struct table *table, uint32_t row, const struct table_owner *owner);
 uint32_t table_owner_rows(const struct table *table);
+/* What stands in a row now; its ids change only while nobody may have its number in hand. */
+struct table_owner table_owner_at(const struct table *table, uint32_t row);
 
 /* Where a key would stand. Computing it and asking for its cache lines is a call of its own, so
  * that a batch overlaps its misses: table_probe() for all, then the rest for each. */
@@ -123,9 +125,8 @@ enum table_result table_find(struct table *table, const struct table_probe *prob
 struct table_spilled {
     struct key key;
     uint32_t owner;
-    int32_t units;
-    uint64_t state;
-    uint8_t share; /* TABLE_SHARE_GRANT: units granted and not spent are in the state */
+    int32_t units;   /* less those that were granted and not spent */
+    uint64_t window; /* core/share.h */
 };
 
 typedef void table_spill_fn(void *context, const struct table_spilled *spilled);
