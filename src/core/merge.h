@@ -41,13 +41,13 @@ static inline struct merge_cell merge_larger(struct merge_cell a, struct merge_c
 struct merge_cell limit_merge(const struct limit *limit, struct merge_cell cell,
                               const struct merge_delta *delta, uint64_t now_us);
 
-/* Demand. The store keeps for each key what all nodes wanted of late, in sixteenths of a unit: a
+/* Demand. The store keeps for each key what all nodes wanted of late, in 64ths of a unit: a
  * sum that halves every MERGE_HALF_US, and to which each batch adds what its node wanted since its
  * last. A node keeps its own by the same rule and the same instants, so that its part of the demand
  * is one divided by the other. */
 #define MERGE_HALF_US 50000
-#define MERGE_DEMAND_UNIT 16u
-#define MERGE_DEMAND_MAX ((1ull << 36) - 1)
+#define MERGE_DEMAND_UNIT 64u
+#define MERGE_DEMAND_MAX ((1ull << 40) - 1)
 
 /* The sum after passed_us, and with wanted units more. */
 uint64_t merge_demand(uint64_t demand, uint64_t passed_us, uint64_t wanted);

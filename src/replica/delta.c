@@ -47,6 +47,17 @@ void delta_charge(struct delta *delta, const struct limit *limit, int64_t units,
     delta->units += units;
 }
 
+void delta_give_back(struct delta *delta, const struct limit *limit, uint32_t units,
+                     uint64_t charged_ns, uint64_t now_ns)
+{
+    const int64_t all = amount_of(limit, units);
+    const uint64_t drained = gcra_ticks(saturate_sub(now_ns, charged_ns));
+
+    delta_charge(delta, limit, -(int64_t)units, now_ns);
+    if (!limit_is_wall(limit))
+        delta->charge += (uint64_t)all < drained ? all : (int64_t)drained;
+}
+
 void delta_reset(struct delta *delta)
 {
     delta->charge = 0;

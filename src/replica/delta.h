@@ -26,6 +26,12 @@ struct delta {
 /* Units were admitted, or below 0 given back. */
 void delta_charge(struct delta *delta, const struct limit *limit, int64_t units, uint64_t now_ns);
 
+/* Units that the store charged at charged_ns or later go back unspent. A bucket drained meanwhile,
+ * if it was not at rest, and if others charged it, what drained was theirs: only the rest is given
+ * back, which is strict by at most that. */
+void delta_give_back(struct delta *delta, const struct limit *limit, uint32_t units,
+                     uint64_t charged_ns, uint64_t now_ns);
+
 /* The key was reset: the store is to forget it, and this what was charged before. */
 void delta_reset(struct delta *delta);
 

@@ -63,6 +63,7 @@ static const struct {
     {"DB index", LINK_DATABASE},
     {"SELECT is not allowed", LINK_DATABASE},
     {"NOPERM", LINK_RIGHTS},
+    {"The user executing the script", LINK_RIGHTS},
     {"LOADING", LINK_LOADING},
     {"OOM ", LINK_MEMORY},
     {"BUSY", LINK_BUSY},
@@ -169,8 +170,8 @@ void fault_sum_up(struct link *link, uint64_t now_ns)
         fault = LINK_STARTING;
     }
     if (text == fine)
-        snprintf(fine, sizeof(fine), "redis %s%s: %s, %u node%s in namespace %s",
-                 link->is_cluster ? "cluster" : "", link->is_script ? " (without functions)" : "",
+        snprintf(fine, sizeof(fine), "redis%s%s: %s, %u node%s in namespace %s",
+                 link->is_cluster ? " cluster" : "", link->is_script ? " (without functions)" : "",
                  faults[fault].says, link->node_count, link->node_count == 1 ? "" : "s",
                  link->namespace_name);
     if (fault == state->fault)

@@ -15,7 +15,7 @@
 -- What a key of ours must look like is checked; what is another's is left alone.
 
 local CELL, CELL_BYTES = '<I7I7I5I7I6', 32
-local MAX, DEMAND_MAX, HALF_US = 9007199254740991, 68719476735, 50000
+local MAX, DEMAND_MAX, HALF_US = 9007199254740991, 1099511627775, 50000
 local ALIVE_US, FORGET_US = 3000000, 3600000000
 local NODE_MS, USAGE_MS, NAMESPACE_MS = '604800000', '8640000000', '2764800000'
 
@@ -42,13 +42,19 @@ local function store_us(keys, told)
     return now[1] * 1000000 + now[2]
 end
 
+-- merge_demand().
 local function demand_after(demand, passed_us, wanted)
     local left = 0
-    local halves = floor(passed_us / HALF_US)
-    if halves < 40 then
-        left = floor(demand / 2 ^ halves)
+    if demand > 0 and passed_us < 40 * HALF_US then
+        if passed_us >= HALF_US then
+            demand = floor(demand / 2 ^ floor(passed_us / HALF_US))
+            passed_us = passed_us % HALF_US
+        end
+        local part, whole = 512 * HALF_US - 157 * passed_us, 512 * HALF_US + 198 * passed_us
+        local times = floor(demand / whole)
+        left = times * part + floor((demand - times * whole) * part / whole)
     end
-    left = floor(left * (2 * HALF_US - passed_us % HALF_US) / (2 * HALF_US)) + wanted * 16
+    left = left + wanted * 64
     return left < DEMAND_MAX and left or DEMAND_MAX
 end
 
@@ -158,23 +164,27 @@ local function grant_count(row, value, previous, wanted, now)
     return units, value + units
 end
 
--- Writes a cell that lives for so long at least; false if the name is another's. An expiry is moved only
--- when less than that is left, and then by half as much again: a cell that is busy is mostly one write.
-local function write(name, is_there, cell, now, lives_ms)
-    local now_ms = floor(now / 1000)
-    local expires = is_there and cell[5] or 0
-    local is_moved = expires < now_ms + lives_ms
-    if is_moved then
-        expires = now_ms + lives_ms + floor(lives_ms / 2) + 1000
+-- How long a cell is kept, after replica/batch.h.
+local function lives_ms(row, epoch, value, now)
+    if row.kind ~= 0 or epoch == 0 and value <= now then
+        return row.expiry
+    elseif epoch ~= 0 then
+        return row.longest
     end
-    local bytes = pack(CELL, cell[1], cell[2], cell[3], cell[4], expires)
+    return row.expiry + floor((value - now + 999) / 1000)
+end
+
+-- Writes a cell. An expiry is moved only when too little of it is left, and then by half as much again: so
+-- a cell that is busy is mostly one short write. False: the name is another's.
+local function write_moved(name, is_there, epoch, value, demand, now, row)
+    local ms = lives_ms(row, epoch, value, now)
+    ms = ms + floor(ms / 2) + 1000
+    local bytes = pack(CELL, epoch, value, demand, now, floor(now / 1000) + ms)
     if not is_there then
-        return call('SET', name, bytes, 'NX', 'PX', expires - now_ms)
+        return call('SET', name, bytes, 'NX', 'PX', ms)
     end
     call('SETRANGE', name, '0', bytes)
-    if is_moved then
-        call('PEXPIRE', name, expires - now_ms)
-    end
+    call('PEXPIRE', name, ms)
     return true
 end
 
@@ -209,22 +219,13 @@ end
 local function read_rows(a, at, count)
     local rows = {}
     for i = 0, count - 1 do
-        rows[i] = {usage = a[at], kind = a[at + 1], cap = a[at + 2], expiry = a[at + 3], unit_us = a[at + 4],
-                   unit_ticks = a[at + 5], most = a[at + 6], window_us = a[at + 7], window = a[at + 8]}
+        local row = {usage = a[at], kind = a[at + 1], cap = a[at + 2], expiry = a[at + 3], unit_us = a[at + 4],
+                   unit_ticks = a[at + 5], most = a[at + 6], window_us = a[at + 7], window = a[at + 8],
+                   longest = a[at + 3] + floor((a[at + 2] + 999) / 1000)}
+        rows[2 * i], rows[2 * i + 1] = row, row
         at = at + 9
     end
     return rows, at
-end
-
-local function lives_ms(row, epoch, value, now)
-    if row.kind ~= 0 then
-        return row.expiry
-    elseif epoch ~= 0 then
-        return row.expiry + floor((row.cap + 999) / 1000)
-    elseif value > now then
-        return row.expiry + floor((value - now + 999) / 1000)
-    end
-    return row.expiry
 end
 
 local function merge(keys, args)
@@ -244,10 +245,10 @@ local function merge(keys, args)
     local outcome, known = admit(values[1], incarnation, sequence)
     local applies = outcome ~= 1
     local answer, sums, grants, fresh = {outcome, now, 0}, {}, nil, {}
-    local name_at, out = 2 + usages, 4
+    local name_at, out, now_ms = 2 + usages, 4, floor(now / 1000)
     for i = 1, count do
         local head, wanted, asked = a[at], a[at + 6], a[at + 7]
-        local row = rows[floor(head / 2)]
+        local row = rows[head]
         local kind = row.kind
         local name, bytes = keys[name_at], values[name_at]
         local epoch, value, demand, demand_at, expires = 0, 0, 0, now, 0
@@ -298,8 +299,10 @@ local function merge(keys, args)
             if bytes and not is_there then
                 epoch = epoch -- another's: neither read nor written
             elseif epoch ~= old_epoch or value ~= old_value or wanted > 0 then
-                if not write(name, is_there, {epoch, value, demand, now, expires}, now,
-                             lives_ms(row, epoch, value, now)) then
+                if expires >= now_ms + row.longest or
+                    expires > 0 and expires >= now_ms + lives_ms(row, epoch, value, now) then
+                    call('SETRANGE', name, '0', pack(CELL, epoch, value, demand, now, expires))
+                elseif not write_moved(name, is_there, epoch, value, demand, now, row) then
                     answer[3] = i
                 end
             end
@@ -314,14 +317,21 @@ local function merge(keys, args)
         out, at = out + 5, at + 8
     end
     if applies then
+        local is_time = sequence % 64 == 0
         for usage, units in pairs(sums) do
             if units ~= 0 then
                 call('INCRBY', keys[2 + usage], units)
-                call('PEXPIRE', keys[2 + usage], USAGE_MS)
+                if is_time or not values[2 + usage] then
+                    call('PEXPIRE', keys[2 + usage], USAGE_MS)
+                end
             end
         end
-        call('SET', keys[1], incarnation .. pack('<I7', sequence) .. (grants and cmsgpack.pack(grants) or ''),
-             'PX', NODE_MS)
+        local record = incarnation .. pack('<I7', sequence)
+        if grants or is_time or not values[1] or #values[1] ~= 15 then
+            call('SET', keys[1], record .. (grants and cmsgpack.pack(grants) or ''), 'PX', NODE_MS)
+        else
+            call('SETRANGE', keys[1], '0', record)
+        end
     elseif known then
         for i = 1, #known, 2 do
             if known[i] <= count then
@@ -332,16 +342,37 @@ local function merge(keys, args)
     return cmsgpack.pack(answer)
 end
 
+-- What a user must be allowed to call, tried on a name like those of cells. Looked at before anything is
+-- written: a batch that was refused in its middle would be half applied. (Redis 7 can tell.)
+local NEEDED = {{'time'}, {'mget', ''}, {'set', '', 'v'}, {'setrange', '', '0', 'v'}, {'pexpire', '', '1'},
+                {'incrby', '', '1'}, {'exists', ''}, {'hgetall', ''}, {'hset', '', 'f', 'v'}, {'hdel', '', 'f'}}
+
+local function forbidden(name)
+    for _, words in ipairs(redis.acl_check_cmd and NEEDED or {}) do
+        local command = {unpack(words)}
+        command[2] = command[2] and name
+        if not redis.acl_check_cmd(unpack(command)) then
+            return redis.error_reply('NOPERM ' .. words[1])
+        end
+    end
+end
+
 -- A node says that it is there. Arguments: node id, token of its process, number of partitions, version of
 -- this library, told time, 1 to leave. Answers what is wrong ('' if nothing), the number of nodes that
 -- were heard within 3 s, the time, and a detail: another version that is there too.
 local function beat(keys, args)
     begin()
     local node, token, partitions, version = args[1], args[2], args[3], args[4]
+    local refusal = forbidden(string.sub(keys[1], 1, -2) .. ':0}x')
+    if refusal then
+        return refusal
+    end
     local now = store_us(keys, tonumber(args[5]))
     local all = now and redis.pcall('HGETALL', keys[1]) or nil
-    if not now or all.err then
-        return all and foreign(keys[1]) or redis.error_reply('METETIME')
+    if not now then
+        return redis.error_reply('METETIME')
+    elseif all.err then
+        return string.find(all.err, 'WRONGTYPE') and foreign(keys[1]) or all
     end
     local live, other, wrong, gone, told = 1, '', '', {}, string.format('%.0f', now)
     for i = 1, #all, 2 do

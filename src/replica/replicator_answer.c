@@ -2,7 +2,8 @@
  *
  * Share of the limit: this node's part of the demand of all, as the store counts it, averaged over
  * answers; never below 1/2N, so that a newcomer is not starved. Until SETTLING_ANSWERS answers have
- * come the others' demand may be missing in them: until then it does not grow beyond 1/N. */
+ * come the others' demand may be missing in them: until then it does not grow beyond 1/N, and that
+ * of a key's last window is kept. */
 #include <math.h>
 
 #include "core/gcra.h"
@@ -24,7 +25,8 @@ struct heard { /* of one key */
     struct delta_answer answer;
     const struct batch_answer_key *key;
     struct instant now;
-    uint32_t granted; /* and still of use */
+    uint64_t asked_ns; /* when the batch was sent for the first time */
+    uint32_t granted;  /* and still of use */
 };
 
 static void settle_share(struct replicator *replicator, struct row *row, const struct heard *heard)
@@ -36,15 +38,14 @@ static void settle_share(struct replicator *replicator, struct row *row, const s
     row->demand =
         merge_demand(row->demand, saturate_sub(store_us, row->demand_us), row->sent_wanted);
     row->demand_us = store_us;
-    if (heard->key->demand > 0 && row->answers < UINT8_MAX) {
+    const bool is_settled = row->answers >= SETTLING_ANSWERS;
+    if (heard->key->demand > 0 && (is_settled || !row->is_carried)) {
         const float part = (float)row->demand / (float)heard->key->demand;
         alpha += AVERAGE * ((part < 1 ? part : 1) - alpha);
     }
-    if (row->answers < SETTLING_ANSWERS && alpha > 2 * least)
+    if (!is_settled && !row->is_carried && alpha > 2 * least)
         alpha = 2 * least;
-    if (row->answers == UINT8_MAX) /* carried over from another window, whose demand it was */
-        row->answers = SETTLING_ANSWERS;
-    else if (row->answers < SETTLING_ANSWERS)
+    if (!is_settled)
         row->answers++;
     row->alpha = alpha < least ? least : alpha > 1 ? 1 : alpha;
     row->share = share_of((uint64_t)(row->alpha * SHARE_UNIT), (uint64_t)SHARE_UNIT);
@@ -189,10 +190,12 @@ static void keep_grant(struct replicator *replicator, struct row *row, const str
 {
     row->delta.units += heard->key->granted;
     if (heard->granted < heard->key->granted) /* too late: others may have it */
-        delta_charge(&row->delta, &row->limit, -(int64_t)heard->key->granted, replicator->now_ns);
+        delta_give_back(&row->delta, &row->limit, heard->key->granted, heard->asked_ns,
+                        replicator->now_ns);
     if (row->is_kept || heard->granted == 0)
         return;
     row->is_kept = true;
+    row->granted_ns = heard->asked_ns;
     replicator->kept[(replicator->kept_first + replicator->kept_count++) % replicator->rows.count] =
         (struct kept){.row = (uint32_t)(row - replicator->rows.rows),
                       .until_ns = replicator->now_ns + GRANT_KEEP_NS};
@@ -254,6 +257,8 @@ static void hear_clock(struct replicator *replicator, const struct partition *pa
     shared_state_set_wall(replicator->options.shared, -replicator->clock.offset_ns);
 }
 
+/* The cell is the larger of the store's and the node's: a repeat only reads, and after a loss it
+ * may know less. */
 void replicator_answer(struct replicator *replicator, const struct batch_answer *answer,
                        uint64_t now_ns)
 {
@@ -272,14 +277,16 @@ void replicator_answer(struct replicator *replicator, const struct batch_answer 
     partition->retry_ns = 0;
     const bool is_late = now_ns - partition->begun_ns > GRANT_KEEP_NS;
     for (uint32_t i = 0; i < answer->count; i++) {
+        struct row *row = replicator_row(replicator, partition->flight[i]);
         const struct heard heard = {
-            .answer = {.cell = answer->keys[i].cell,
+            .answer = {.cell = merge_larger(row->delta.base, answer->keys[i].cell),
                        .store_now_us = answer->store_now_us,
                        .at_ns = store_clock_at_ns(&replicator->clock, answer->store_now_us)},
             .key = &answer->keys[i],
             .now = replicator_instant(replicator),
+            .asked_ns = partition->begun_ns,
             .granted = is_late ? 0 : answer->keys[i].granted,
         };
-        settle_row(replicator, replicator_row(replicator, partition->flight[i]), &heard);
+        settle_row(replicator, row, &heard);
     }
 }

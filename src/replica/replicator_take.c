@@ -99,9 +99,9 @@ static void begin_share(struct replicator *replicator, struct row *row)
 
     row->alpha = replicator_fair_share(replicator);
     while ((other = rows_next_of_key(&replicator->rows, row->key, row->owner, &cursor)))
-        if (other != row && other->answers >= SETTLING_ANSWERS && row->answers == 0) {
+        if (other != row && other->answers >= SETTLING_ANSWERS && !row->is_carried) {
             row->alpha = other->alpha;
-            row->answers = UINT8_MAX; /* settled, and kept: replicator_answer.c */
+            row->is_carried = true;
         }
     row->share = share_of((uint64_t)(row->alpha * 65536.0f), 65536);
 }
@@ -369,7 +369,7 @@ static void give_back(struct replicator *replicator, struct row *row)
         if (units == 0)
             return;
     } while (!table_adopt(table, &ref, grant_with_units(ref.state, 0), TABLE_SHARE_GRANT));
-    delta_charge(&row->delta, &row->limit, -(int64_t)units, replicator->now_ns);
+    delta_give_back(&row->delta, &row->limit, units, row->granted_ns, replicator->now_ns);
     used(replicator, row, &owner, true);
 }
 

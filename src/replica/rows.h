@@ -32,6 +32,7 @@ struct row {
     uint64_t index;       /* of the entry, as last seen */
     uint64_t used_ns;     /* charged or asked for here */
     uint64_t answered_ns; /* 0: nothing is known of the store's */
+    uint64_t granted_ns;  /* is_kept: when the oldest of those units were asked for */
     uint64_t demand;      /* of this node: merge_demand() */
     uint64_t demand_us;   /* at this instant of the store */
     float alpha;          /* share of the limit */
@@ -40,12 +41,13 @@ struct row {
     uint32_t previous, next;    /* in the list it is in */
     uint16_t partition;
     uint8_t share;   /* alpha as it stands in the entry */
-    uint8_t answers; /* so far, up to a few */
+    uint8_t answers; /* so far, up to SETTLING_ANSWERS */
     uint8_t reads;   /* flushes in which it is read though there is nothing to tell */
     uint8_t place;   /* enum row_place */
     bool is_used;
-    bool is_kept;   /* units of a grant may have to go back */
-    bool is_urgent; /* in the list before those that are not */
+    bool is_carried; /* alpha is of another window */
+    bool is_kept;    /* units of a grant may have to go back */
+    bool is_urgent;  /* in the list before those that are not */
 };
 
 struct rows {
