@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "cmd/serve_replica_parts.h"
@@ -15,6 +16,7 @@
 #include "obs/log.h"
 #include "sys/clock.h"
 #include "sys/memory.h"
+#include "sys/wake.h"
 
 #define DEMAND_CELLS 4096u
 #define LOOK_NS 100000000u
@@ -76,6 +78,7 @@ static int make_rings(struct serve_replica *replica, uint64_t cells)
     char *at = replica->memory;
     for (uint32_t i = 0; i < count; i++) {
         ring_init(&replica->rings[i], (struct ring_cell *)(void *)at, cells);
+        replica->rings[i].wake = replica->wake;
         demand_init(&replica->demands[i], (_Atomic uint64_t *)(void *)(at + ring_size),
                     DEMAND_CELLS);
         at += ring_size + demand_size;
@@ -168,6 +171,9 @@ int serve_open_replica(struct server *server)
     replica->thread_count = server->thread_count - 1;
     replica->flush_ns = config->redis.flush_ns;
     replica->node_id = config->redis.node_id ? config->redis.node_id : random_id();
+    replica->wake = wake_open();
+    if (replica->wake < 0)
+        return cmd_fail("serve", "redis: no descriptor: %s", strerror(-replica->wake));
     const uint64_t cells = power_of_two(config->redis.ring);
     int result = make_rings(replica, cells);
     if (result)
@@ -241,14 +247,14 @@ static void take_events(struct serve_replica *replica, uint64_t most_ns)
     struct server *server = replica->server;
     const uint64_t now_ns = table_now_ns(replica);
     const uint64_t due_ns = replicator_due(replica->replicator, now_ns);
-    uint64_t wait_ns = due_ns - now_ns < most_ns ? due_ns - now_ns : most_ns;
+    const uint64_t wait_ns = due_ns - now_ns < most_ns ? due_ns - now_ns : most_ns;
     struct link_event event;
 
-    while (link_poll(replica->link, wait_ns, &event)) {
+    wake_wait(replica->wake, link_descriptor(replica->link), wait_ns);
+    while (link_poll(replica->link, 0, &event)) {
         publish_enter(server->publish, replica->reader);
         take_event(replica, &event);
         publish_leave(server->publish, replica->reader);
-        wait_ns = 0;
     }
 }
 
@@ -325,6 +331,8 @@ void serve_stop_replica(struct server *server)
         atomic_store_explicit(&replica->stop, true, memory_order_relaxed);
         pthread_join(replica->thread, NULL);
     }
+    if (replica->wake > 0)
+        close(replica->wake);
     if (replica->link)
         link_close(replica->link);
     replicator_destroy(replica->replicator);

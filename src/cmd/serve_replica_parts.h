@@ -25,6 +25,7 @@ struct serve_replica {
     uint32_t thread_count;
     void *memory; /* cells of rings and demands */
     size_t memory_size;
+    int wake;        /* of the thread: somebody waits for a grant */
     unsigned reader; /* of what is published */
     uint64_t flush_ns;
     uint64_t node_id;

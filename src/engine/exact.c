@@ -25,6 +25,7 @@ static uint64_t find_grant(struct engine *engine, const struct table_probe *prob
 static void ask(struct engine *engine, const struct check *check, uint32_t units,
                 const struct instant *now)
 {
+    ring_call(engine->shared->ring);
     /* Without room it is not asked now; who waits asks again. */
     ring_push(engine->shared->ring, &(struct ring_event){
                                         .kind = RING_WANT,

@@ -204,6 +204,8 @@ static void drop_broken(struct link *link, uint32_t index, uint64_t now_ns)
 
     if (peer->broken == -EPROTO)
         fault = peer->tls ? LINK_INSECURE : LINK_GARBAGE;
+    else if (peer->tls && peer->state == PEER_GREETING && peer->bytes_in == 0)
+        fault = LINK_INSECURE; /* a Redis without TLS waits for the end of a line */
     fault_set(link, index, fault, peer->problem);
     link_drop_peer(link, index, now_ns);
 }

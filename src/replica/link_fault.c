@@ -63,6 +63,7 @@ static const struct {
     {"DB index", LINK_DATABASE},
     {"SELECT is not allowed", LINK_DATABASE},
     {"NOPERM", LINK_RIGHTS},
+    {"The user executing the script", LINK_RIGHTS},
     {"LOADING", LINK_LOADING},
     {"OOM ", LINK_MEMORY},
     {"BUSY", LINK_BUSY},

@@ -7,6 +7,8 @@
  *   long     then key (2 words), window, units */
 #include "replica/ring.h"
 
+#include "sys/wake.h"
+
 #include "obs/assert.h"
 
 #define KIND_BITS 3u
@@ -73,6 +75,11 @@ bool ring_push(struct ring *ring, const struct ring_event *event)
     return true;
 }
 
+void ring_call(struct ring *ring)
+{
+    ring->calls = true;
+}
+
 void ring_publish(struct ring *ring)
 {
     /* release, with the acquire in ring_pop(): the cells before the tail are whole. Not written
@@ -81,6 +88,10 @@ void ring_publish(struct ring *ring)
         atomic_store_explicit(&ring->tail, ring->next, memory_order_release);
     if (atomic_load_explicit(&ring->refused_told, memory_order_relaxed) != ring->refused)
         atomic_store_explicit(&ring->refused_told, ring->refused, memory_order_relaxed);
+    if (ring->calls && ring->wake) {
+        ring->calls = false;
+        wake_send(ring->wake);
+    }
 }
 
 bool ring_pop(struct ring *ring, struct ring_event *ret_event)

@@ -34,8 +34,10 @@ struct ring {
     uint64_t next __attribute__((aligned(128))); /* pushed, not all published */
     uint64_t head_seen;                          /* of the reader, as last looked at */
     uint64_t refused;                            /* DIRTY without room, since the start */
-    _Atomic uint64_t tail;                       /* published */
-    _Atomic uint64_t refused_told;               /* `refused`, for the reader */
+    int wake;                                    /* of sys/wake.h: calls the reader, if not 0 */
+    bool calls;
+    _Atomic uint64_t tail;         /* published */
+    _Atomic uint64_t refused_told; /* `refused`, for the reader */
     /* the reader's */
     _Atomic uint64_t head __attribute__((aligned(128)));
     uint64_t tail_seen;
@@ -75,6 +77,10 @@ bool ring_push(struct ring *ring, const struct ring_event *event); /* the long o
 
 /* A DIRTY was not pushed because ring_has_room() said no: an entry has pending and is not dirty. */
 void ring_refuse(struct ring *ring);
+
+/* The reader is to look at once after the next publication, rather than when its time comes: who
+ * waits for a grant would wait for that, too. A call of the system, so only then. */
+void ring_call(struct ring *ring);
 
 /* Shows the reader what was pushed. */
 void ring_publish(struct ring *ring);

@@ -59,6 +59,14 @@ class Feed:
             if line.startswith(start):
                 return line
 
+    def expect_all(self, *starts):
+        """The next line of each start, in any order."""
+        found = {}
+        while len(found) < len(starts):
+            line = self.expect(tuple(start for start in starts if start not in found))
+            found[next(start for start in starts if line.startswith(start))] = line
+        return [found[start] for start in starts]
+
     def charge(self, units=1, partition=0, key=1):
         """Charges a counter and returns what it is then, as (outcome, value, nodes)."""
         self.tell(f"charge {partition} {key} {units}")
