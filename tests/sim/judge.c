@@ -290,7 +290,7 @@ static void judge_node(struct world *world, uint32_t n)
 
     replicator_look(node->replicator, (uint64_t)(world->now_ns + node->clock_ns), &state);
     judge_fail(world, state.degraded_since_ns == 0, "degraded long after the faults", n, 0);
-    judge_fail(world, state.pending_keys == 0, "something is still to be told", state.pending_keys,
+    judge_fail(world, state.lag_ns == 0, "something is still to be told", (long long)state.lag_ns,
                0);
     judge_fail(world, state.node_count == world->node_count, "nodes that are there",
                state.node_count, world->node_count);
