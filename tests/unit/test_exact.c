@@ -88,6 +88,21 @@ static void exact_gives_back(void **state)
     assert_silent(f);
 }
 
+static void exact_at_most_waits_for_what_can_be(void **state)
+{
+    struct fixture *f = *state;
+    struct engine_wait wait;
+    struct check check = check_of(f, "x", 1, 50);
+    assert_false(engine_must_wait(&f->engine, &check, 1, &f->now, true, &wait)); /* never */
+    check.operation = OPERATION_AT_MOST;
+    assert_true(engine_must_wait(&f->engine, &check, 1, &f->now, true, &wait));
+    assert_int_equal(pop(f, RING_WANT).units, 10);
+    grant(f, 1, (struct grant){.units = 4, .denied_until_ns = f->now.now_ns + SEC});
+    assert_false(engine_must_wait(&f->engine, &check, 1, &f->now, true, &wait));
+    assert_int_equal(run(f, check).granted, 4);
+    assert_int_equal(run(f, check).flags, 0);
+}
+
 static void exact_without_the_store(void **state)
 {
     struct fixture *f = *state;
@@ -124,6 +139,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(exact_waits_for_a_grant), TEST(exact_who_cannot_wait_is_denied),
         TEST(exact_known_denied),      TEST(exact_gives_back),
+        TEST(exact_at_most_waits_for_what_can_be),
         TEST(exact_without_the_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
