@@ -69,6 +69,12 @@ static void peek(struct engine *engine, const struct check *check, const struct 
     check_fill(check, &step.verdict, answer);
 }
 
+/* More than the burst is never there. */
+static uint32_t most_of(const struct check *check)
+{
+    return check->cost < check->limit->burst ? check->cost : check->limit->burst;
+}
+
 /* Of AT_MOST: what is in hand, but one unit if nothing is. */
 static uint32_t cost_of(const struct check *check, enum operation operation, uint32_t units)
 {
@@ -91,7 +97,7 @@ static void spend(struct engine *engine, const struct check *check, enum operati
         const enum grant_result result = grant_spend(check->limit, state, cost, now, &step);
 
         if (result == GRANT_UNKNOWN) {
-            answer_unknown(engine, check, check->cost - units, now, answer);
+            answer_unknown(engine, check, most_of(check) - units, now, answer);
             return;
         }
         const struct table_charge charge = {.state = step.state, .share = TABLE_SHARE_GRANT};
@@ -155,8 +161,9 @@ static uint32_t missing_of(struct engine *engine, const struct check *checks, ui
     if (check->has_inline_limit || !is_taking(check))
         return 0;
     engine_prepare(engine, check);
-    if (!check->limit || check->limit->sync != SYNC_EXACT || check->cost > check->limit->burst ||
-        check->limit->algorithm == ALGORITHM_CONCURRENCY)
+    if (!check->limit || check->limit->sync != SYNC_EXACT ||
+        check->limit->algorithm == ALGORITHM_CONCURRENCY ||
+        (check->operation == OPERATION_CHECK && check->cost > check->limit->burst))
         return 0;
     struct table_ref ref;
     struct step step;
@@ -168,7 +175,7 @@ static uint32_t missing_of(struct engine *engine, const struct check *checks, ui
 
     if (grant_spend(check->limit, state, wanted, now, &step) != GRANT_UNKNOWN)
         return 0;
-    return wanted - units < check->cost ? wanted - units : check->cost;
+    return wanted - units < check->cost ? wanted - units : check->cost; /* units < wanted */
 }
 
 bool engine_must_wait(struct engine *engine, const struct check *checks, uint32_t count,

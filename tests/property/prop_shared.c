@@ -154,7 +154,7 @@ static void pop_all(struct world *w)
 static void sweep_pending(struct world *w, uint32_t groups)
 {
     uint64_t indices[ENTRIES];
-    uint32_t count = table_sweep_pending(w->table, &w->cursor, groups, indices, ENTRIES);
+    uint32_t count = table_sweep_pending(w->table, &w->cursor, groups, false, indices, ENTRIES);
 
     for (uint32_t i = 0; i < count; i++)
         drain_entry(w, indices[i]);
