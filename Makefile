@@ -18,12 +18,14 @@ CC_fuzz    = clang
 CC         = $(CC_$(FLAVOUR))
 BUILD     := $(if $(filter release,$(FLAVOUR)),build,build/$(FLAVOUR))
 
+comma := ,
+
 WARN  = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 STRICT = -Wconversion
 FLAGS_release = -O3 -flto=auto -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection
-LINK_release  = -O3 -flto=auto -pie -Wl,-z,relro,-z,now
-FLAGS_check   = -O1 -Werror
-FLAGS_clang   = -O1 -Werror
+LINK_release  = -O3 -flto=auto -pie -fcf-protection -Wl,-z,relro,-z,now,-z,noexecstack $(SHADOW_STACK)
+FLAGS_check   = -O1 -Werror -DMETE_SANDBOX_KILLS
+FLAGS_clang   = -O1 -Werror -DMETE_SANDBOX_KILLS
 FLAGS_asan    = -O1 -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 LINK_asan     = -fsanitize=address,undefined
 FLAGS_tsan    = -O1 -Werror -fsanitize=thread -DMETE_TABLE_LOCK
@@ -33,10 +35,12 @@ LINK_fuzz     = -fsanitize=fuzzer,address,undefined
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ARCH    := $(if $(filter x86_64,$(shell uname -m)),-mcx16)
+# The start-up files of Debian's libc do not say that they work on a shadow stack, so the linker must be told.
+SHADOW_STACK := $(if $(ARCH),-Wl$(comma)-z$(comma)shstk)
 CFLAGS  = -std=gnu11 -g $(WARN) $(FLAGS_$(FLAVOUR)) $(ARCH) -pthread -D_GNU_SOURCE \
           -Iinclude -Isrc -MMD -MP
 LDFLAGS = -pthread $(LINK_$(FLAVOUR))
-LIBS    = -luring -lyaml -lsodium -ljansson -lz -lxxhash -lhiredis -lssl -lcrypto -lm
+LIBS    = -lseccomp -luring -lyaml -lsodium -ljansson -lz -lxxhash -lhiredis -lssl -lcrypto -lm
 
 OBJ        = $(BUILD)/obj
 SRC       := $(sort $(wildcard src/*.c src/*/*.c))
@@ -139,8 +143,9 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
 
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
-PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev libhiredis-dev libssl-dev
-PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 redis-tools redis-server openssl python3-redis
+PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev libseccomp-dev libhiredis-dev \
+                libssl-dev
+PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 systemd redis-tools redis-server openssl python3-redis
 PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind
 deps:
 	@tests/lib/install-packages $(PACKAGES)

@@ -4,6 +4,7 @@
 #include "cmd/serve_doors.h"
 #include "cmd/serve_reload.h"
 #include "cmd/serve_replica.h"
+#include "cmd/serve_sockets.h"
 #include "cmd/server.h"
 
 #include <errno.h>
@@ -18,14 +19,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "net/socket.h"
 #include "obs/log.h"
 #include "sys/memory.h"
+#include "sys/sandbox.h"
 
 #define MAX_SETS 64u
-#define BUSY_TRIES 20u
-#define BUSY_PAUSE_NS 50000000l
-#define RECEIVE_BUFFER_BYTES (4 << 20) /* asked for; the system may grant less */
+#define DEAD_PAUSE_MS 1000 /* between two looks at a worker that stands still */
 
 extern char **environ;
 
@@ -123,6 +122,7 @@ static int make_counters(struct server *server)
     const size_t rows = server->row_count;
     const size_t cells = server->thread_count * rows;
     server->workers = calloc(server->worker_count, sizeof(*server->workers));
+    server->turns_seen = calloc(server->worker_count, sizeof(*server->turns_seen));
     server->counters = zeroed(align, server->thread_count * sizeof(*server->counters));
     server->rule_counters = zeroed(align, cells * sizeof(*server->rule_counters));
     server->carried = calloc(rows, sizeof(*server->carried));
@@ -130,27 +130,11 @@ static int make_counters(struct server *server)
     server->secret_carried = calloc(rows, sizeof(*server->secret_carried));
     server->quota_words = zeroed(align, rows * sizeof(*server->quota_words));
     server->quota_credits = zeroed(align, cells * sizeof(*server->quota_credits));
-    if (!server->workers || !server->counters || !server->rule_counters || !server->carried ||
-        !server->secret_counters || !server->secret_carried || !server->quota_words ||
-        !server->quota_credits)
+    if (!server->workers || !server->turns_seen || !server->counters || !server->rule_counters ||
+        !server->carried || !server->secret_counters || !server->secret_carried ||
+        !server->quota_words || !server->quota_credits)
         return cmd_fail("serve", "workers: no memory for %u of them", server->worker_count);
     return 0;
-}
-
-/* The kernel lets go of the sockets of a killed daemon's rings only some time after it died: who is
- * restarted at once would find its own port busy, so a busy port is tried for a second, and a
- * busy UNIX socket, too. */
-static int open_group(struct config_address *listen, const struct socket_options *options,
-                      int *ret_sockets, unsigned count)
-{
-    int result;
-    for (unsigned i = 0; i < BUSY_TRIES; i++) {
-        result = socket_open_group(&listen->address, listen->len, options, ret_sockets, count);
-        if (result != -EADDRINUSE)
-            return result;
-        nanosleep(&(struct timespec){.tv_nsec = BUSY_PAUSE_NS}, NULL);
-    }
-    return result;
 }
 
 /* A worker per usable CPU stays on its own; fewer or more go where the scheduler likes. */
@@ -166,71 +150,6 @@ static void assign_cpus(struct server *server)
             while (!CPU_ISSET((size_t)cpu, &cpus));
         server->workers[i].cpu = cpu;
     }
-}
-
-static int steer(const struct server *server, const struct config_address *listen,
-                 const int *sockets)
-{
-    if (server->config->steering != STEERING_CPU)
-        return 0;
-    if (server->workers[0].cpu < 0)
-        return cmd_fail("serve", "steering: cpu needs one worker for each usable CPU, and more "
-                                 "than one; workers: auto makes them");
-    for (unsigned i = 0; i < server->worker_count; i++) {
-        int result = socket_prefer_cpu(sockets[i], server->workers[i].cpu);
-        if (result)
-            return cmd_fail("serve", "steering: the system cannot do it for %s: %s", listen->text,
-                            strerror(-result));
-    }
-    return 0;
-}
-
-static int open_sockets(struct server *server)
-{
-    struct config *config = server->config;
-    struct socket_options options = {.receive_buffer_bytes = RECEIVE_BUFFER_BYTES, .join = true};
-    for (unsigned i = 0; i < config->listen_udp_count; i++) {
-        struct config_address *listen = &config->listen_udp[i];
-        int sockets[CONFIG_MAX_WORKERS];
-        int result = open_group(listen, &options, sockets, server->worker_count);
-        if (result == -EADDRINUSE)
-            return cmd_fail("serve",
-                            "listen.udp: %s is busy: another mete or another program holds it; "
-                            "stop it or choose another port",
-                            listen->text);
-        if (result)
-            return cmd_fail("serve", "listen.udp: cannot listen on %s: %s", listen->text,
-                            strerror(-result));
-        socket_format_address((struct sockaddr *)&listen->address, listen->text,
-                              sizeof(listen->text));
-        for (unsigned w = 0; w < server->worker_count; w++)
-            server->workers[w].sockets[i] = sockets[w];
-        server->socket_groups++;
-        result = steer(server, listen, sockets);
-        if (result)
-            return result;
-    }
-    return 0;
-}
-
-/* One socket cannot be shared out by the kernel as those of a port can, so one worker has it. */
-static int open_unix(struct server *server)
-{
-    const char *path = server->config->listen_unix;
-    if (!path)
-        return 0;
-    int result = -EADDRINUSE;
-    for (unsigned i = 0; i < BUSY_TRIES && result == -EADDRINUSE; i++) {
-        if (i)
-            nanosleep(&(struct timespec){.tv_nsec = BUSY_PAUSE_NS}, NULL);
-        result = socket_open_unix(path, &server->unix_socket);
-    }
-    if (!result)
-        return 0;
-    const char *why = result == -EADDRINUSE ? "another daemon serves there; choose another path"
-                      : result == -EEXIST   ? "is there and no socket; choose another path"
-                                            : strerror(-result);
-    return cmd_fail("serve", "listen.unix: %s: %s", path, why);
 }
 
 static int make_policy(struct server *server)
@@ -336,6 +255,24 @@ static void say_ready(const struct server *server)
              table_has_huge_pages(server->table) ? " in huge pages" : "");
 }
 
+/* What needs privileges (a large receive buffer, low ports) is open; capabilities belong to
+ * threads, and no other is there yet. */
+static void drop_privileges(void)
+{
+    int result = sandbox_drop_privileges();
+    if (result)
+        log_line("sandbox: privileges cannot be dropped: %s; going on with them",
+                 strerror(-result));
+}
+
+static void filter_calls(void)
+{
+    int result = sandbox_filter_calls();
+    if (result && result != -ENOSYS)
+        log_line("sandbox: system calls cannot be filtered: %s; going on without",
+                 strerror(-result));
+}
+
 static int start(struct server *server)
 {
     cpu_set_t cpus;
@@ -348,10 +285,8 @@ static int start(struct server *server)
     int result = make_counters(server);
     if (!result) {
         assign_cpus(server);
-        result = open_sockets(server); /* before the table: a busy port is told at once */
+        result = serve_open_sockets(server); /* before the table: a busy port is told at once */
     }
-    if (!result)
-        result = open_unix(server);
     if (!result)
         result = make_table(server);
     if (!result)
@@ -367,9 +302,13 @@ static int start(struct server *server)
     if (!result)
         result = serve_start_replica(server);
     if (!result)
+        drop_privileges();
+    if (!result)
         result = start_workers(server);
     if (!result)
         result = serve_start_doors(server);
+    if (!result)
+        filter_calls();
     return result;
 }
 
@@ -382,13 +321,7 @@ static void stop(struct server *server)
     serve_stop_replica(server);
     watch_close(&server->watch);
     admin_close(server->admin);
-    for (unsigned i = 0; i < server->socket_groups; i++)
-        for (unsigned w = 0; w < server->worker_count; w++)
-            socket_close_group(&server->workers[w].sockets[i], 1);
-    if (server->unix_socket >= 0) {
-        close(server->unix_socket);
-        unlink(server->config->listen_unix);
-    }
+    serve_close_sockets(server);
     memory_release(server->repeat_memory, server->repeat_size);
     table_destroy(server->table);
     publish_destroy(server->publish);
@@ -399,6 +332,7 @@ static void stop(struct server *server)
     free(server->carried);
     free(server->rule_counters);
     free(server->counters);
+    free(server->turns_seen);
     free(server->workers);
     if (server->policy)
         serve_free_policy(server->policy);
@@ -431,17 +365,49 @@ static bool take_signal(struct server *server, int signal_fd)
     return true;
 }
 
+/* Has every worker gone round since the last sign of life? */
+static bool workers_are_alive(const struct server *server)
+{
+    bool are_alive = true;
+    for (unsigned i = 0; i < server->worker_count; i++) {
+        uint64_t turns = atomic_load_explicit(&server->workers[i].turns, memory_order_relaxed);
+        if (turns == server->turns_seen[i]) {
+            log_line("worker %u stands still: no sign of life for the service manager", i);
+            are_alive = false;
+        }
+        server->turns_seen[i] = turns;
+    }
+    return are_alive;
+}
+
+/* Signs of life for who wants them. Returns how long the main thread may sleep, in ms; -1: for
+ * ever. */
+static int give_signs(struct server *server)
+{
+    struct notify *notify = &server->notify;
+    uint64_t now_ns = clock_boot_ns();
+    uint64_t wait_ns = notify_wait_ns(notify, now_ns);
+    if (wait_ns == UINT64_MAX)
+        return -1;
+    if (wait_ns == 0 && workers_are_alive(server))
+        notify_alive(notify, now_ns);
+    wait_ns = notify_wait_ns(notify, now_ns);
+    return wait_ns ? (int)(wait_ns / 1000000) + 1 : DEAD_PAUSE_MS;
+}
+
 static void serve_until_stopped(struct server *server, int signal_fd)
 {
     for (;;) {
         const int fds[] = {signal_fd, server->watch.fd};
-        const int timeout_ms = serve_upkeep(server) ? SERVE_UPKEEP_PAUSE_MS : -1;
+        const int sign_ms = give_signs(server);
+        const int timeout_ms = serve_upkeep(server) ? SERVE_UPKEEP_PAUSE_MS : sign_ms;
         const int ready = admin_run(server->admin, fds, 2, timeout_ms);
         if (ready == 0 && !take_signal(server, signal_fd))
             break;
         if (ready == 1 && watch_has_changed(&server->watch))
             serve_reload(server, "watch", NULL);
     }
+    notify_say(&server->notify, "STOPPING=1\nSTATUS=stopping");
     log_line("stopping");
 }
 
@@ -457,6 +423,7 @@ int cmd_serve(int argc, char **argv)
                             .watch = {.fd = -1},
                             .unix_socket = -1,
                             .usage_lock = PTHREAD_MUTEX_INITIALIZER};
+    notify_open(&server.notify);
     watch_look(&server.watch, options.path);
     server.config = config_load(&options, error, sizeof(error));
     if (!server.config)
@@ -470,9 +437,12 @@ int cmd_serve(int argc, char **argv)
             log_line("secrets: their memory cannot be locked and may reach the swap; "
                      "LimitMEMLOCK= or `ulimit -l` allows more");
         say_ready(&server);
+        server.notify.next_sign_ns = clock_boot_ns() + server.notify.watchdog_ns;
+        notify_say(&server.notify, "READY=1\nSTATUS=serving, %u workers", server.worker_count);
         serve_until_stopped(&server, signal_fd);
     }
     stop(&server);
+    notify_close(&server.notify);
     if (signal_fd >= 0)
         close(signal_fd);
     return result;

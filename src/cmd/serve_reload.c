@@ -236,6 +236,7 @@ void serve_reload(struct server *server, const char *asker, FILE *answer)
     size_t kept_len;
     struct policy *old = server->policy;
     FILE *names = open_memstream(&kept, &kept_len);
+    notify_reloading(&server->notify);
     watch_look(&server->watch, server->options->path);
     struct config *config = config_load(server->options, error, sizeof(error));
     bool is_good = config != NULL;
@@ -262,4 +263,6 @@ void serve_reload(struct server *server, const char *asker, FILE *answer)
         say(server, answer, asker, true, error);
     }
     free(kept);
+    notify_say(&server->notify, "READY=1\nSTATUS=serving, %s",
+               is_good ? "reloaded" : "a reload was refused: the log says why");
 }

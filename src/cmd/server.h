@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -17,6 +18,7 @@
 #include "doors/loop.h"
 #include "net/worker.h"
 #include "obs/counters.h"
+#include "sys/notify.h"
 #include "table/table.h"
 
 #define SERVER_MAX_DOORS 4u
@@ -28,11 +30,12 @@ struct server {
     struct publish *publish;
     struct table *table;
     uint64_t started_boot_ns;
-    unsigned worker_count;  /* configured */
-    unsigned thread_count;  /* that judge: the workers, then the doors' loop if there is one */
-    unsigned running_count; /* started */
-    unsigned socket_groups; /* listen addresses whose sockets are open */
-    int unix_socket;        /* -1: none; the first worker's */
+    unsigned worker_count;      /* configured */
+    unsigned thread_count;      /* that judge: the workers, then the doors' loop if there is one */
+    unsigned running_count;     /* started */
+    unsigned socket_groups;     /* listen addresses whose sockets are open */
+    int unix_socket;            /* -1: none; the first worker's */
+    bool unix_socket_is_passed; /* its path is the service manager's to remove */
     struct worker *workers;
     struct counters *counters;               /* per thread that judges */
     uint32_t row_count;                      /* owner rows of the table */
@@ -57,6 +60,8 @@ struct server {
     pthread_mutex_t usage_lock; /* what is carried: the main thread changes it, metrics read it */
     _Atomic uint64_t reloads_done, reloads_refused; /* the main thread counts */
     struct watch watch;
+    struct notify notify;
+    uint64_t *turns_seen; /* of each worker, at the last sign of life */
 };
 
 /* admin_answer_fn for the server's socket: "stats", "stats json" and "reload". */

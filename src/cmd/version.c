@@ -8,6 +8,7 @@
 
 #include "net/io.h"
 #include "net/socket.h"
+#include "sys/sandbox.h"
 
 #ifdef __clang__
 #define METE_COMPILER __VERSION__ /* says its name itself */
@@ -50,8 +51,9 @@ int cmd_version(int argc, char **argv)
     int uring = try_backend(IO_BACKEND_IO_URING);
     int mmsg = try_backend(IO_BACKEND_MMSG);
     printf("mete %s\ncompiler " METE_COMPILER
-           "\nkernel %s %s\nbackend io_uring: %s\nbackend mmsg: %s\n",
+           "\nkernel %s %s\nbackend io_uring: %s\nbackend mmsg: %s\nfilter of system calls: %s\n",
            METE_VERSION, kernel.sysname, kernel.release, uring ? strerror(-uring) : "works here",
-           mmsg ? strerror(-mmsg) : "works here");
+           mmsg ? strerror(-mmsg) : "works here",
+           sandbox_has_filter() ? "built in" : "not in this build");
     return 0;
 }

@@ -71,18 +71,42 @@ static int setup_ring(struct io_uring *ring)
 {
     struct io_uring_params params = {
         .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-                 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+                 IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
+                 IORING_SETUP_R_DISABLED,
         .cq_entries = URING_CQ_ENTRIES,
     };
     int result = io_uring_queue_init_params(URING_SQ_ENTRIES, ring, &params);
     if (result == -EINVAL) { /* before Linux 6.1 */
         params = (struct io_uring_params){
-            .flags = IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+            .flags = IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED,
             .cq_entries = URING_CQ_ENTRIES,
         };
         result = io_uring_queue_init_params(URING_SQ_ENTRIES, ring, &params);
     }
     return result;
+}
+
+/* A ring can open files and connect anywhere, past a filter of system calls. From here on this one
+ * receives and sends on its sockets, and can be taken down. */
+static int restrict_ring(struct io_uring *ring)
+{
+    const uint8_t calls[] = {IORING_OP_RECVMSG, IORING_OP_SENDMSG, IORING_OP_NOP};
+    const uint8_t registers[] = {IORING_REGISTER_SYNC_CANCEL, IORING_UNREGISTER_FILES,
+                                 IORING_UNREGISTER_RING_FDS};
+    struct io_uring_restriction list[sizeof(calls) + sizeof(registers) + 1] = {
+        {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
+         .sqe_flags = IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS}};
+    unsigned count = 1;
+    for (unsigned i = 0; i < sizeof(calls); i++)
+        list[count++] =
+            (struct io_uring_restriction){.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = calls[i]};
+    for (unsigned i = 0; i < sizeof(registers); i++)
+        list[count++] = (struct io_uring_restriction){.opcode = IORING_RESTRICTION_REGISTER_OP,
+                                                      .register_op = registers[i]};
+    /* liburing 2.3 declares functions for these two and does not export them */
+    unsigned fd = (unsigned)ring->ring_fd;
+    int result = io_uring_register(fd, IORING_REGISTER_RESTRICTIONS, list, count);
+    return result ? result : io_uring_register(fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
 static void give_buffer(struct uring *uring, unsigned buffer, unsigned ahead)
@@ -220,8 +244,10 @@ static int uring_open(const struct io_options *options, struct io **ret_io)
         result = io_uring_register_files(&uring->ring, options->sockets, options->socket_count);
     if (!result) {
         io_uring_register_ring_fd(&uring->ring); /* spares a table look-up; older kernels refuse */
-        result = probe(uring);
+        result = restrict_ring(&uring->ring);
     }
+    if (!result)
+        result = probe(uring);
     if (result) {
         uring_close(&uring->io);
         return result;

@@ -18,14 +18,12 @@ static bool is_wildcard(const struct sockaddr_storage *address)
     return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)address)->sin6_addr);
 }
 
-static int set_options(int fd, const struct sockaddr_storage *address,
-                       const struct socket_options *options)
+int socket_prepare(int fd, const struct sockaddr_storage *address,
+                   const struct socket_options *options)
 {
     int on = 1;
     if (address->ss_family == AF_INET6 && is_wildcard(address)) {
-        int off = 0; /* [::] serves IPv4 too, as v4-mapped addresses */
-        if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0 ||
-            setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)) < 0)
+        if (setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)) < 0)
             return -errno;
     } else if (is_wildcard(address) &&
                setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) < 0) {
@@ -50,8 +48,12 @@ static int open_one(struct sockaddr_storage *address, socklen_t len,
     int fd = socket(address->ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    int result = set_options(fd, address, options);
-    int on = 1;
+    int on = 1, off = 0;
+    int result = socket_prepare(fd, address, options);
+    /* [::] serves IPv4 too, as v4-mapped addresses */
+    if (!result && address->ss_family == AF_INET6 && is_wildcard(address) &&
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0)
+        result = -errno;
     /* The first bind fails on a busy port, with or without SO_REUSEPORT on the other side; set
      * afterwards it lets our own other workers join. */
     if (!result && !first && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)

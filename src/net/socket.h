@@ -17,6 +17,12 @@ struct socket_options {
  * negative errno of the call that failed (-EADDRINUSE: busy); no socket is left open then. */
 int socket_open_group(struct sockaddr_storage *address, socklen_t len,
                       const struct socket_options *options, int *ret_sockets, unsigned count);
+
+/* The same options for a socket that somebody else opened and bound to address. Results: 0 or the
+ * negative errno. */
+int socket_prepare(int fd, const struct sockaddr_storage *address,
+                   const struct socket_options *options);
+
 /* Has the kernel give what a CPU received to the socket of the group that names it. Results: 0 or
  * the negative errno. */
 int socket_prefer_cpu(int fd, int cpu);

@@ -140,6 +140,9 @@ static int turn(struct worker *worker, bool is_last)
     engine_tick(&worker->engine, &now);
     set_waits(worker);
     publish_leave(worker->publish, worker->index);
+    atomic_store_explicit(&worker->turns,
+                          atomic_load_explicit(&worker->turns, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
     return count;
 }
 

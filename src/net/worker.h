@@ -39,6 +39,7 @@ struct worker {
     struct secret_counters *secret_counters; /* as rule_counters, by the rows of inline limits */
     struct quota quota;                      /* with credits of its own */
     atomic_bool *stop;
+    _Atomic uint64_t turns; /* it goes round at least ten times a second: a sign of life */
     /* result of the start, valid after worker_start() */
     int error;           /* negative errno: could not start */
     int fallback_error;  /* backend auto: why io_uring was not taken, or 0 */
