@@ -90,6 +90,7 @@ static void test_addresses(void **state)
     assert_string_equal(link_address_text(&address, text, sizeof(text)), "[fd00::7]:6380");
     assert_int_equal(link_address_parse(":6380", 5, &address), -EINVAL);
     assert_int_equal(link_address_parse("a:", 2, &address), -EINVAL);
+    assert_int_equal(link_address_parse("\0a:1", 4, &address), -EINVAL);
 }
 
 int main(void)
