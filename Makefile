@@ -60,7 +60,7 @@ PREFIX         ?= /usr/local
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick fuzz race lossy flood sim tidy format install install-files uninstall clean help deps \
+.PHONY: all demo run test bench bench-quick bench-cluster fuzz race lossy flood faults sim tidy format install install-files uninstall clean help deps \
         deps-test deps-ci \
         programs compile
 
@@ -102,10 +102,21 @@ flood: deps-test ## COUNT=1000000000 random subjects from one tenant: memory sta
 	@$(MAKE) $(PARALLEL) --no-print-directory compile build/tests/property/crowd_feed
 	@METE_BUILD=build METE_FLOOD=$(or $(COUNT),1000000000) python3 tests/e2e/test_flood.py
 
+faults: deps-test ## several nodes and real Redis through every fault: 1,000 cuts, 30 s outages, 1,000 races (ten minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
+	@for file in exact cluster faults; do \
+	    METE_BUILD=build/check METE_RACES=1000 METE_ROUNDS=5 METE_CUTS=1000 METE_OUTAGE=30 \
+	        python3 tests/e2e/test_replica_$$file.py || exit 1; done
+
+bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
+	@python3 bench/cluster.py $(ARGS)
+
 sim: deps-test ## COUNT=1000 worlds of nodes, network and store from SEED=1 on, and every deliberate mistake
 	@$(MAKE) $(PARALLEL) --no-print-directory build/sim
 	@build/sim --count $(or $(COUNT),1000) $(or $(SEED),1)
 	@build/sim --wrong
+	@build/sim --accuracy
 
 tidy: ## includes, sizes of functions and files, banned calls
 	@python3 tests/tidy/test_tidy.py
