@@ -62,8 +62,8 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick bench-cluster fuzz race lossy flood faults sim tidy format install install-files uninstall manuals deb test-package reproducible packages clean help deps \
-        deps-deb \
+.PHONY: all demo run test bench bench-quick bench-cluster fuzz race lossy flood faults sim tidy format install install-files uninstall \
+        manuals deb test-package reproducible packages clean help deps deps-deb \
         deps-test deps-ci \
         programs compile
 
@@ -202,7 +202,8 @@ help: ## this list
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
 PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev libseccomp-dev \
                 libhiredis-dev libssl-dev
-PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 systemd groff-base binutils redis-tools redis-server openssl python3-redis
+PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 systemd groff-base binutils redis-tools redis-server openssl \
+                python3-redis
 PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind
 deps:
 	@tests/lib/install-packages $(PACKAGES)
@@ -257,6 +258,7 @@ $(SAYS_VERSION): $(OBJ)/version
 
 # The script that Redis runs stands in the program.
 $(OBJ)/src/replica/link_script.o: src/replica/merge.lua
+
 # A text as a string of C.
 $(OBJ)/commented.inc: src/config/commented.yaml
 	@mkdir -p $(@D)
