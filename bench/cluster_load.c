@@ -31,8 +31,8 @@
 
 #define MAX_NODES 16u
 #define SECOND_NS 1000000000ull
-#define SENT_RING 65536u /* datagrams per node whose sending time is remembered */
-#define DRAIN_NS (SECOND_NS / 2)
+#define SENT_RING 65536u          /* datagrams per node whose sending time is remembered */
+#define DRAIN_NS (10 * SECOND_NS) /* for answers that are still to come */
 
 struct node {
     int fd;
@@ -211,6 +211,15 @@ static void wait_until(struct load *load, uint64_t until_ns)
             receive(load, &load->nodes[i]);
 }
 
+static bool is_answered(const struct load *load)
+{
+    uint64_t answered = 0;
+
+    for (uint32_t i = 0; i < load->node_count; i++)
+        answered += load->nodes[i].answered;
+    return answered >= load->datagrams;
+}
+
 static void run(struct load *load)
 {
     const double mean_ns = load->batch * 1e9 / load->rate, end_ns = load->seconds * 1e9;
@@ -228,8 +237,8 @@ static void run(struct load *load)
         if (load->stops_with_input && ++turns % 64 == 0 && has_input_ended())
             break;
     }
-    for (const uint64_t last_ns = now_ns() + DRAIN_NS; now_ns() < last_ns;)
-        wait_until(load, last_ns);
+    for (const uint64_t last_ns = now_ns() + DRAIN_NS; now_ns() < last_ns && !is_answered(load);)
+        wait_until(load, now_ns() + SECOND_NS / 100);
 }
 
 static int by_time(const void *a, const void *b)
