@@ -24,7 +24,7 @@ static void on_refused(struct link *link, uint32_t index, const char *text, uint
     if (strncmp(text, "TRYAGAIN", 8) == 0)
         return; /* its slot is on the move: nothing is wrong */
     if (fault == LINK_FOREIGN) {
-        link->foreign_until_ns = now_ns + 3000 * LINK_MS;
+        link->foreign_until_ns = now_ns + 1000 * LINK_MS;
         fault_set_node(link, fault, text);
         return;
     }
@@ -50,7 +50,7 @@ static bool on_answer(struct link *link, uint32_t index, uint32_t at,
     }
     if (foreign > 0) {
         snprintf(detail, sizeof(detail), "in partition %u, key %u of a batch", at, foreign);
-        link->foreign_until_ns = now_ns + 3000 * LINK_MS;
+        link->foreign_until_ns = now_ns + 1000 * LINK_MS;
         fault_set_node(link, LINK_FOREIGN, detail);
     }
     link->peers[index].fault = LINK_FINE;

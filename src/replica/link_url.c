@@ -16,7 +16,7 @@ static int fail(char *error, size_t size, const char *problem)
 
 static int take(char *to, size_t size, const char *from, size_t len)
 {
-    if (len == 0 || len >= size)
+    if (len == 0 || len >= size || memchr(from, '\0', len))
         return -EINVAL;
     memcpy(to, from, len);
     to[len] = '\0';

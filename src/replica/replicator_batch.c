@@ -23,7 +23,7 @@ static void take_row(struct replicator *replicator, struct partition *partition,
     partition->urgent_count -= row->is_urgent;
     row->is_urgent = false;
     row->place = ROW_IN_FLIGHT;
-    if (row->delta.charge != 0 && row->delta.first_ns < partition->oldest_ns)
+    if (!delta_is_silent(&row->delta, &row->limit) && row->delta.first_ns < partition->oldest_ns)
         partition->oldest_ns = row->delta.first_ns;
     delta_take(&row->delta, &row->limit, replicator->now_ns);
     row->sent_wanted = row->wanted;

@@ -130,3 +130,8 @@ def read_reply(replies):
         except RedisError as error:
             items.append(error)
     return items
+
+
+def usage(redis, partitions=4, namespace="t"):
+    """Units that were charged in a namespace of link_feed: it has one tenant."""
+    return sum(int(redis.say("GET", f"{{mete:{namespace}:{p}}}usage:1") or 0) for p in range(partitions))

@@ -199,7 +199,7 @@ static void make_key(struct world *world, struct sent *sent, uint32_t at)
         .tenant_id = subject % TENANTS,
         .rule_id = kind,
         .kind = (enum merge_kind)kind,
-        .units = (int32_t)scaled(world, INT32_MAX) * (roll(world, 4) ? 1 : -1),
+        .units = (int64_t)scaled(world, 1ull << 40) * (roll(world, 4) ? 1 : -1),
         .wanted = roll(world, 3) ? (uint32_t)scaled(world, UINT32_MAX) : 0,
         .expiry_ms = 86400000 + roll(world, 3) * 1000,
     };

@@ -68,15 +68,18 @@ struct task {
     bool is_exact;
 };
 
-/* Is it as the targets ask? At low rates a unit per node more. */
+/* Is it as the targets ask? At low rates a unit per node more; for other numbers of nodes than
+ * theirs, which ask nothing, half as much again. */
 static bool judge(const struct world *world, double first, double any, double use)
 {
     const double rate = (double)world->spec.count;
     const double slack = rate < 10000 ? world->node_count : 0;
+    const double looser = world->node_count == 8 ? 1 : 1.5;
 
     if (sim_is_exact(world))
         return any < 1;
-    return first <= 0.005 * rate + slack && any <= 0.002 * rate + slack && use >= 0.995;
+    return first <= 0.005 * looser * rate + slack && any <= 0.002 * looser * rate + slack &&
+           use >= 0.995;
 }
 
 static bool run(const struct task *task, double seconds)

@@ -86,6 +86,10 @@ bool world_choose(struct world *world)
     world->calm_ns = 3000 * MS;
     world->stop_ns = 4200 * MS;
     world->end_ns = 5300 * MS;
+    if (sim_random(world, 2) == 0) { /* all is well again within a second */
+        world->stop_ns = world->calm_ns;
+        world->end_ns = world->calm_ns + 1000 * MS;
+    }
     choose_limit(world);
     if (!compile_limit(world))
         return false;
