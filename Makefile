@@ -23,7 +23,7 @@ comma := ,
 WARN  = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 STRICT = -Wconversion
 FLAGS_release = -O3 -flto=auto -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection
-LINK_release  = -O3 -flto=auto -pie -fcf-protection -Wl,-z,relro,-z,now,-z,noexecstack $(SHADOW_STACK)
+LINK_release  = -O3 -flto=auto -ffile-prefix-map=$(CURDIR)=. -pie -fcf-protection -Wl,-z,relro,-z,now,-z,noexecstack $(SHADOW_STACK)
 FLAGS_check   = -O1 -Werror -DMETE_SANDBOX_KILLS
 FLAGS_clang   = -O1 -Werror -DMETE_SANDBOX_KILLS
 FLAGS_asan    = -O1 -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -37,7 +37,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 ARCH    := $(if $(filter x86_64,$(shell uname -m)),-mcx16)
 # The start-up files of Debian's libc do not say that they work on a shadow stack, so the linker must be told.
 SHADOW_STACK := $(if $(ARCH),-Wl$(comma)-z$(comma)shstk)
-CFLAGS  = -std=gnu11 -g $(WARN) $(FLAGS_$(FLAVOUR)) $(ARCH) -pthread -D_GNU_SOURCE \
+CFLAGS  = -std=gnu11 -g -ffile-prefix-map=$(CURDIR)=. $(WARN) $(FLAGS_$(FLAVOUR)) $(ARCH) -pthread -D_GNU_SOURCE \
           -Iinclude -Isrc -MMD -MP
 LDFLAGS = -pthread $(LINK_$(FLAVOUR))
 LIBS    = -lseccomp -luring -lyaml -lsodium -ljansson -lz -lxxhash -lhiredis -lssl -lcrypto -lm
@@ -57,10 +57,13 @@ FUZZ_PROGRAMS  := $(patsubst %.c,build/fuzz/%,$(notdir $(wildcard tests/fuzz/fuz
 SECONDS_EACH   ?= 60
 PARALLEL        = -j$(shell nproc)
 PREFIX         ?= /usr/local
+LIBDIR         ?= $(PREFIX)/lib
+SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick bench-cluster fuzz race lossy flood faults sim tidy format install install-files uninstall clean help deps \
+.PHONY: all demo run test bench bench-quick bench-cluster fuzz race lossy flood faults sim tidy format install install-files uninstall \
+        manuals deb test-package reproducible packages clean help deps deps-deb \
         deps-test deps-ci \
         programs compile
 
@@ -124,28 +127,71 @@ tidy: ## includes, sizes of functions and files, banned calls
 format: ## let clang-format decide the form
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
-install: all ## daemon, client libraries, headers and mete.pc to $(DESTDIR)$(PREFIX)
+install: all ## daemon, client libraries, headers, manuals and units to $(DESTDIR)$(PREFIX)
+	@$(MAKE) --no-print-directory manuals
 	@$(MAKE) --no-print-directory install-files
 
-# Without building anything, so that it installs what was built and tested, by whoever may write there.
-AT        = $(DESTDIR)$(PREFIX)
-INSTALLED = $(AT)/bin/mete $(AT)/lib/libmete.a $(AT)/lib/libmete.so $(AT)/lib/libmete.so.$(ABI) \
-            $(AT)/lib/pkgconfig/mete.pc $(patsubst %,$(AT)/%,$(wildcard include/mete/*.h))
+# What to install where; one line each, so that uninstall knows it, too.
+AT      = $(DESTDIR)$(PREFIX)
+SHARE   = $(AT)/share
+LIBRARY = $(DESTDIR)$(LIBDIR)
+UNITS   = $(AT)/lib/systemd/system
+INSTALLED = $(AT)/bin/mete $(LIBRARY)/libmete.a $(LIBRARY)/libmete.so $(LIBRARY)/libmete.so.$(ABI) \
+            $(LIBRARY)/pkgconfig/mete.pc $(patsubst %,$(AT)/%,$(wildcard include/mete/*.h)) \
+            $(SHARE)/man/man1/mete.1 $(SHARE)/man/man5/mete.yaml.5 $(SHARE)/man/man7/mete-protocol.7 \
+            $(SHARE)/man/man3/mete_client.3 $(SHARE)/bash-completion/completions/mete \
+            $(SHARE)/zsh/vendor-completions/_mete $(SHARE)/fish/vendor_completions.d/mete.fish \
+            $(UNITS)/mete.service $(UNITS)/mete.socket $(AT)/lib/sysusers.d/mete.conf \
+            $(AT)/lib/tmpfiles.d/mete.conf $(AT)/lib/sysctl.d/60-mete.conf
+
+# Without building anything, so that it installs what was built and tested, by whoever may write there. The
+# configuration is a user's own: it is written only where there is none.
 install-files:
 	install -D -m 755 $(BUILD)/mete $(AT)/bin/mete
-	install -D -m 644 $(BUILD)/libmete.a $(AT)/lib/libmete.a
-	install -D -m 755 $(BUILD)/libmete.so.$(ABI) $(AT)/lib/libmete.so.$(ABI)
-	ln -sf libmete.so.$(ABI) $(AT)/lib/libmete.so
+	install -D -m 644 $(BUILD)/libmete.a $(LIBRARY)/libmete.a
+	install -D -m 755 $(BUILD)/libmete.so.$(ABI) $(LIBRARY)/libmete.so.$(ABI)
+	ln -sf libmete.so.$(ABI) $(LIBRARY)/libmete.so
 	for header in include/mete/*.h; do install -D -m 644 $$header $(AT)/$$header || exit 1; done
-	install -d $(AT)/lib/pkgconfig
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e "s|@VERSION@|$$(cat $(OBJ)/version)|" \
+	install -d $(LIBRARY)/pkgconfig
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|' -e "s|@VERSION@|$$(cat $(OBJ)/version)|" \
 	    -e '/^Version:/s|: v|: |' -e '/^Version:/s|: \([^0-9]\)|: 0-\1|' \
-	    clients/c/mete.pc.in >$(AT)/lib/pkgconfig/mete.pc
-	chmod 644 $(AT)/lib/pkgconfig/mete.pc
+	    clients/c/mete.pc.in >$(LIBRARY)/pkgconfig/mete.pc
+	chmod 644 $(LIBRARY)/pkgconfig/mete.pc
+	for page in mete.1 mete.yaml.5 mete-protocol.7 mete_client.3; do \
+	    install -D -m 644 $(BUILD)/manuals/$$page $(SHARE)/man/man$${page##*.}/$$page || exit 1; done
+	install -D -m 644 $(BUILD)/manuals/mete.bash $(SHARE)/bash-completion/completions/mete
+	install -D -m 644 $(BUILD)/manuals/_mete $(SHARE)/zsh/vendor-completions/_mete
+	install -D -m 644 $(BUILD)/manuals/mete.fish $(SHARE)/fish/vendor_completions.d/mete.fish
+	install -d $(UNITS)
+	sed -e 's|/usr/bin/mete|$(PREFIX)/bin/mete|' -e 's|/etc/mete/|$(SYSCONFDIR)/mete/|' systemd/mete.service >$(UNITS)/mete.service
+	chmod 644 $(UNITS)/mete.service
+	install -D -m 644 systemd/mete.socket $(UNITS)/mete.socket
+	install -D -m 644 systemd/mete.sysusers $(AT)/lib/sysusers.d/mete.conf
+	install -D -m 644 systemd/mete.tmpfiles $(AT)/lib/tmpfiles.d/mete.conf
+	install -D -m 644 systemd/mete.sysctl $(AT)/lib/sysctl.d/60-mete.conf
+	[ -e $(DESTDIR)$(SYSCONFDIR)/mete/mete.yaml ] || \
+	    install -D -m 644 src/config/commented.yaml $(DESTDIR)$(SYSCONFDIR)/mete/mete.yaml
 
-uninstall: ## remove what install put there
+uninstall: ## remove what install put there, but for the configuration
 	rm -f $(INSTALLED)
 	-rmdir $(AT)/include/mete 2>/dev/null || true
+
+manuals: $(BUILD)/manuals/mete.1 ## manual pages and completions into build/manuals
+$(BUILD)/manuals/mete.1: $(BUILD)/mete deploy/manuals.py src/config/commented.yaml proto-spec/protocol.md include/mete/client.h
+	@python3 deploy/manuals.py --mete $< --version "$$(cat $(OBJ)/version)" --out $(@D)
+
+deb: deps-deb ## Debian packages of the committed tree into build/deb
+	@deploy/deb
+
+test-package: deb ## install, upgrade and purge the packages in a bare Debian (two minutes)
+	@tests/lib/install-packages debootstrap
+	@deploy/test_package
+
+reproducible: deps-deb ## build the packages twice, in two folders, and compare the bytes
+	@deploy/reproducible
+
+packages: # what the build needs of Debian
+	@echo $(PACKAGES)
 
 clean: ## remove build/
 	rm -rf build
@@ -156,17 +202,20 @@ help: ## this list
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
 PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev libseccomp-dev \
                 libhiredis-dev libssl-dev
-PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 systemd redis-tools redis-server openssl python3-redis
+PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 systemd groff-base binutils redis-tools redis-server openssl \
+                python3-redis
 PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind
 deps:
 	@tests/lib/install-packages $(PACKAGES)
 deps-test:
 	@tests/lib/install-packages $(PACKAGES_TEST)
+deps-deb:
+	@tests/lib/install-packages $(PACKAGES) debhelper lintian
 deps-ci:
 	@tests/lib/install-packages $(PACKAGES_CI)
 
 compile: $(BUILD)/mete $(BUILD)/libmete.a $(BUILD)/libmete.so.$(ABI)
-programs: compile $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim
+programs: compile manuals $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim
 
 $(BUILD)/mete: $(OBJ)/src/main.o $(OBJ_LIB)
 	@echo "  link $@"
@@ -209,6 +258,13 @@ $(SAYS_VERSION): $(OBJ)/version
 
 # The script that Redis runs stands in the program.
 $(OBJ)/src/replica/link_script.o: src/replica/merge.lua
+
+# A text as a string of C.
+$(OBJ)/commented.inc: src/config/commented.yaml
+	@mkdir -p $(@D)
+	@sed -e 's/[\\"]/\\&/g' -e 's/^/"/' -e 's/$$/\\n"/' $< >$@
+$(OBJ)/src/cmd/config_init.o: $(OBJ)/commented.inc
+$(OBJ)/src/cmd/config_init.o: CFLAGS += -I$(OBJ)
 
 $(OBJ)/src/%.o: src/%.c
 	@mkdir -p $(@D)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/config_init.h"
 #include "config/config.h"
 #include "config/diff.h"
 
@@ -19,7 +20,8 @@
 static const char usage[] =
     "usage: mete config check FILE\n"
     "       mete config show [--config FILE] [--set path=value ...]\n"
-    "       mete config diff NEW [--config OLD] [--set path=value ...]\n\n"
+    "       mete config diff NEW [--config OLD] [--set path=value ...]\n"
+    "       mete config init [FILE]\n\n"
     "check says whether FILE is a configuration that `mete serve` takes: one line, exit status 0\n"
     "or 2. show prints the effective configuration: the built-in values, the file, the "
     "environment\n"
@@ -27,6 +29,9 @@ static const char usage[] =
     "diff prints what the file NEW would change, one line each: what a running server takes over\n"
     "when it reloads, then what needs a restart; --set and the environment hold for both. Where a\n"
     "rule changes it says whether buckets keep what is owed.\n\n"
+    "init writes a configuration with every setting, its default and what it is for, to FILE, "
+    "which\n"
+    "must not be there yet, or to standard output.\n\n"
     "  --config FILE      the file; without it the embedded default\n"
     "  --set path=value   one field, such as table.entries=1000 or listen.udp=[::1]:7000; a list "
     "as\n"
@@ -158,6 +163,16 @@ static int diff(int argc, char **argv)
     return status;
 }
 
+static int init(int argc, char **argv)
+{
+    if (argc > 2)
+        return cmd_fail("config", "init takes one FILE, or none");
+    if (argc == 2 && (argv[1][0] == '-' || !argv[1][0]))
+        return cmd_fail("config", "init takes no option '%s'; a file of that name is ./%s", argv[1],
+                        argv[1]);
+    return config_init(argc == 2 ? argv[1] : NULL);
+}
+
 int cmd_config(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -172,5 +187,7 @@ int cmd_config(int argc, char **argv)
         return show(argc - 1, argv + 1);
     if (argc >= 2 && strcmp(argv[1], "diff") == 0)
         return diff(argc - 1, argv + 1);
-    return cmd_fail("config", "takes check FILE, show or diff NEW; --help tells more");
+    if (argc >= 2 && strcmp(argv[1], "init") == 0)
+        return init(argc - 1, argv + 1);
+    return cmd_fail("config", "takes check FILE, show, diff NEW or init [FILE]; --help tells more");
 }

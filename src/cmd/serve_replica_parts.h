@@ -34,6 +34,7 @@ struct serve_replica {
     pthread_t thread;
     uint64_t look_at_ns;
     uint64_t said_degraded_ns; /* since when, if that was said */
+    uint64_t say_at_ns;        /* not before is it said again */
     pthread_mutex_t lock;      /* of what follows: a look now and then, for who asks */
     struct replicator_state state;
     struct link_state link_state;

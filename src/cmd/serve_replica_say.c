@@ -6,6 +6,8 @@
 #include "doors/http_write.h"
 #include "obs/log.h"
 
+#define SAY_NS 10000000000u /* a Redis that comes and goes fills no log */
+
 static double seconds(uint64_t ns)
 {
     return (double)ns / 1e9;
@@ -18,6 +20,10 @@ static void say_degraded(struct serve_replica *replica, uint64_t now_ns)
 
     if ((since_ns != 0) == (replica->said_degraded_ns != 0))
         return;
+    if (since_ns && now_ns < replica->say_at_ns)
+        return;
+    if (since_ns)
+        replica->say_at_ns = now_ns + SAY_NS;
     if (since_ns)
         log_line(
             "redis: no answer for %.1f s: deciding alone, as on_backend_loss of each rule says "

@@ -157,15 +157,15 @@ static void diff_redis(struct diff *diff, const struct config_redis *from,
     const struct {
         const char *field;
         uint64_t from, to;
-        bool is_duration;
+        bool is_duration, is_live;
     } fields[] = {
-        {"redis.flush", from->flush_ns, to->flush_ns, true},
-        {"redis.exact_wait", from->exact_wait_ns, to->exact_wait_ns, true},
-        {"redis.nodes", from->nodes, to->nodes, false},
-        {"redis.node_id", from->node_id, to->node_id, false},
-        {"redis.partitions", from->partitions, to->partitions, false},
-        {"redis.rows", from->rows, to->rows, false},
-        {"redis.ring", from->ring, to->ring, false},
+        {"redis.flush", from->flush_ns, to->flush_ns, true, true},
+        {"redis.exact_wait", from->exact_wait_ns, to->exact_wait_ns, true, false},
+        {"redis.nodes", from->nodes, to->nodes, false, false},
+        {"redis.node_id", from->node_id, to->node_id, false, false},
+        {"redis.partitions", from->partitions, to->partitions, false, false},
+        {"redis.rows", from->rows, to->rows, false, false},
+        {"redis.ring", from->ring, to->ring, false, false},
     };
     diff_text(diff, "redis.url", false, from->url, to->url);
     diff_text(diff, "redis.user", false, from->user, to->user);
@@ -180,7 +180,7 @@ static void diff_redis(struct diff *diff, const struct config_redis *from,
             else
                 snprintf(texts[side], sizeof(texts[side]), "%" PRIu64, value);
         }
-        diff_text(diff, fields[i].field, fields[i].is_duration, texts[0], texts[1]);
+        diff_text(diff, fields[i].field, fields[i].is_live, texts[0], texts[1]);
     }
 }
 

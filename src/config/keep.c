@@ -121,6 +121,8 @@ static int keep_redis(struct keeping *keeping, const struct config_redis *runnin
                            &redis->password_file);
     if (result == 0)
         result = keep_text(keeping, "redis.ca_file", running->ca_file, &redis->ca_file);
+    redis->exact_wait_ns =
+        keep_number(keeping, "redis.exact_wait", running->exact_wait_ns, redis->exact_wait_ns);
     redis->nodes = keep_number(keeping, "redis.nodes", running->nodes, redis->nodes);
     redis->node_id = keep_number(keeping, "redis.node_id", running->node_id, redis->node_id);
     redis->partitions =

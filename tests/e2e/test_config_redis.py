@@ -105,9 +105,11 @@ class ConfigRedis(unittest.TestCase):
     def test_what_is_live(self):
         other = GOOD.replace("flush: 7ms", "flush: 9ms").replace("rows: 2048", "rows: 4096")
         other = other.replace("limit: 5/60s, sync: exact", "limit: 5/60s")
+        other = other.replace("flush: 9ms", "flush: 9ms, exact_wait: 30ms")
         done = self.run_mete("diff", self.file(other, "other.yaml"), "--config", self.file(GOOD))
         self.assertIn("redis.flush: 7ms -> 9ms\n", done.stdout)
         self.assertIn("redis.rows: 2048 -> 4096, needs a restart\n", done.stdout)
+        self.assertIn("redis.exact_wait: 20ms -> 30ms, needs a restart\n", done.stdout)
         self.assertIn("rule a/exact: sync exact, on_backend_loss deny -> shared, share, "
                       "starts fresh\n", done.stdout)
 

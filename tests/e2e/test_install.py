@@ -79,6 +79,20 @@ class Install(unittest.TestCase):
                     break
         self.assertRegex(said, r"^alice: pass, \d+ left\n$")
 
+    def test_configuration_is_kept(self):
+        with tempfile.TemporaryDirectory() as folder:
+            make("install-files", folder)
+            config = pathlib.Path(folder + PREFIX, "etc/mete/mete.yaml")
+            run(str(self.at / "bin/mete"), "config", "check", str(config))
+            config.write_text("# mine\n")
+            make("install-files", folder)
+            self.assertEqual(config.read_text(), "# mine\n")
+
+    def test_unit_starts_what_was_installed(self):
+        unit = (self.at / "lib/systemd/system/mete.service").read_text()
+        self.assertIn(f"ExecStart={PREFIX}/bin/mete serve --config {PREFIX}/etc/mete/mete.yaml\n", unit)
+        self.assertIn(f"ExecReload={PREFIX}/bin/mete reload", unit)
+
     def test_exports_are_the_header(self):
         header = re.sub(r"/\*.*?\*/|typedef[^;]*;", "", (self.at / "include/mete/client.h").read_text(), flags=re.S)
         declared = set(re.findall(r"\b(mete_\w+)\(", header))
@@ -111,12 +125,12 @@ class Install(unittest.TestCase):
         self.assertNotIn("libmete", run("readelf", "-d", program))
         self.ask(program)
 
-    def test_uninstall_leaves_nothing(self):
+    def test_uninstall_leaves_the_configuration_alone(self):
         with tempfile.TemporaryDirectory() as folder:
             make("install-files", folder)
             make("uninstall", folder)
             left = [path for path in pathlib.Path(folder).rglob("*") if not path.is_dir()]
-            self.assertEqual(left, [])
+            self.assertEqual([str(path) for path in left], [folder + PREFIX + "/etc/mete/mete.yaml"])
             self.assertFalse(os.path.exists(folder + PREFIX + "/include/mete"))
 
 
