@@ -38,17 +38,13 @@ uint8_t share_of(uint64_t part, uint64_t whole);
 static inline struct step share_charge(const struct limit *limit, uint64_t state, uint32_t cost,
                                        unsigned share, uint64_t now)
 {
-    struct step step = gcra_charge(limit, state, cost, now);
-
-    if (share == 0 || step.verdict.decision == DECISION_DENY)
-        return step;
     const uint64_t backlog = saturate_sub(state, now);
-    const uint64_t after =
-        saturate_add(backlog, share_scaled((uint64_t)cost * limit->interval, share));
-    step.state = saturate_add(now, after);
-    step.verdict.remaining = gcra_units_left(limit, after);
-    step.verdict.reset_after_ns = gcra_ticks_to_ns(after);
-    return step;
+    const uint64_t charge = cost * limit->interval;
+    const uint64_t room = limit->tolerance - charge;
+
+    if (backlog > room)
+        return gcra_deny(limit, state, backlog, room);
+    return gcra_allow(limit, cost, saturate_add(backlog, share_scaled(charge, share)), now);
 }
 
 /* limit_apply() of a node with a share, for buckets, windows and calendars. granted of CHECK and
