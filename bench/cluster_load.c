@@ -10,9 +10,11 @@
  *
  * An admitted unit counts at the kernel's stamp of its answer, which on loopback is when the node
  * sent it, so a load that was itself late does not look like an excess. steady_excess is the most
- * that passed in any second beyond limit; first_excess what passed in the first one beyond burst
- * and limit; overdraft the most, at any instant, that one bucket charged with all of it would owe
- * too much. Exit status: 0, 2 wrong use. One thread. */
+ * that passed in any second beyond what one bucket, filled as it was when that second began, would
+ * have let pass; first_excess what passed in the first second beyond burst and limit; overdraft the
+ * most, at any instant, that one bucket charged with all of it would owe too much. odd: datagrams
+ * that were answered badly; stale: those that waited too long before a node that was not scheduled.
+ * Exit status: 0, 2 wrong use. One thread. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -37,7 +39,7 @@
 struct node {
     int fd;
     uint32_t client, sequence;
-    uint64_t answered, allowed, denied, odd, degraded;
+    uint64_t answered, allowed, denied, odd, stale, degraded;
     uint64_t sent_ns[SENT_RING];
     uint64_t clock_at_ns; /* when it told clock_ms; 0: never */
     uint32_t clock_ms;
@@ -141,9 +143,12 @@ static void take_verdicts(struct load *load, struct node *node, const uint8_t *b
 
     node->answered++;
     if (mete_wire_decode_result(bytes, mete_wire_result_bytes(METE_CHECK, 0, load->batch),
-                                &result) != METE_WIRE_OK ||
-        (result.flags & METE_RESULT_STATUS)) {
+                                &result) != METE_WIRE_OK) {
         node->odd++;
+        return;
+    }
+    if (result.flags & METE_RESULT_STATUS) {
+        ++*(result.detail == METE_STATUS_STALE ? &node->stale : &node->odd);
         return;
     }
     node->clock_ms = result.clock_ms;
@@ -317,15 +322,16 @@ static void report(struct load *load)
         sum.allowed += load->nodes[i].allowed;
         sum.denied += load->nodes[i].denied;
         sum.odd += load->nodes[i].odd;
+        sum.stale += load->nodes[i].stale;
         sum.degraded += load->nodes[i].degraded;
     }
     qsort(load->admitted_ns, load->admitted, sizeof(*load->admitted_ns), by_time);
     note_owed(load);
     qsort(load->latency_us, load->latency_count, sizeof(*load->latency_us), by_latency);
     printf("{\"datagrams\": %" PRIu64 ", \"answered\": %" PRIu64 ", \"allowed\": %" PRIu64
-           ", \"denied\": %" PRIu64 ", \"odd\": %" PRIu64 ", \"degraded\": %" PRIu64
-           ", \"slip_ms\": %.1f",
-           load->datagrams, sum.answered, sum.allowed, sum.denied, sum.odd, sum.degraded,
+           ", \"denied\": %" PRIu64 ", \"odd\": %" PRIu64 ", \"stale\": %" PRIu64
+           ", \"degraded\": %" PRIu64 ", \"slip_ms\": %.1f",
+           load->datagrams, sum.answered, sum.allowed, sum.denied, sum.odd, sum.stale, sum.degraded,
            load->slip_ns / 1e6);
     if (load->latency_count > 0)
         printf(", \"p50_us\": %" PRIu32 ", \"p99_us\": %" PRIu32,

@@ -18,6 +18,8 @@
 #define TICKS_PER_US (1000u * LIMIT_TICKS_PER_NS)
 #define AVERAGE 0.3f
 #define SHARE_UNIT 65536.0f
+/* Below four units the whole is a few sixteenths, and who reads what decays is all of it. */
+#define DEMAND_LEAST (4 * MERGE_DEMAND_UNIT)
 #define SLIDING_SHIFT 48
 #define SLIDING_BITS 24
 
@@ -39,7 +41,7 @@ static void settle_share(struct replicator *replicator, struct row *row, const s
         merge_demand(row->demand, saturate_sub(store_us, row->demand_us), row->sent_wanted);
     row->demand_us = store_us;
     const bool is_settled = row->answers >= SETTLING_ANSWERS;
-    if (heard->key->demand > 0 && (is_settled || !row->is_carried)) {
+    if (heard->key->demand >= DEMAND_LEAST && (is_settled || !row->is_carried)) {
         const float part = (float)row->demand / (float)heard->key->demand;
         alpha += AVERAGE * ((part < 1 ? part : 1) - alpha);
     }

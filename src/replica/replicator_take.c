@@ -150,7 +150,8 @@ static uint64_t last_window(struct replicator *replicator, struct key key, uint3
 static uint64_t window_of(struct replicator *replicator, const struct table_drained *look,
                           const struct limit *limit)
 {
-    if (look->share == TABLE_SHARE_GRANT && limit_is_wall(limit))
+    /* a grant does not say it, nor does what was reset and not charged since */
+    if (limit_is_wall(limit) && (look->share == TABLE_SHARE_GRANT || look->state == 0))
         return last_window(replicator, look->key, look->owner);
     return share_window(limit, look->state);
 }
@@ -330,7 +331,9 @@ static void take_demand(struct replicator *replicator, uint64_t index, uint32_t 
         take_exact_demand(replicator, &look, &limit);
     if (look.share == TABLE_SHARE_GRANT || limit.sync != SYNC_SHARED)
         return;
-    const uint64_t window = share_window(&limit, look.state);
+    const uint64_t window = window_of(replicator, &look, &limit);
+    if (window == 0 && limit_is_wall(&limit))
+        return; /* nothing is known of it, and nothing was charged */
     struct row *row = row_of(replicator, look.key, look.owner, window, &owner);
     if (!row)
         return;

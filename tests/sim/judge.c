@@ -298,18 +298,29 @@ static void judge_node(struct world *world, uint32_t n)
                state.node_count, world->node_count);
 }
 
+/* Every unit once; but for what died with a cold node, and what a ring had no room for: a node
+ * counts that, and where rings are of a sensible size there is none. */
+static void judge_usage(struct world *world)
+{
+    const int64_t missing =
+        (int64_t)(world->admitted_units - world->forgiven_units - world->data.usage);
+    int64_t lost = 0;
+
+    for (uint32_t n = 0; n < world->node_count; n++)
+        lost += (int64_t)counter_read(&world->nodes[n].counters->cell[COUNTER_REPLICA_LOST]);
+    judge_fail(world, lost == 0 || (world->faults & FAULT_CROWD), "units are lost", lost, 0);
+    /* grants that died with a cold node were counted and never spent */
+    const bool is_more = sim_is_exact(world) && (world->faults & FAULT_COLD) && missing <= 0;
+    judge_fail(world, is_more || (missing <= lost && missing >= -lost), "the usage counter",
+               (long long)world->data.usage, (long long)world->admitted_units);
+}
+
 void judge_end(struct world *world)
 {
     const bool keeps_data = !(world->faults & FAULTS_OF_DATA);
-    const uint64_t usage = world->data.usage;
-
-    /* grants that died with a cold node were counted and never spent */
-    const bool is_more =
-        sim_is_exact(world) && (world->faults & FAULT_COLD) && usage >= world->admitted_units;
 
     if (keeps_data)
-        judge_fail(world, is_more || usage + world->forgiven_units == world->admitted_units,
-                   "the usage counter", (long long)usage, (long long)world->admitted_units);
+        judge_usage(world);
     for (uint32_t n = 0; n < world->node_count; n++) {
         judge_node(world, n);
         if (!sim_is_exact(world))

@@ -25,7 +25,7 @@
 #define SLOTS 96u /* windows of a key that the store keeps; clocks that are wrong name many */
 #define PACKETS 1024u
 #define PACKET_KEYS ROWS
-#define RING_CELLS 256u
+#define RING_CELLS 4096u
 #define DEMAND_CELLS 64u
 #define PARKED 256u
 #define MS 1000000ll
