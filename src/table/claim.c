@@ -143,7 +143,8 @@ static bool is_rather(struct pair pair, struct pair best)
 }
 
 /* The first group in probe order that has a place which costs nothing: an empty one, else one at
- * rest, whose key may well come again. Without such a group the least indebted, if that is wanted.
+ * rest with nothing pending, whose key may well come again. Without such a group the least
+ * indebted, if that is wanted.
  */
 static struct place find_place(const struct table *table, const struct table_probe *probe,
                                enum table_on_full on_full, const struct instant *now)
@@ -167,7 +168,7 @@ static struct place find_place(const struct table *table, const struct table_pro
             if (may_take && (debt < best.debt || (debt == best.debt && is_rather(pair, best.pair))))
                 best = (struct place){&group[j], pair, debt};
         }
-        if (best.entry && best.debt == 0)
+        if (best.entry && best.debt == 0 && meta_pending(best.pair.meta) == 0)
             break;
     }
     return best;
