@@ -31,14 +31,16 @@
 
 #define MAX_NODES 16u
 #define SECOND_NS 1000000000ull
-#define SENT_RING 65536u /* datagrams per node whose sending time is remembered */
-#define DRAIN_NS (SECOND_NS / 2)
+#define SENT_RING 65536u          /* datagrams per node whose sending time is remembered */
+#define DRAIN_NS (10 * SECOND_NS) /* for answers that are still to come */
 
 struct node {
     int fd;
     uint32_t client, sequence;
     uint64_t answered, allowed, denied, odd, degraded;
     uint64_t sent_ns[SENT_RING];
+    uint64_t clock_at_ns; /* when it told clock_ms; 0: never */
+    uint32_t clock_ms;
 };
 
 struct load {
@@ -54,7 +56,6 @@ struct load {
     uint32_t *latency_us;
     uint64_t latency_count, begin_ns;
     double slip_ns;
-    uint32_t clock_ms[MAX_NODES];
 };
 
 static uint64_t next_random(struct load *load)
@@ -79,6 +80,14 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
 }
 
+/* The node's, as it last told it and as much later as it is now. */
+static uint32_t clock_of(const struct node *node)
+{
+    if (node->clock_at_ns == 0)
+        return 0;
+    return node->clock_ms + (uint32_t)((now_ns() - node->clock_at_ns) / 1000000);
+}
+
 static void send_one(struct load *load)
 {
     uint8_t bytes[METE_WIRE_MAX_BYTES] = {0};
@@ -92,7 +101,7 @@ static void send_one(struct load *load)
         .tenant = mete_name_id("default", 7),
         .client = node->client,
         .sequence = node->sequence,
-        .clock_ms = load->clock_ms[number],
+        .clock_ms = clock_of(node),
         .secret = METE_WIRE_NO_SECRET,
         .entry_bytes = METE_WIRE_ENTRY_BYTES,
     };
@@ -137,7 +146,8 @@ static void take_verdicts(struct load *load, struct node *node, const uint8_t *b
         node->odd++;
         return;
     }
-    load->clock_ms[node - load->nodes] = result.clock_ms;
+    node->clock_ms = result.clock_ms;
+    node->clock_at_ns = at_ns;
     const uint64_t sent_ns = node->sent_ns[result.sequence % SENT_RING];
     if (load->latency_count < load->room)
         load->latency_us[load->latency_count++] =
@@ -201,6 +211,15 @@ static void wait_until(struct load *load, uint64_t until_ns)
             receive(load, &load->nodes[i]);
 }
 
+static bool is_answered(const struct load *load)
+{
+    uint64_t answered = 0;
+
+    for (uint32_t i = 0; i < load->node_count; i++)
+        answered += load->nodes[i].answered;
+    return answered >= load->datagrams;
+}
+
 static void run(struct load *load)
 {
     const double mean_ns = load->batch * 1e9 / load->rate, end_ns = load->seconds * 1e9;
@@ -218,8 +237,8 @@ static void run(struct load *load)
         if (load->stops_with_input && ++turns % 64 == 0 && has_input_ended())
             break;
     }
-    for (const uint64_t last_ns = now_ns() + DRAIN_NS; now_ns() < last_ns;)
-        wait_until(load, last_ns);
+    for (const uint64_t last_ns = now_ns() + DRAIN_NS; now_ns() < last_ns && !is_answered(load);)
+        wait_until(load, now_ns() + SECOND_NS / 100);
 }
 
 static int by_time(const void *a, const void *b)

@@ -102,6 +102,9 @@ static void spend(struct engine *engine, const struct check *check, enum operati
         }
         const struct table_charge charge = {.state = step.state, .share = TABLE_SHARE_GRANT};
 
+        if (result == GRANT_DENIED &&
+            state != 0) /* others may give back: it is read now and then */
+            demand_add(engine->shared->demand, table_index(engine->table, &ref), cost);
         if (result == GRANT_DENIED || cost == 0 ||
             table_swap_charged(engine->table, &ref, &charge)) {
             check_fill(check, &step.verdict, answer);

@@ -112,7 +112,7 @@ int link_open(const struct link_options *options, struct link **ret_link, char *
     link->timeout_ns = options->timeout_ns ? options->timeout_ns : 1000 * LINK_MS;
     link->state.fault = LINK_STARTING;
     link->state.since_ns = clock_boot_ns();
-    snprintf(link->state.text, sizeof(link->state.text), "redis: not connected yet");
+    snprintf(link->state.text, sizeof(link->state.text), "not connected yet");
     *ret_link = link;
     return 0;
 }

@@ -104,9 +104,9 @@ static void describe(char *text, size_t size, const char *where, enum link_fault
 {
     const bool has_detail = detail && *detail;
 
-    snprintf(text, size, "redis %s: %s%s%.120s%s%s%s", where, faults[fault].says,
-             has_detail ? " (" : "", has_detail ? detail : "", has_detail ? ")" : "",
-             *faults[fault].advice ? "; " : "", faults[fault].advice);
+    snprintf(text, size, "%s: %s%s%.120s%s%s%s", where, faults[fault].says, has_detail ? " (" : "",
+             has_detail ? detail : "", has_detail ? ")" : "", *faults[fault].advice ? "; " : "",
+             faults[fault].advice);
     make_printable(text);
 }
 
@@ -170,10 +170,10 @@ void fault_sum_up(struct link *link, uint64_t now_ns)
         fault = LINK_STARTING;
     }
     if (text == fine)
-        snprintf(fine, sizeof(fine), "redis%s%s: %s, %u node%s in namespace %s",
-                 link->is_cluster ? " cluster" : "", link->is_script ? " (without functions)" : "",
-                 faults[fault].says, link->node_count, link->node_count == 1 ? "" : "s",
-                 link->namespace_name);
+        snprintf(fine, sizeof(fine), "%s%s%s, %u node%s in namespace %s", faults[fault].says,
+                 link->is_cluster ? " to a Cluster" : "",
+                 link->is_script ? " (without functions)" : "", link->node_count,
+                 link->node_count == 1 ? "" : "s", link->namespace_name);
     if (fault == state->fault)
         return; /* what was said of it first is what counts: details change with every try */
     if (link->said_ns != 0 && fault != LINK_FINE && now_ns < link->said_ns + 1000 * LINK_MS)

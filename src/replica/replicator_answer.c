@@ -80,7 +80,7 @@ static uint64_t denied_until_ns(const struct row *row, const struct heard *heard
     const struct instant *now = &heard->now;
     uint64_t wait_ns;
 
-    if (heard->key->granted >= row->sent_asked)
+    if (row->sent_asked > 0 && heard->key->granted >= row->sent_asked)
         return 0;
     if (row->limit.algorithm == ALGORITHM_CALENDAR) {
         wait_ns = heard->answer.cell.value < row->limit.burst
@@ -151,9 +151,8 @@ static bool try_adopt(struct replicator *replicator, const struct row *row,
         return true;
     const bool is_grant = is_found && table_share(&ref) == TABLE_SHARE_GRANT;
     if (row->limit.sync == SYNC_EXACT) {
-        if (row->sent_asked == 0 && (is_grant || !is_found)) {
-            if (!is_found)
-                table_withdraw(table, &ref);
+        if (!is_found && row->sent_asked == 0) {
+            table_withdraw(table, &ref);
             return true;
         }
         if (!table_adopt(table, &ref, granted_state(row, heard, &ref, is_grant), TABLE_SHARE_GRANT))
@@ -265,9 +264,12 @@ void replicator_answer(struct replicator *replicator, const struct batch_answer 
     if (answer->partition >= replicator->options.partitions)
         return;
     struct partition *partition = &replicator->partitions[answer->partition];
-    if (!partition->is_in_flight || answer->sequence != partition->sequence ||
-        answer->count != partition->flight_count)
+    if (!partition->is_in_flight || answer->sequence != partition->sequence)
         return;
+    if (answer->count != partition->flight_count) { /* to something else: no answer will come */
+        replicator_failed(replicator, answer->partition, now_ns);
+        return;
+    }
     replicator->now_ns = now_ns;
     hear_clock(replicator, partition, answer);
     hear_nodes(replicator, answer->node_count);

@@ -10,16 +10,17 @@
 #define MS_NS 1000000ull
 #define RETRY_NS (1 * MS_NS) /* after a failure; twice as long after the next */
 #define RETRY_MAX_NS (20 * MS_NS)
-#define HEARTBEAT_NS (1000 * MS_NS) /* the store forgets a node after three */
-#define LINGER_NS (1000 * MS_NS)    /* how long a key is read after its last use */
-#define LINGER_READS 32u            /* of such keys, per flush */
-#define LINGER_MAX 1024u            /* of such keys at one time */
-#define DEGRADED_NS (250 * MS_NS)   /* without an answer, or three flushes */
-#define TOUCH_TENANTS 256u          /* tenants share what first touches they may have */
-#define TOUCHES_PER_FLUSH 64u       /* of each; beyond it a new key waits for the next flush */
-#define STALE_FLUSHES 4u            /* what was not heard of for longer is as good as unknown */
-#define GATHERING_NS (3000 * MS_NS) /* after the first answer: others may not have been heard */
-#define SETTLING_ANSWERS 3u         /* until then others' demand may not be in an answer */
+#define HEARTBEAT_NS (1000 * MS_NS)  /* the store forgets a node after three */
+#define LINGER_NS (1000 * MS_NS)     /* how long a key is read after its last use */
+#define LINGER_READS 32u             /* of such keys, per flush */
+#define LINGER_MAX 1024u             /* of such keys at one time */
+#define DENIED_READ_NS (100 * MS_NS) /* how often an exact key that is denied is read */
+#define DEGRADED_NS (250 * MS_NS)    /* without an answer, or three flushes */
+#define TOUCH_TENANTS 256u           /* tenants share what first touches they may have */
+#define TOUCHES_PER_FLUSH 64u        /* of each; beyond it a new key waits for the next flush */
+#define STALE_FLUSHES 4u             /* what was not heard of for longer is as good as unknown */
+#define GATHERING_NS (3000 * MS_NS)  /* after the first answer: others may not have been heard */
+#define SETTLING_ANSWERS 3u          /* until then others' demand may not be in an answer */
 
 struct partition {
     struct rows_list waiting;

@@ -302,16 +302,33 @@ void take_leftovers(struct replicator *replicator)
         replicator->sweep_all = false;
 }
 
+/* An exact key that is known to be denied needs no trip, but for units that others give back. */
+static void take_exact_demand(struct replicator *replicator, const struct table_drained *look,
+                              const struct limit *limit)
+{
+    const uint64_t window =
+        limit_is_wall(limit) ? last_window(replicator, look->key, look->owner) : 0;
+    struct row *row = rows_find(&replicator->rows, look->key, look->owner, window);
+
+    if (!row || row->answered_ns + DENIED_READ_NS > replicator->now_ns)
+        return;
+    row->reads = 1;
+    row->used_ns = replicator->now_ns;
+    replicator_list(replicator, row, false);
+}
+
 /* What was denied is demand, too, and a reason to ask how the key stands. */
 static void take_demand(struct replicator *replicator, uint64_t index, uint32_t units)
 {
     struct table_drained look;
     struct table_owner owner;
 
-    if (!table_look(replicator->options.table, index, &look) || look.share == TABLE_SHARE_GRANT)
+    if (!table_look(replicator->options.table, index, &look))
         return;
     const struct limit limit = table_owner_at(replicator->options.table, look.owner).limit;
-    if (limit.sync != SYNC_SHARED)
+    if (look.share == TABLE_SHARE_GRANT && limit.sync == SYNC_EXACT)
+        take_exact_demand(replicator, &look, &limit);
+    if (look.share == TABLE_SHARE_GRANT || limit.sync != SYNC_SHARED)
         return;
     const uint64_t window = share_window(&limit, look.state);
     struct row *row = row_of(replicator, look.key, look.owner, window, &owner);
@@ -358,6 +375,7 @@ static void give_back(struct replicator *replicator, struct row *row)
     struct table *table = replicator->options.table;
     const struct table_probe probe = table_probe(table, row->key, row->owner);
     struct table_owner owner = table_owner_at(table, row->owner);
+    const struct grant nothing = {.window = row->window}; /* and nobody knows what there is */
     struct table_ref ref;
     uint32_t units;
 
@@ -368,7 +386,7 @@ static void give_back(struct replicator *replicator, struct row *row)
         units = grant_units_of(&row->limit, ref.state, row->window);
         if (units == 0)
             return;
-    } while (!table_adopt(table, &ref, grant_with_units(ref.state, 0), TABLE_SHARE_GRANT));
+    } while (!table_adopt(table, &ref, grant_pack(&row->limit, &nothing), TABLE_SHARE_GRANT));
     delta_give_back(&row->delta, &row->limit, units, row->granted_ns, replicator->now_ns);
     used(replicator, row, &owner, true);
 }

@@ -111,6 +111,13 @@ class Link(unittest.TestCase):
                         self.make_user(redis, RIGHTS)
                         feed.expect_all("answer", "state fine")
 
+    def test_rights_without_functions(self):
+        with RedisServer("--rename-command", "FUNCTION", "", "--rename-command", "FCALL", "") as redis:
+            self.make_user(redis, ["+evalsha", "+script|load"] + RIGHTS[2:])
+            with Feed(redis.url, user="mete", password="pw") as feed:
+                feed.expect("state fine")
+                self.pump(feed, redis, 70)
+
     def test_user_in_url(self):
         with RedisServer() as redis:
             self.make_user(redis, RIGHTS)

@@ -122,6 +122,23 @@ class LinkCluster(unittest.TestCase):
         for node in self.cluster.nodes[:3]:
             self.assertEqual(len(node.say("FUNCTION", "LIST")), 1)
 
+    def test_2_rights(self):
+        """A Cluster's user needs two rights more; without the map it is said which."""
+        alone = ["+fcall", "+function|load", "+time", "+mget", "+set", "+setrange", "+pexpire", "+incrby", "+exists",
+                 "+hgetall", "+hset", "+hdel"]
+        stranger = next(node for node in self.cluster.nodes[:3]
+                        if node is not self.cluster.owner(node.say("CLUSTER", "KEYSLOT", "{mete:t}")))
+        for rights in (alone + ["+cluster|slots", "+asking"], alone):
+            for node in self.cluster.nodes:
+                node.say("ACL", "SETUSER", "mete", "reset", "on", ">pw", "~{mete:t*", *rights)
+            with Feed(f"redis://127.0.0.1:{stranger.port}", partitions=PARTITIONS, user="mete", password="pw") as feed:
+                if rights is alone:
+                    self.assertIn("CLUSTER SLOTS", feed.expect("state rights"))
+                    continue
+                self.pumping(feed)
+                self.move(7)
+                self.pumped(feed)
+
     def test_2_slots_move(self):
         """ASK, TRYAGAIN and MOVED, as a slot's keys go over one by one."""
         with Feed(self.cluster.url, partitions=PARTITIONS) as feed:

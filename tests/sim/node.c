@@ -187,6 +187,20 @@ void node_ask(struct world *world, struct node *node, uint32_t key, uint32_t cos
         decide(world, node, &what, false);
 }
 
+void node_give_back(struct world *world, struct node *node, uint32_t key, uint32_t cost)
+{
+    const struct instant now = instant_of(world, node);
+    struct check check = check_of(world, key, cost);
+    struct answer answer;
+
+    if (node->down_until_ns > world->now_ns)
+        return;
+    check.operation = cost > 0 ? OPERATION_REFUND : OPERATION_RESET;
+    engine_check_batch(&node->engine, &check, 1, &now, &answer);
+    world->admitted_units -= cost;
+    world->node_admitted[index_of(world, node)] -= cost;
+}
+
 static void try_parked(struct world *world, struct node *node)
 {
     uint32_t left = 0;

@@ -187,6 +187,7 @@ struct world {
     struct seen seen[NODES][KEYS][2]; /* two windows in turn */
     int64_t excess;                   /* beyond the limit: ticks, or units */
     int64_t flash_ns;                 /* when far more than the limit is asked at once; 0: never */
+    bool gives_back;                  /* refunds and resets happen, too */
     double demand;                    /* units a second for each key; 0: by overload_percent */
     void (*on_charge)(struct world *world, uint32_t key, uint32_t cost);
     const char *fault;
@@ -213,6 +214,8 @@ bool node_create(struct world *world, struct node *node);
 void node_destroy(struct node *node);
 void node_restart(struct world *world, struct node *node, bool keeps_table);
 void node_ask(struct world *world, struct node *node, uint32_t key, uint32_t cost);
+void node_give_back(struct world *world, struct node *node, uint32_t key,
+                    uint32_t cost); /* 0: all */
 uint64_t node_state(struct node *node, uint32_t key, double *ret_share);
 void node_step(struct world *world, struct node *node);
 void node_receive(struct world *world, struct node *node, struct packet *packet);

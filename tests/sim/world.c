@@ -94,6 +94,7 @@ bool world_choose(struct world *world)
     if (!compile_limit(world))
         return false;
     choose_faults(world);
+    world->gives_back = sim_random(world, 4) == 0;
     if (sim_random(world, 2) == 0)
         world->flash_ns = (int64_t)sim_random(world, (uint64_t)world->stop_ns);
     return world_begin(world);
@@ -167,6 +168,19 @@ static double rate_of(const struct world *world)
     return limit_is_wall(&world->limit) ? world->limit.burst : 16e9 / (double)world->limit.interval;
 }
 
+/* Now and then a unit or two, rarely all. */
+static void give_back(struct world *world)
+{
+    struct node *node = &world->nodes[sim_random(world, world->node_count)];
+    const uint32_t key = (uint32_t)sim_random(world, world->key_count);
+    const uint64_t draw = sim_random(world, 2000);
+
+    if (draw < 60)
+        node_give_back(world, node, key, 1 + (uint32_t)draw % 2);
+    else if (draw == 60)
+        node_give_back(world, node, key, 0);
+}
+
 static void traffic(struct world *world)
 {
     const double demand = world->demand > 0
@@ -181,10 +195,13 @@ static void traffic(struct world *world)
     count += (double)sim_random(world, 1u << 20) < (1u << 20) * (per_step - (double)count);
     if (world->flash_ns > 0 && world->now_ns / world->step_ns == world->flash_ns / world->step_ns)
         count += 2 * KEYS * world->limit.burst;
-    while (count-- > 0)
+    while (count-- > 0) {
+        if (world->gives_back)
+            give_back(world);
         node_ask(world, &world->nodes[sim_random(world, world->node_count)],
                  (uint32_t)sim_random(world, world->key_count),
                  (uint32_t)sim_random(world, world->most_cost) + 1);
+    }
 }
 
 void world_run(struct world *world)

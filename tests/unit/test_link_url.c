@@ -1,3 +1,4 @@
+/* URLs and addresses of Redis: every form, and what is said of what is none. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
