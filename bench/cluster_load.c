@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -359,9 +360,9 @@ static int open_nodes(struct load *load, const char *ports)
         struct node *node = &load->nodes[load->node_count];
         const int size = 4 << 20, on = 1;
         node->fd = socket(AF_INET, SOCK_DGRAM, 0);
-        node->client = (uint32_t)next_random(load);
         node->sequence = (uint32_t)next_random(load);
         if (end == next || node->fd < 0 ||
+            getrandom(&node->client, sizeof(node->client), 0) != (ssize_t)sizeof(node->client) ||
             connect(node->fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
             return -1;
         setsockopt(node->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
