@@ -44,7 +44,7 @@ SHADOW_STACK := $(if $(ARCH),-Wl$(comma)-z$(comma)shstk)
 CFLAGS  = -std=gnu11 -g -ffile-prefix-map=$(CURDIR)=. $(WARN) $(FLAGS_$(FLAVOUR)) $(ARCH) -pthread -D_GNU_SOURCE \
           -Iinclude -Isrc -I$(PROTO) -MMD -MP
 LDFLAGS = -pthread $(LINK_$(FLAVOUR))
-LIBS    = -lnghttp2 -lprotobuf-c -lseccomp -luring -lyaml -lsodium -ljansson -lz -lxxhash -lssl -lcrypto -lm
+LIBS    = -lnghttp2 -lprotobuf-c -lseccomp -luring -lyaml -lsodium -ljansson -lz -lxxhash -lhiredis -lssl -lcrypto -lm
 
 OBJ        = $(BUILD)/obj
 SRC       := $(sort $(wildcard src/*.c src/*/*.c))
@@ -71,8 +71,8 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick bench-doors bench-quiet fuzz race lossy flood sim tidy format install install-files uninstall manuals deb \
-        test-package reproducible packages clean help deps deps-deb deps-arm64 arm64 \
+.PHONY: all demo run test bench bench-quick bench-doors bench-quiet bench-cluster fuzz race lossy flood faults sim tidy format install \
+        install-files uninstall manuals deb test-package reproducible packages clean help deps deps-deb deps-arm64 arm64 \
         deps-test deps-ci \
         programs compile
 
@@ -122,10 +122,21 @@ flood: deps-test ## COUNT=1000000000 random subjects from one tenant: memory sta
 	@$(MAKE) $(PARALLEL) --no-print-directory compile build/tests/property/crowd_feed
 	@METE_BUILD=build METE_FLOOD=$(or $(COUNT),1000000000) python3 tests/e2e/test_flood.py
 
+faults: deps-test ## several nodes and real Redis through every fault: 1,000 cuts, 30 s outages, 1,000 races (ten minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
+	@for file in exact cluster faults; do \
+	    METE_BUILD=build/check METE_RACES=1000 METE_ROUNDS=5 METE_CUTS=1000 METE_OUTAGE=30 \
+	        python3 tests/e2e/test_replica_$$file.py || exit 1; done
+
+bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
+	@python3 bench/cluster.py $(ARGS)
+
 sim: deps-test ## COUNT=1000 worlds of nodes, network and store from SEED=1 on, and every deliberate mistake
 	@$(MAKE) $(PARALLEL) --no-print-directory build/sim
 	@build/sim --count $(or $(COUNT),1000) $(or $(SEED),1)
 	@build/sim --wrong
+	@build/sim --accuracy
 
 arm64: deps-arm64 ## the programs of C, built for aarch64, under an emulator
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=arm64 $(patsubst %.c,build/arm64/%,$(wildcard tests/unit/*.c tests/property/*.c))
@@ -211,9 +222,9 @@ help: ## this list
 
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
 PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev libseccomp-dev \
-                libssl-dev libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev
-PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 systemd groff-base binutils redis-tools python3-redis openssl \
-                python3-grpcio python3-h2
+                libssl-dev libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev libhiredis-dev
+PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 systemd groff-base binutils redis-tools redis-server openssl \
+                python3-redis python3-grpcio python3-h2
 PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind nginx python3-venv
 deps:
 	@tests/lib/install-packages $(PACKAGES)
@@ -289,6 +300,9 @@ $(PROTO)/%.pb-c.o: $(PROTO)/made
 	@$(CC) $(CFLAGS) -Wno-missing-braces -c -o $@ $(@:.o=.c)
 GRPC_SRC = $(wildcard src/doors/grpc*.c)
 $(GRPC_SRC:%.c=$(OBJ)/%.o): | $(PROTO)/made
+# The script that Redis runs stands in the program.
+$(OBJ)/src/replica/link_script.o: src/replica/merge.lua
+
 # A text as a string of C.
 $(OBJ)/commented.inc: src/config/commented.yaml
 	@mkdir -p $(@D)
@@ -312,7 +326,7 @@ $(OBJ)/tests_bench/%.o: tests/%.c
 
 $(OBJ)/tests_bench/%.o: bench/%.c
 	@mkdir -p $(@D)
-	@$(CC) $(CFLAGS) -c -o $@ $<
+	@$(CC) $(CFLAGS) -Itests -c -o $@ $<
 
 $(OBJ)/tests_bench/fuzz/%.o: tests/fuzz/%.c
 	@mkdir -p $(@D)

@@ -148,6 +148,8 @@ static void print_json(const struct question *question, const struct mete_answer
     json_object_set_new(object, "retry_after_us", json_wait(decided ? answer->retry_after_us : 0));
     json_object_set_new(object, "reset_after_us", json_wait(decided ? answer->reset_after_us : 0));
     json_object_set_new(object, "source", json_string(sources[answer->source]));
+    if (decided && answer->flags & METE_VERDICT_DEGRADED)
+        json_object_set_new(object, "degraded", json_true());
     json_dumpf(object, stdout, JSON_PRESERVE_ORDER);
     putchar('\n');
     json_decref(object);

@@ -3,6 +3,7 @@
 #include "cmd/cmd.h"
 #include "cmd/serve_doors.h"
 #include "cmd/serve_reload.h"
+#include "cmd/serve_replica.h"
 #include "cmd/serve_say.h"
 #include "cmd/serve_sockets.h"
 #include "cmd/server.h"
@@ -103,36 +104,6 @@ static int make_table(struct server *server)
     if (result)
         return cmd_fail("serve", "table.entries: the tenants' regions do not fit: %s",
                         strerror(-result));
-    return 0;
-}
-
-/* What was already answered. Reserved whole, beside the table. */
-static int make_repeats(struct server *server)
-{
-    const struct config *config = server->config;
-    if (config->repeat_window_ns == 0)
-        return 0;
-    server->repeat_size = config->repeat_bytes * server->worker_count;
-    int result = memory_reserve(server->repeat_size, true, &server->repeat_memory);
-    if (result) {
-        server->repeat_memory = NULL;
-        return cmd_fail("serve", "repeats: %u workers need %.1f MiB of memory: %s",
-                        server->worker_count, (double)server->repeat_size / 1048576,
-                        strerror(-result));
-    }
-    struct repeat_options options = {
-        .memory = server->repeat_memory,
-        .size = server->repeat_size,
-        .window_ms = (uint32_t)(config->repeat_window_ns / 1000000),
-        .ahead_ms = (uint32_t)(config->repeat_ahead_ns / 1000000),
-        .now_ms = (uint32_t)((clock_boot_ns() - server->started_boot_ns) / 1000000),
-    };
-    if (getrandom(options.secret, sizeof(options.secret), 0) < 0)
-        return cmd_fail("serve", "no random numbers: %s", strerror(errno));
-    result = repeat_init(&server->repeats, &options);
-    if (result)
-        return cmd_fail("serve", "repeats: window and ahead together are above %u ms",
-                        REPEAT_MAX_SPAN_MS);
     return 0;
 }
 
@@ -242,6 +213,8 @@ static int start_workers(struct server *server)
             worker->sockets[worker->socket_count++] = server->unix_socket;
         worker->counters = &server->counters[i];
         give_cells(server, worker);
+        worker->shared = serve_shared(server, i);
+        worker->exact_wait_ns = server->config->redis.exact_wait_ns;
         worker->stop = &server->stop;
         int result = worker_start(worker);
         if (result)
@@ -283,7 +256,8 @@ static int start(struct server *server)
     server->worker_count = server->config->workers ? server->config->workers : usable_cpus(&cpus);
     if (server->worker_count > CONFIG_MAX_WORKERS)
         server->worker_count = CONFIG_MAX_WORKERS;
-    server->thread_count = server->worker_count + serve_count_threads(server->config);
+    server->thread_count = server->worker_count + serve_count_threads(server->config) +
+                           serve_count_replica(server->config);
     int result = make_counters(server);
     if (!result) {
         assign_cpus(server);
@@ -292,15 +266,19 @@ static int start(struct server *server)
     if (!result)
         result = make_table(server);
     if (!result)
-        result = make_repeats(server);
+        result = serve_make_repeats(server);
     if (!result)
         result = make_policy(server);
+    if (!result)
+        result = serve_open_replica(server);
     if (!result)
         result = open_admin(server);
     if (!result)
         result = serve_open_doors(server);
     if (!result)
         drop_privileges();
+    if (!result)
+        result = serve_start_replica(server);
     if (!result)
         result = start_workers(server);
     if (!result)
@@ -316,6 +294,7 @@ static void stop(struct server *server)
     for (unsigned i = 0; i < server->running_count; i++)
         worker_join(&server->workers[i]);
     serve_close_doors(server);
+    serve_stop_replica(server);
     watch_close(&server->watch);
     admin_close(server->admin);
     serve_close_sockets(server);

@@ -9,6 +9,7 @@
 #include "cmd/cmd.h"
 #include "cmd/serve_metrics.h"
 #include "cmd/serve_otlp.h"
+#include "cmd/serve_replica.h"
 #include "cmd/server.h"
 #include "doors/grpc.h"
 #include "doors/http_check.h"
@@ -121,6 +122,7 @@ static int open_loop(struct server *server, unsigned thread, unsigned connection
                 .credits = &server->quota_credits[first],
                 .worker_count = server->thread_count,
             },
+        .shared = serve_shared(server, thread),
         .connections = connections,
         .idle_ns = server->config->door_idle_ns,
     };
@@ -153,8 +155,8 @@ static int open_metrics(struct server *server)
     server->metrics = calloc(1, sizeof(*server->metrics));
     if (!server->metrics || serve_metrics_init(server->metrics, server))
         return cmd_fail("serve", "listen.metrics: no memory");
-    int result =
-        open_loop(server, server->thread_count - 1, METRICS_CONNECTIONS, &server->metrics_loop);
+    const unsigned thread = server->worker_count + serve_count_threads(server->config) - 1;
+    int result = open_loop(server, thread, METRICS_CONNECTIONS, &server->metrics_loop);
     const struct door door = {"listen.metrics", &server->config->listen_metrics, &metrics_protocol,
                               &server->metrics->door, false};
     return result ? result : open_door(server, server->metrics_loop, &door);

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cmd/serve_replica.h"
 #include "cmd/server.h"
 #include "doors/tls.h"
 #include "obs/counters.h"
@@ -157,6 +158,7 @@ static void render(void *context, const struct config *config, struct http_out *
         print_one(out, "mete_certificate_expiry_seconds", "gauge",
                   "Unix time at which the certificate of the doors ends.",
                   (uint64_t)tls_not_after(config->tls.context));
+    serve_print_replica_metrics(server, out);
     print_process(out);
 }
 

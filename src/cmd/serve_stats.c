@@ -2,6 +2,7 @@
  * summed, rules and table; as text for people, as JSON for programs. */
 #include "cmd/serve_census.h"
 #include "cmd/serve_reload.h"
+#include "cmd/serve_replica.h"
 #include "cmd/serve_top.h"
 #include "cmd/server.h"
 
@@ -60,6 +61,7 @@ static void print_json(const struct server *server, const struct census *census,
             table_entry_count(server->table), census->live, table_eviction_count(server->table),
             table_size_bytes(server->table));
     usage_print_json(server, census->rows, out);
+    serve_print_replica_json(server, out);
     fprintf(out, "}\n");
 }
 
@@ -82,6 +84,7 @@ static void print_text(const struct server *server, const struct census *census,
             census->live, table_entry_count(server->table), table_eviction_count(server->table),
             (double)table_size_bytes(server->table) / 1048576);
     usage_print_text(server, census->rows, out);
+    serve_print_replica_text(server, out);
 }
 
 static void answer_stats(const struct server *server, bool as_json, FILE *out)

@@ -63,8 +63,9 @@ struct server {
     struct http_door *http;
     struct loop *grpc_loop; /* NULL: listen.grpc is off */
     struct grpc_door *grpc;
-    struct serve_otlp *otlp;   /* NULL: nothing is exported */
-    struct loop *metrics_loop; /* NULL: listen.metrics is off */
+    struct serve_otlp *otlp;       /* NULL: nothing is exported */
+    struct serve_replica *replica; /* NULL: no redis.url */
+    struct loop *metrics_loop;     /* NULL: listen.metrics is off */
     struct serve_metrics *metrics;
     pthread_mutex_t usage_lock; /* what is carried: the main thread changes it, metrics read it */
     _Atomic uint64_t reloads_done, reloads_refused; /* the main thread counts */
@@ -76,5 +77,8 @@ struct server {
 /* admin_answer_fn for the server's socket: "stats", "stats json", "top" and "reload". */
 void serve_answer_admin(void *server, const struct admin_peer *peer, const char *command,
                         FILE *out);
+
+/* What was already answered, reserved whole. Results: 0, or an exit status after saying why. */
+int serve_make_repeats(struct server *server);
 
 #endif

@@ -42,6 +42,12 @@ enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 #define CONFIG_MAX_SUBJECT 255u     /* bytes of a whole subject among them */
 #define CONFIG_MAX_PREFIX 111u      /* bytes of a prefix: the longest subject in a datagram */
 #define CONFIG_MAX_NAME 64u         /* bytes of a tenant's, tier's or rule's name */
+#define CONFIG_MAX_NODES 1024u      /* of a namespace */
+#define CONFIG_MAX_NODE_ID ((1ull << 53) - 1)
+#define CONFIG_MAX_PARTITIONS 1024u /* of a namespace */
+#define CONFIG_MIN_ROWS 1024u       /* of the keys that replication knows at one time */
+#define CONFIG_MAX_ROWS (1u << 24)
+#define CONFIG_MAX_RING (1u << 22)
 #define CONFIG_MAX_INDICES (1u << 20)
 #define CONFIG_MIN_ENTRIES 16u /* of the table, of a region, of what regions leave */
 #define CONFIG_MAX_ENTRIES (1ull << 33)
@@ -103,6 +109,19 @@ struct config_network { /* of trusted_networks; v4 is kept as v4-mapped v6 */
     uint8_t bits;
 };
 
+struct config_redis {           /* the store of several nodes; url NULL: there is none */
+    char *url;                  /* redis_judge_url() takes it */
+    char *user, *password_file; /* or NULL; the password is read at the start */
+    char *ca_file;              /* that signed the server's certificate; NULL: the system's */
+    uint64_t flush_ns;          /* between two batches of a partition while there is something */
+    uint64_t nodes;             /* how many there are believed to be before the store says it */
+    uint64_t node_id;           /* 0: random */
+    uint64_t partitions;        /* of the namespace: the same on every node */
+    uint64_t rows;              /* keys with something to tell, or told, at one time */
+    uint64_t ring;              /* events on their way to the replication thread, per thread */
+    uint64_t exact_wait_ns;     /* longest wait of exact mode */
+};
+
 /* Ids to positions, for the lookups on the hot path; private to config/find.c. */
 struct config_slot {
     uint32_t id; /* 0: empty */
@@ -152,6 +171,7 @@ struct rule {
     bool needs_subject;                 /* some overrides go by prefix, which a key does not show */
     bool shadow;                        /* decide and count, never deny */
     bool queue;                         /* leaky bucket in queue mode */
+    bool has_sync, has_on_loss;         /* the file says so; else limit has the default */
     struct limit_spec spec; /* burst filled in for buckets, 0 for all others; behind what a check
                                reads */
     const struct calendar *calendar; /* of the configuration's; ALGORITHM_CALENDAR only */
@@ -195,6 +215,7 @@ struct tenant {
     struct descriptors *descriptors; /* what an Envoy asks for, or NULL */
     bool charges_each;               /* of a denied request too: the descriptors that pass */
     bool adds_headers;               /* to what Envoy answers */
+    bool has_exact;                  /* some rule is; once bound to a table */
     uint32_t inline_index;           /* index for counters and owner row of its inline limits */
     struct config_index index;       /* of rules */
 };
@@ -236,6 +257,7 @@ struct config {
     unsigned workers;              /* 0: auto, one per usable core */
     uint64_t spin_us;              /* how long a worker looks for datagrams before it sleeps */
     enum config_backend backend;
+    struct config_redis redis;
     uint64_t table_entries;
     enum config_on_full on_full;
     struct tenant *tenants; /* in the order of their ids */

@@ -160,6 +160,39 @@ static void diff_headers(struct diff *diff, unsigned from, unsigned to)
                      to & 1u << i ? "added" : "removed");
 }
 
+static void diff_redis(struct diff *diff, const struct config_redis *from,
+                       const struct config_redis *to)
+{
+    const struct {
+        const char *field;
+        uint64_t from, to;
+        bool is_duration, is_live;
+    } fields[] = {
+        {"redis.flush", from->flush_ns, to->flush_ns, true, true},
+        {"redis.exact_wait", from->exact_wait_ns, to->exact_wait_ns, true, false},
+        {"redis.nodes", from->nodes, to->nodes, false, false},
+        {"redis.node_id", from->node_id, to->node_id, false, false},
+        {"redis.partitions", from->partitions, to->partitions, false, false},
+        {"redis.rows", from->rows, to->rows, false, false},
+        {"redis.ring", from->ring, to->ring, false, false},
+    };
+    diff_text(diff, "redis.url", false, from->url, to->url);
+    diff_text(diff, "redis.user", false, from->user, to->user);
+    diff_text(diff, "redis.password_file", false, from->password_file, to->password_file);
+    diff_text(diff, "redis.ca_file", false, from->ca_file, to->ca_file);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        char texts[2][32];
+        for (unsigned side = 0; side < 2; side++) {
+            const uint64_t value = side ? fields[i].to : fields[i].from;
+            if (fields[i].is_duration)
+                value_format_duration(value, texts[side], sizeof(texts[side]));
+            else
+                snprintf(texts[side], sizeof(texts[side]), "%" PRIu64, value);
+        }
+        diff_text(diff, fields[i].field, fields[i].is_live, texts[0], texts[1]);
+    }
+}
+
 static void diff_fields(struct diff *diff, const struct config *from, const struct config *to)
 {
     static const char *const clients[] = {"optional", "required"};
@@ -206,6 +239,7 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_text(diff, "backend", false, backends[from->backend], backends[to->backend]);
     diff_text(diff, "table.on_full", false, on_full[from->on_full], on_full[to->on_full]);
     diff_numbers(diff, from, to);
+    diff_redis(diff, &from->redis, &to->redis);
     diff_key(diff, from, to);
 }
 

@@ -46,7 +46,7 @@ int diff_init(struct diff *diff, const struct config *from, const struct config 
 void diff_deinit(struct diff *diff);
 
 /* Does a bucket of the one rule mean the same under the other, so that it keeps what it owes? Not
- * if the algorithm, the length of a window or an id differs. */
+ * if the algorithm, the length of a window or an id differs, or if only one of them is exact. */
 bool diff_keeps_state(const struct rule *from, const struct rule *to);
 
 /* One more line; ", needs a restart" is added to what is not live. For the two files of this

@@ -13,6 +13,9 @@
 
 #define RULE_SIZE 128u
 
+static const char *const SYNCS[] = {"local", "shared", "exact"};
+static const char *const LOSSES[] = {"share", "full", "deny"};
+
 /* "token_bucket 10/s burst 20", as config_compile_rule_text() takes it; "concurrency 10
  * lease 30s". */
 static void format_spec(const struct limit_spec *spec, const struct calendar *calendar,
@@ -59,6 +62,7 @@ static bool is_same_numbers(const struct rule *a, const struct rule *b)
 bool diff_keeps_state(const struct rule *from, const struct rule *to)
 {
     return from->id == to->id && from->limit.algorithm == to->limit.algorithm &&
+           (from->limit.sync == SYNC_EXACT) == (to->limit.sync == SYNC_EXACT) &&
            (!limit_is_wall(&from->limit) || from->limit.interval == to->limit.interval);
 }
 
@@ -120,6 +124,11 @@ static void diff_rule_change(struct diff *diff, const char *tenant, const struct
         diff_add(diff, DIFF_RULE_CHANGED, true, "rule %s/%s: %s", tenant, to->name,
                  to->shadow ? "becomes a shadow, which never denies"
                             : "is no shadow any more: it denies");
+    if (from->limit.sync != to->limit.sync || from->limit.on_loss != to->limit.on_loss)
+        diff_add(diff, DIFF_RULE_CHANGED, true,
+                 "rule %s/%s: sync %s, on_backend_loss %s -> %s, %s, %s", tenant, to->name,
+                 SYNCS[from->limit.sync], LOSSES[from->limit.on_loss], SYNCS[to->limit.sync],
+                 LOSSES[to->limit.on_loss], state_text(from, to));
     diff_overrides(diff, tenant, from, to);
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "config/config.h"
+#include "config/rule.h"
 
 struct keeping {
     FILE *names;
@@ -108,6 +109,37 @@ static void keep_regions(struct keeping *keeping, const struct config *running,
     }
 }
 
+/* The store: only what the replication thread can change between two batches is live. */
+static int keep_redis(struct keeping *keeping, const struct config_redis *running,
+                      struct config_redis *redis)
+{
+    int result = keep_text(keeping, "redis.url", running->url, &redis->url);
+    if (result == 0)
+        result = keep_text(keeping, "redis.user", running->user, &redis->user);
+    if (result == 0)
+        result = keep_text(keeping, "redis.password_file", running->password_file,
+                           &redis->password_file);
+    if (result == 0)
+        result = keep_text(keeping, "redis.ca_file", running->ca_file, &redis->ca_file);
+    redis->exact_wait_ns =
+        keep_number(keeping, "redis.exact_wait", running->exact_wait_ns, redis->exact_wait_ns);
+    redis->nodes = keep_number(keeping, "redis.nodes", running->nodes, redis->nodes);
+    redis->node_id = keep_number(keeping, "redis.node_id", running->node_id, redis->node_id);
+    redis->partitions =
+        keep_number(keeping, "redis.partitions", running->partitions, redis->partitions);
+    redis->rows = keep_number(keeping, "redis.rows", running->rows, redis->rows);
+    redis->ring = keep_number(keeping, "redis.ring", running->ring, redis->ring);
+    return result;
+}
+
+/* A store that comes or goes waits for the restart, and what is shared through it with it. */
+static void keep_syncs(struct config *config)
+{
+    for (uint32_t i = 0; i < config->tenant_count; i++)
+        for (uint32_t j = 0; j < config->tenants[i].rule_count; j++)
+            rule_settle_sync(&config->tenants[i].rules[j], config->redis.url != NULL);
+}
+
 int config_keep(struct config *config, const struct config *running, FILE *names)
 {
     struct keeping keeping = {.names = names};
@@ -147,6 +179,9 @@ int config_keep(struct config *config, const struct config *running, FILE *names
                                            config->door_connections);
     config->door_idle_ns =
         keep_number(&keeping, "doors.idle", running->door_idle_ns, config->door_idle_ns);
+    if (result == 0)
+        result = keep_redis(&keeping, &running->redis, &config->redis);
+    keep_syncs(config);
     config->listen_admin_is_default = running->listen_admin_is_default;
     config->workers = (unsigned)keep_number(&keeping, "workers", running->workers, config->workers);
     config->backend =

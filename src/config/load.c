@@ -15,6 +15,7 @@
 #include "config/api_keys.h"
 #include "config/certificates.h"
 #include "config/digest.h"
+#include "config/redis.h"
 #include "config/report.h"
 #include "config/rule.h"
 #include "config/schema.h"
@@ -153,6 +154,8 @@ static int build(const struct config_options *options, const struct report *repo
         result = report_at(report, 0,
                            "otlp.endpoint: is ADDRESS:PORT or a path, without a scheme; "
                            "for example 127.0.0.1:4318");
+    if (result == 0)
+        result = redis_judge(report, config);
     if (result == 0 && !roots.tenants)
         result = report_at(report, 1,
                            "tenants: at least one is needed; for example tenants: "
@@ -267,6 +270,7 @@ void config_destroy(struct config *config)
     certificates_release(config);
     free(config->echo_rule);
     free(config->key_file);
+    redis_free(config);
     free(config->path);
     free(config);
 }

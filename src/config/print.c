@@ -90,6 +90,24 @@ static void print_otlp(const struct config *config, FILE *out)
             every);
 }
 
+static void print_redis(const struct config_redis *redis, FILE *out)
+{
+    char flush[32], wait[32], id[32] = "auto";
+    value_format_duration(redis->flush_ns, flush, sizeof(flush));
+    value_format_duration(redis->exact_wait_ns, wait, sizeof(wait));
+    if (redis->node_id)
+        snprintf(id, sizeof(id), "%" PRIu64, redis->node_id);
+    fputs("redis:\n", out);
+    print_path(out, "  url", redis->url);
+    print_path(out, "  user", redis->user);
+    print_path(out, "  password_file", redis->password_file);
+    print_path(out, "  ca_file", redis->ca_file);
+    fprintf(out,
+            "  flush: %s\n  exact_wait: %s\n  nodes: %" PRIu64 "\n  node_id: %s\n  partitions: "
+            "%" PRIu64 "\n  rows: %" PRIu64 "\n  ring: %" PRIu64 "\n",
+            flush, wait, redis->nodes, id, redis->partitions, redis->rows, redis->ring);
+}
+
 static void print_top(const struct config *config, FILE *out)
 {
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
@@ -143,6 +161,7 @@ static void print_top(const struct config *config, FILE *out)
             config->steering == STEERING_CPU ? "cpu" : "flow");
     fprintf(out, "table:\n  entries: %" PRIu64 "\n  on_full: %s\n", config->table_entries,
             on_full[config->on_full]);
+    print_redis(&config->redis, out);
 }
 
 static bool is_bucket(const struct rule *rule)
@@ -201,6 +220,17 @@ static void print_overrides(const struct config_overrides *overrides, FILE *out)
     fputs("        ]}\n", out);
 }
 
+/* Only what is not each node's own. */
+static void print_sync(const struct rule *rule, FILE *out)
+{
+    static const char *const losses[] = {"share", "full", "deny"};
+    if (rule->limit.sync != SYNC_LOCAL)
+        fprintf(out, ", sync: %s, on_backend_loss: %s",
+                rule->limit.sync == SYNC_EXACT ? "exact" : "shared", losses[rule->limit.on_loss]);
+    else if (rule->has_sync)
+        fputs(", sync: local", out);
+}
+
 static void print_rule(const struct rule *rule, FILE *out)
 {
     fputs("      - {name: ", out);
@@ -218,6 +248,7 @@ static void print_rule(const struct rule *rule, FILE *out)
         fputs(", mode: queue", out);
     if (rule->shadow)
         fputs(", shadow: true", out);
+    print_sync(rule, out);
     fputs(rule->overrides ? ", overrides: [" : "}", out);
     fprintf(out, " # id 0x%08" PRIx32, rule->id);
     print_true_rate(rule, ", ", out);

@@ -16,6 +16,7 @@
 #include "config/report.h"
 #include "config/value.h"
 #include "config/yaml.h"
+#include "core/grant.h"
 #include "core/key.h"
 
 enum {
@@ -31,24 +32,18 @@ enum {
     MODE,
     SHADOW,
     OVERRIDES,
-    FIRST_UNSERVED
+    SYNC,
+    ON_LOSS
 };
 
 static const struct field_spec FIELDS[] = {
-    [NAME] = {"name", FIELD_NEEDED},
-    [ID] = {"id", FIELD_OPTIONAL},
-    [ALGORITHM] = {"algorithm", FIELD_NEEDED},
-    [RATE] = {"rate", FIELD_OPTIONAL},
-    [BURST] = {"burst", FIELD_OPTIONAL},
-    [LIMIT] = {"limit", FIELD_OPTIONAL},
-    [PER] = {"per", FIELD_OPTIONAL},
-    [TIME_ZONE] = {"time_zone", FIELD_OPTIONAL},
-    [LEASE] = {"lease", FIELD_OPTIONAL},
-    [MODE] = {"mode", FIELD_OPTIONAL},
-    [SHADOW] = {"shadow", FIELD_OPTIONAL},
-    [OVERRIDES] = {"overrides", FIELD_OPTIONAL},
-    [FIRST_UNSERVED] = {"sync", FIELD_UNSERVED},
-    {"on_backend_loss", FIELD_UNSERVED},
+    [NAME] = {"name", FIELD_NEEDED},           [ID] = {"id", FIELD_OPTIONAL},
+    [ALGORITHM] = {"algorithm", FIELD_NEEDED}, [RATE] = {"rate", FIELD_OPTIONAL},
+    [BURST] = {"burst", FIELD_OPTIONAL},       [LIMIT] = {"limit", FIELD_OPTIONAL},
+    [PER] = {"per", FIELD_OPTIONAL},           [TIME_ZONE] = {"time_zone", FIELD_OPTIONAL},
+    [LEASE] = {"lease", FIELD_OPTIONAL},       [MODE] = {"mode", FIELD_OPTIONAL},
+    [SHADOW] = {"shadow", FIELD_OPTIONAL},     [OVERRIDES] = {"overrides", FIELD_OPTIONAL},
+    [SYNC] = {"sync", FIELD_OPTIONAL},         [ON_LOSS] = {"on_backend_loss", FIELD_OPTIONAL},
 };
 #define FIELD_COUNT (sizeof(FIELDS) / sizeof(FIELDS[0]))
 
@@ -224,6 +219,57 @@ static int parse_mode(const struct report *report, const struct node *node, stru
     return result;
 }
 
+static bool can_be_shared(enum algorithm algorithm)
+{
+    return is_bucket(algorithm) || is_window(algorithm) || algorithm == ALGORITHM_CALENDAR;
+}
+
+/* `sync` and `on_backend_loss`; what they do not say rule_settle_sync() fills in. */
+static int parse_sync(const struct report *report, const struct node *const *nodes,
+                      struct rule *rule)
+{
+    static const char *const syncs[] = {"local", "shared", "exact"};
+    static const char *const losses[] = {"share", "full", "deny"};
+    unsigned sync = SYNC_LOCAL, on_loss = LOSS_SHARE;
+    int result = nodes[SYNC] ? value_choice(report, nodes[SYNC], syncs, 3, &sync) : 0;
+    if (result == 0 && sync != SYNC_LOCAL && !can_be_shared(rule->spec.algorithm))
+        return report_node(report, nodes[SYNC], "algorithm %s is each node's own; only local is",
+                           algorithm_name(rule->spec.algorithm));
+    if (result == 0 && sync == SYNC_EXACT && rule->queue)
+        return report_node(report, nodes[SYNC],
+                           "a queue serves later instead of asking first; "
+                           "shared and local are possible");
+    if (result == 0 && sync == SYNC_EXACT && rule->limit.burst > GRANT_UNITS_MAX)
+        return report_node(report, nodes[SYNC],
+                           "at most %u units are granted exactly; a smaller "
+                           "burst or limit, or sync: shared",
+                           GRANT_UNITS_MAX);
+    if (result == 0 && nodes[ON_LOSS])
+        result = value_choice(report, nodes[ON_LOSS], losses, 3, &on_loss);
+    if (result == 0 && nodes[ON_LOSS] &&
+        (!can_be_shared(rule->spec.algorithm) || (nodes[SYNC] && sync == SYNC_LOCAL)))
+        return report_node(report, nodes[ON_LOSS],
+                           "only a rule that nodes share can lose them; sync: shared or exact");
+    rule->has_sync = nodes[SYNC] != NULL;
+    rule->has_on_loss = nodes[ON_LOSS] != NULL;
+    rule->limit.sync = (uint8_t)sync;
+    rule->limit.on_loss = (uint8_t)on_loss;
+    return result;
+}
+
+void rule_settle_sync(struct rule *rule, bool has_store)
+{
+    struct limit *limit = &rule->limit;
+    if (!rule->has_sync || !has_store)
+        limit->sync = has_store && can_be_shared(limit->algorithm) ? SYNC_SHARED : SYNC_LOCAL;
+    if (!rule->has_on_loss)
+        limit->on_loss = limit->sync == SYNC_EXACT ? LOSS_DENY : LOSS_SHARE;
+    for (uint32_t i = 0; rule->overrides && i < rule->overrides->count; i++) {
+        rule->overrides->items[i].rule.limit.sync = limit->sync;
+        rule->overrides->items[i].rule.limit.on_loss = limit->on_loss;
+    }
+}
+
 /* The calendar of `per` and `time_zone`, which only a calendar has. */
 static int parse_calendar(const struct report *report, const struct node *map,
                           const struct node *const *nodes, struct calendars *calendars,
@@ -272,6 +318,8 @@ static int parse_body(const struct report *report, const struct node *map,
         result = value_bool(report, nodes[SHADOW], &rule->shadow);
     if (result == 0)
         result = rule_parse_numbers(report, map, &numbers, rule);
+    if (result == 0)
+        result = parse_sync(report, nodes, rule);
     if (result == 0 && nodes[OVERRIDES])
         result = overrides_parse(report, nodes[OVERRIDES], rule);
     return result;

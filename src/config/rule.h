@@ -2,6 +2,7 @@
 #ifndef METE_CONFIG_RULE_H
 #define METE_CONFIG_RULE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct calendars;
@@ -13,6 +14,10 @@ struct rule;
  * its calendar, if any, is one of calendars. */
 int rule_parse(const struct report *report, const struct node *node, struct calendars *calendars,
                struct rule *ret_rule);
+
+/* Fills in how it is shared where the file does not say it, and for its overrides. Without a store
+ * nothing is. */
+void rule_settle_sync(struct rule *rule, bool has_store);
 
 /* Frees what the rule holds, and forgets it. */
 void rule_free(struct rule *rule);

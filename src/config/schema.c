@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "config/fields.h"
+#include "config/redis.h"
 #include "config/report.h"
 #include "config/schema_lists.h"
 #include "config/secret.h"
@@ -24,6 +25,10 @@ enum field_type {
     TYPE_NETWORKS,  /* trusted and its count */
     TYPE_KEY_FILE,  /* key_file, and the key behind it */
     TYPE_PEM,       /* struct config_file; `none` has no path */
+    TYPE_URL,       /* char *, where a store is; `none` is NULL */
+    TYPE_USER,      /* char *, its user; `none` is NULL */
+    TYPE_FILE,      /* char *, a path of any length, made absolute; `none` is NULL */
+    TYPE_ID,        /* uint64_t in [min, max]; `auto` is 0 */
     TYPE_NUMBER,    /* uint64_t in [min, max] */
     TYPE_DURATION,  /* uint64_t ns in [min, max] */
     TYPE_BYTES,     /* uint64_t in [min, max] */
@@ -69,6 +74,12 @@ _Static_assert(sizeof(enum config_backend) == sizeof(unsigned), "set as unsigned
 _Static_assert(sizeof(enum config_on_full) == sizeof(unsigned), "set as unsigned");
 
 #define AT(member) .offset = offsetof(struct config, member)
+
+#define BETWEEN(kind, name, member, least, most, otherwise)                                        \
+    {                                                                                              \
+        .path = (name), .type = (kind), AT(member), .min = (least), .max = (most),                 \
+        .fallback = (otherwise)                                                                    \
+    }
 
 static const struct field FIELDS[] = {
     {.path = "namespace", .type = TYPE_NAME, AT(namespace_name), .fallback = "default"},
@@ -184,7 +195,18 @@ static const struct field FIELDS[] = {
     {.path = "tiers", .type = TYPE_TIERS},
     {.path = "tenants", .type = TYPE_TENANTS},
     {.path = "key_file", .type = TYPE_KEY_FILE},
-    {.path = "redis", .type = TYPE_UNSERVED},
+    {.path = "redis", .type = TYPE_SECTION},
+    {.path = "redis.url", .type = TYPE_URL, AT(redis.url)},
+    {.path = "redis.user", .type = TYPE_USER, AT(redis.user)},
+    {.path = "redis.password_file", .type = TYPE_FILE, AT(redis.password_file)},
+    {.path = "redis.ca_file", .type = TYPE_FILE, AT(redis.ca_file)},
+    BETWEEN(TYPE_DURATION, "redis.flush", redis.flush_ns, 1000000, 1000000000, "5ms"),
+    BETWEEN(TYPE_DURATION, "redis.exact_wait", redis.exact_wait_ns, 0, 1000000000, "20ms"),
+    BETWEEN(TYPE_NUMBER, "redis.nodes", redis.nodes, 1, CONFIG_MAX_NODES, "1"),
+    BETWEEN(TYPE_ID, "redis.node_id", redis.node_id, 1, CONFIG_MAX_NODE_ID, "auto"),
+    BETWEEN(TYPE_NUMBER, "redis.partitions", redis.partitions, 1, CONFIG_MAX_PARTITIONS, "16"),
+    BETWEEN(TYPE_NUMBER, "redis.rows", redis.rows, CONFIG_MIN_ROWS, CONFIG_MAX_ROWS, "65536"),
+    BETWEEN(TYPE_NUMBER, "redis.ring", redis.ring, 64, CONFIG_MAX_RING, "16384"),
 };
 #define FIELD_COUNT (sizeof(FIELDS) / sizeof(FIELDS[0]))
 
@@ -269,6 +291,16 @@ static int apply_auto(const struct report *report, const struct node *node,
     return 0;
 }
 
+static int apply_id(const struct report *report, const struct node *node, const struct field *field,
+                    uint64_t *ret_id)
+{
+    if (node->kind == NODE_SCALAR && strcmp(node->text, "auto") == 0)
+        *ret_id = 0;
+    else
+        return value_number(report, node, field->min, field->max, ret_id);
+    return 0;
+}
+
 static int apply_choice(const struct report *report, const struct node *node,
                         const struct field *field, unsigned *ret_choice)
 {
@@ -305,6 +337,14 @@ static int apply(const struct report *report, const struct field *field, const s
         return apply_pem(report, node, config, member);
     case TYPE_DURATION:
         return value_duration(report, node, field->min, field->max, member);
+    case TYPE_URL:
+        return redis_apply_url(report, node, member);
+    case TYPE_USER:
+        return redis_apply_user(report, node, member);
+    case TYPE_FILE:
+        return secret_apply_path(report, node, config, member);
+    case TYPE_ID:
+        return apply_id(report, node, field, member);
     case TYPE_BYTES:
         return value_bytes(report, node, field->min, field->max, member);
     case TYPE_NUMBER:

@@ -143,6 +143,20 @@ static int adopt_rules(struct tenant *tenant, struct rules *rules)
     return find_build_rules(tenant);
 }
 
+/* How each rule is shared, and whether there is a store for it. */
+static int settle_sync(struct loading *loading, struct rules *rules)
+{
+    const bool has_store = loading->config->redis.url != NULL;
+    for (uint32_t i = 0; i < rules->count; i++) {
+        struct rules_item *item = &rules->items[i];
+        if (item->rule.limit.sync != SYNC_LOCAL && !has_store)
+            return report_node(loading->report, yaml_tree_child(item->node, "sync"),
+                               "needs a store that the nodes share; set redis.url, or sync: local");
+        rule_settle_sync(&item->rule, has_store);
+    }
+    return 0;
+}
+
 static int parse_rules(struct loading *loading, const struct node *map,
                        const struct node *const *nodes, struct tenant *tenant)
 {
@@ -167,6 +181,8 @@ static int parse_rules(struct loading *loading, const struct node *map,
         result = rules_inherit(report, tier, &rules);
     if (result == 0)
         result = rules_settle(report, &rules);
+    if (result == 0)
+        result = settle_sync(loading, &rules);
     loading->index_count += rules_count_all(&rules) + 1;
     if (result == 0 && adopt_rules(tenant, &rules))
         result = report_memory(report);

@@ -23,6 +23,32 @@ static inline uint32_t gcra_units_left(const struct limit *limit, uint64_t backl
     return saturate_u32(saturate_sub(limit->tolerance, backlog) / limit->interval);
 }
 
+/* Denied: this backlog leaves no more than `room` for what is there already. */
+static inline struct step gcra_deny(const struct limit *limit, uint64_t state, uint64_t backlog,
+                                    uint64_t room)
+{
+    return (struct step){
+        .state = state,
+        .verdict = {.decision = DECISION_DENY,
+                    .remaining = gcra_units_left(limit, backlog),
+                    .retry_after_ns = gcra_ticks_to_ns(backlog - room),
+                    .reset_after_ns = gcra_ticks_to_ns(backlog)},
+    };
+}
+
+/* Allowed: the backlog is `after` now. */
+static inline struct step gcra_allow(const struct limit *limit, uint32_t cost, uint64_t after,
+                                     uint64_t now)
+{
+    return (struct step){
+        .state = saturate_add(now, after),
+        .verdict = {.decision = DECISION_ALLOW,
+                    .granted = cost,
+                    .remaining = gcra_units_left(limit, after),
+                    .reset_after_ns = gcra_ticks_to_ns(after)},
+    };
+}
+
 /* Takes cost units, 1..burst of them, at an instant in ticks: what most checks come to, inline
  * because it is a handful of instructions. cost * T <= tau, which fits, and tau is below 2^63. A
  * backlog beyond tau is denied whether it is believed or cut (keeps_tat), so it is not looked at.
@@ -34,21 +60,8 @@ static inline struct step gcra_charge(const struct limit *limit, uint64_t state,
     const uint64_t charge = cost * limit->interval;
     const uint64_t room = limit->tolerance - charge;
     if (backlog > room)
-        return (struct step){
-            .state = state,
-            .verdict = {.decision = DECISION_DENY,
-                        .remaining = gcra_units_left(limit, backlog),
-                        .retry_after_ns = gcra_ticks_to_ns(backlog - room),
-                        .reset_after_ns = gcra_ticks_to_ns(backlog)},
-        };
-    const uint64_t after = backlog + charge;
-    return (struct step){
-        .state = saturate_add(now, after),
-        .verdict = {.decision = DECISION_ALLOW,
-                    .granted = cost,
-                    .remaining = gcra_units_left(limit, after),
-                    .reset_after_ns = gcra_ticks_to_ns(after)},
-    };
+        return gcra_deny(limit, state, backlog, room);
+    return gcra_allow(limit, cost, backlog + charge, now);
 }
 
 /* limit_apply() for the kinds that refuse what is beyond tau. */

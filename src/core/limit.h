@@ -33,6 +33,20 @@ enum algorithm {
 
 #define NEVER UINT64_MAX
 
+/* How the nodes of a namespace share a limit. No algorithm looks at it. */
+enum limit_sync {
+    SYNC_LOCAL = 0,  /* each node on its own */
+    SYNC_SHARED = 1, /* decided at once, told in the background */
+    SYNC_EXACT = 2,  /* only what was granted before is spent; burst at most GRANT_UNITS_MAX */
+};
+
+/* What a shared or exact limit does while the store does not answer. */
+enum limit_on_loss {
+    LOSS_SHARE = 0, /* goes on with this node's share */
+    LOSS_FULL = 1,  /* allows the whole limit */
+    LOSS_DENY = 2,
+};
+
 struct calendar;
 
 /* Compiled; 24 bytes. It also stands in the owner rows, as limit_without_calendar(): plain values,
@@ -49,7 +63,8 @@ struct limit {
     uint8_t algorithm; /* enum algorithm */
     uint8_t keeps_tat; /* inline limits: a foreign tat beyond tau is left as it is (DESIGN: as
                           redis-cell does); else it is cut to a full bucket of this limit */
-    uint8_t reserved[2];
+    uint8_t sync;      /* enum limit_sync */
+    uint8_t on_loss;   /* enum limit_on_loss */
 };
 _Static_assert(sizeof(struct limit) == 24, "stands in the table's mapping");
 

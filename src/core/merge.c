@@ -38,6 +38,11 @@
  * below the mean. Adding up what each node owes would give units back: each drains at the full
  * rate. What a node admitted that was cut off alone, the others repay only as far as its view.
  *
+ * Refunds. A negative A lowers the value, never below now, and raises the epoch. A busy bucket
+ * stays exact. Else a refund that meets a value at which it no longer, or not yet, has its charge
+ * is wrong by at most itself; it first cancels what its own node has not sent, so this takes two
+ * nodes.
+ *
  * Windows and calendars. Each window has a cell of its own, named by the node when it charged; the
  * merge is a sum, exact in any order.
  *
@@ -47,14 +52,38 @@
  * a reset, and a cut of what was there (a lowered cap, a clock set back). A value that the charge
  * itself lifts beyond the cap falls from nowhere, and keeps its epoch.
  *
+ * Grants. What exact mode spends is charged here before it is spent, so a merged value that never
+ * fell is never over the limit, whoever is slow or dies. A cost in us is rounded up, and so is the
+ * part of the window before that a sliding window still sees: both on the strict side.
+ *
+ * Demand. Between two half-lives 2^-f is taken as (1 - b f) / (1 + c f), b = 157/512, c = 198/512:
+ * right at both ends, 0.4 % off in between, and with the slope of 2^-f at 0, so that it hardly
+ * matters how often a sum is looked at. Whole numbers, the same everywhere.
+ *
  * Pure functions; any thread may call them. */
 #include "core/merge.h"
 
 #include "core/saturate.h"
 
+#define TICKS_PER_US (1000u * LIMIT_TICKS_PER_NS)
+
 static uint64_t at_most_max(uint64_t value)
 {
     return value < MERGE_MAX ? value : MERGE_MAX;
+}
+
+/* What a charge or a refund makes of a count. */
+static struct merge_cell counted(struct merge_cell cell, int64_t charge)
+{
+    const uint64_t back = charge < 0 ? 0 - (uint64_t)charge : 0;
+
+    if (back == 0) {
+        cell.value = at_most_max(saturate_add(cell.value, (uint64_t)charge));
+    } else if (cell.value > 0) {
+        cell.epoch++;
+        cell.value = saturate_sub(cell.value, back);
+    }
+    return cell;
 }
 
 static uint64_t shifted(uint64_t now_us, int64_t by_us)
@@ -64,6 +93,14 @@ static uint64_t shifted(uint64_t now_us, int64_t by_us)
     return saturate_add(now_us, (uint64_t)by_us);
 }
 
+static struct merge_cell refunded(struct merge_cell cell, uint64_t back_us, uint64_t now_us)
+{
+    if (cell.value <= now_us)
+        return cell; /* at rest: nothing to give back */
+    const uint64_t value = saturate_sub(cell.value, back_us);
+    return (struct merge_cell){.epoch = cell.epoch + 1, .value = value > now_us ? value : now_us};
+}
+
 struct merge_cell limit_merge(const struct limit *limit, struct merge_cell cell,
                               const struct merge_delta *delta, uint64_t now_us)
 {
@@ -71,22 +108,126 @@ struct merge_cell limit_merge(const struct limit *limit, struct merge_cell cell,
 
     if (delta->resets)
         next = (struct merge_cell){.epoch = next.epoch + 1};
-    if (limit_is_wall(limit)) {
-        next.value = at_most_max(saturate_add(next.value, delta->charge));
-        return next;
-    }
+    if (limit_is_wall(limit))
+        return counted(next, delta->charge);
     const uint64_t most = at_most_max(saturate_add(now_us, delta->cap_us));
     const uint64_t first = shifted(now_us, delta->ahead_us);
     if (next.value > most)
         next = (struct merge_cell){.epoch = next.epoch + 1, .value = most};
+    if (delta->charge < 0)
+        return refunded(next, 0 - (uint64_t)delta->charge, now_us);
     if (delta->charge == 0 && delta->ahead_us <= 0)
         return next; /* only read: a bucket at rest keeps its old tat */
     if (next.value < first)
         next.value = first;
-    next.value = saturate_add(next.value, delta->charge);
+    next.value = saturate_add(next.value, (uint64_t)delta->charge);
     if (next.value > most)
         next.value = most;
     return next;
+}
+
+/* amount * part / whole, rounded down; each product stays below 2^53. */
+static uint64_t fraction(uint64_t amount, uint64_t part, uint64_t whole)
+{
+    return amount / whole * part + amount % whole * part / whole;
+}
+
+uint64_t merge_demand(uint64_t demand, uint64_t passed_us, uint64_t wanted)
+{
+    const uint64_t halves = passed_us / MERGE_HALF_US;
+    const uint64_t rest_us = passed_us % MERGE_HALF_US;
+    uint64_t left = halves < 40 ? demand >> halves : 0;
+
+    left = fraction(left, 512 * MERGE_HALF_US - 157 * rest_us, 512 * MERGE_HALF_US + 198 * rest_us);
+    left = saturate_add(left, saturate_mul(wanted, MERGE_DEMAND_UNIT));
+    return left < MERGE_DEMAND_MAX ? left : MERGE_DEMAND_MAX;
+}
+
+enum merge_kind merge_kind_of(const struct limit *limit)
+{
+    switch ((enum algorithm)limit->algorithm) {
+    case ALGORITHM_FIXED_WINDOW:
+        return MERGE_FIXED;
+    case ALGORITHM_SLIDING_WINDOW:
+        return MERGE_SLIDING;
+    case ALGORITHM_CALENDAR:
+        return MERGE_CALENDAR;
+    default:
+        return MERGE_BUCKET;
+    }
+}
+
+static uint64_t cost_us(const struct merge_ask *ask, uint64_t units)
+{
+    return units * ask->unit_us + (units * ask->unit_ticks + TICKS_PER_US - 1) / TICKS_PER_US;
+}
+
+/* The most units that cost no more than room_us; below 2^53 all the way. */
+static uint32_t most_units(const struct merge_ask *ask, uint64_t room_us)
+{
+    uint64_t low = 0, high = ask->wanted;
+
+    if (ask->unit_us > 0 && room_us / ask->unit_us < high)
+        high = room_us / ask->unit_us;
+    while (low < high) {
+        const uint64_t middle = (low + high + 1) / 2;
+        if (cost_us(ask, middle) <= room_us)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return (uint32_t)low;
+}
+
+static bool is_present(enum merge_kind kind, const struct merge_ask *ask, uint64_t now_us)
+{
+    if (kind == MERGE_CALENDAR)
+        return now_us / 1000000 < ask->window;
+    if (ask->window_us == 0)
+        return false;
+    return now_us / ask->window_us % (kind == MERGE_SLIDING ? 1ull << 16 : 1ull << 32) ==
+           ask->window;
+}
+
+/* Units of the window before that a sliding window still sees, rounded up. */
+static uint64_t in_view(uint64_t previous, const struct merge_ask *ask, uint64_t now_us)
+{
+    uint64_t length = ask->window_us, left = length - now_us % length;
+
+    if (previous > ask->most)
+        previous = ask->most;
+    while (length >= 1u << 28) { /* a count has 24 bits: the product stays below 2^53 */
+        length /= 2;
+        left = left / 2 + 1;
+    }
+    if (left > length)
+        left = length;
+    return (previous * left + length - 1) / length;
+}
+
+uint32_t merge_grant(enum merge_kind kind, struct merge_cell *cell, uint64_t previous,
+                     const struct merge_ask *ask, uint64_t now_us)
+{
+    uint64_t taken = cell->value;
+
+    if (ask->wanted == 0)
+        return 0;
+    if (kind == MERGE_BUCKET) {
+        const uint64_t begin_us = taken > now_us ? taken : now_us;
+        const uint32_t units =
+            most_units(ask, saturate_sub(saturate_add(now_us, ask->most), begin_us));
+        if (units > 0)
+            cell->value = begin_us + cost_us(ask, units);
+        return units;
+    }
+    if (!is_present(kind, ask, now_us))
+        return 0;
+    if (kind == MERGE_SLIDING)
+        taken += in_view(previous, ask, now_us);
+    const uint64_t room = saturate_sub(ask->most, taken);
+    const uint32_t units = room < ask->wanted ? (uint32_t)room : ask->wanted;
+    cell->value += units;
+    return units;
 }
 
 enum merge_batch merge_admit(uint64_t last, uint64_t sequence)

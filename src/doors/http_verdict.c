@@ -132,6 +132,8 @@ void http_put_verdict_members(struct http_out *out, const struct check *check,
         http_print(out, ",\"would_deny\":true");
     if (answer->flags & METE_VERDICT_NOT_CHARGED)
         http_print(out, ",\"not_charged\":true");
+    if (answer->flags & METE_VERDICT_DEGRADED)
+        http_print(out, ",\"degraded\":true");
 }
 
 void http_put_verdict(struct http_out *out, const struct check *check, const struct answer *answer)

@@ -44,13 +44,19 @@ static void accept_some(struct loop *loop, struct listener *listener)
     }
 }
 
+static uint64_t real_ns(const struct loop *loop)
+{
+    return shared_real_ns(loop->options.shared,
+                          loop->boot_ns - table_time_base_ns(loop->options.table), clock_real_ns());
+}
+
 /* ---- the thread ---- */
 
 static void read_clock(struct loop *loop)
 {
     loop->boot_ns = clock_boot_ns();
     if (loop->boot_ns >= loop->next_look_ns)
-        wall_update(&loop->wall, loop->boot_ns, clock_real_ns());
+        wall_update(&loop->wall, loop->boot_ns, real_ns(loop));
     loop->now = (struct instant){
         .now_ns = loop->boot_ns - table_time_base_ns(loop->options.table),
         .wall_ns = wall_at(&loop->wall, loop->boot_ns),
@@ -174,6 +180,7 @@ int loop_open(const struct loop_options *options, struct loop **ret_loop)
                 options->thread_count);
     loop->engine.counters = options->counters;
     loop->engine.rule_counters = options->rule_counters;
+    engine_share(&loop->engine, options->shared);
     loop->engine.sampler = options->sampler;
     *ret_loop = loop;
     return 0;
@@ -217,7 +224,7 @@ void loop_count_apart(struct loop *loop, struct rule_counters *rule_counters,
 int loop_start(struct loop *loop)
 {
     loop->boot_ns = clock_boot_ns();
-    wall_init(&loop->wall, loop->boot_ns, clock_real_ns());
+    wall_init(&loop->wall, loop->boot_ns, real_ns(loop));
     sampling_init(&loop->timed, TIMED_PER_LOOK, loop->boot_ns, loop->boot_ns);
     loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
     int result = -pthread_create(&loop->thread, NULL, thread_main, loop);

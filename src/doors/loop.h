@@ -33,6 +33,7 @@
 #include "config/publish.h"
 #include "engine/engine.h"
 #include "engine/quota.h"
+#include "engine/shared.h"
 #include "obs/assert.h"
 #include "obs/latency.h"
 #include "sys/clock.h"
@@ -102,8 +103,9 @@ struct loop_options {
     struct table *table;
     struct counters *counters;
     struct rule_counters *rule_counters;
-    struct sampler *sampler; /* or NULL */
-    struct quota quota;      /* with credits of its own */
+    struct sampler *sampler;      /* or NULL */
+    struct quota quota;           /* with credits of its own */
+    struct engine_shared *shared; /* its own way to the other nodes, or NULL */
     unsigned connections;
     uint64_t idle_ns;
 };

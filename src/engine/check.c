@@ -1,7 +1,9 @@
 /* How one check, one all-or-nothing group and one batch are decided. */
 #include "core/gcra.h"
+#include "engine/answer.h"
 #include "engine/engine.h"
 #include "engine/lease.h"
+#include "engine/shared.h"
 
 /* ---- pass A: whose bucket is it, and where would it stand ---- */
 
@@ -39,9 +41,10 @@ static const struct rule *find_rule(struct last_rule *last, const struct check *
     return last->rule;
 }
 
-static void prepare(struct engine *engine, struct check *check, struct last_rule *last)
+static inline void prepare(struct engine *engine, struct check *check, struct last_rule *last)
 {
     check->is_plain = false;
+    check->is_plain_shared = false;
     check->needs_subject = false;
     if (check->has_inline_limit) {
         prepare_inline(engine, check);
@@ -61,15 +64,20 @@ static void prepare(struct engine *engine, struct check *check, struct last_rule
     check->counters = &engine->rule_counters[check->rule->index];
     check->is_plain = check->operation == OPERATION_CHECK && is_meter(check->limit) &&
                       check->cost - 1u < check->limit->burst;
+    if (check->limit->sync != SYNC_LOCAL && engine->shared) {
+        check->is_plain_shared = check->is_plain && check->limit->sync == SYNC_SHARED;
+        check->is_plain = false;
+    }
     check->probe = table_probe(engine->table, check->key, check->rule->index);
 }
 
-/* ---- pass B ---- */
-
-static bool is_at_most(const struct check *check)
+void engine_prepare(struct engine *engine, struct check *check)
 {
-    return check->operation == OPERATION_AT_MOST || check->at_most;
+    struct last_rule last = {.tenant = NULL};
+    prepare(engine, check, &last);
 }
+
+/* ---- pass B ---- */
 
 static enum mete_status status_of(const struct check *check)
 {
@@ -85,43 +93,9 @@ static enum mete_status status_of(const struct check *check)
     }
     if (is_lease)
         return METE_STATUS_UNSUPPORTED;
-    if (is_at_most(check) && check->limit->algorithm == ALGORITHM_LEAKY_QUEUE)
+    if (check_is_at_most(check) && check->limit->algorithm == ALGORITHM_LEAKY_QUEUE)
         return METE_STATUS_UNSUPPORTED; /* one field cannot say both the delay and the grant */
     return METE_STATUS_OK;
-}
-
-static bool is_shadow(const struct check *check)
-{
-    return check->shadow || (check->rule && check->rule->shadow);
-}
-
-/* Only what may take units can need an entry of its own; a cost that can never pass needs none. */
-static bool may_charge(const struct check *check, enum operation operation)
-{
-    if (check->cost == 0)
-        return false;
-    return (operation == OPERATION_CHECK && check->cost <= check->limit->burst) ||
-           operation == OPERATION_AT_MOST;
-}
-
-static void fill(const struct check *check, const struct verdict *verdict, struct answer *answer)
-{
-    *answer = (struct answer){
-        .granted = verdict->granted,
-        .remaining = verdict->remaining,
-        .retry_after_ns = verdict->retry_after_ns,
-        .reset_after_ns = verdict->reset_after_ns,
-    };
-    if (verdict->decision == DECISION_ALLOW) {
-        answer->flags = METE_VERDICT_ALLOW;
-        if (verdict->retry_after_ns)
-            answer->flags |= METE_VERDICT_DELAY;
-        if (is_at_most(check))
-            answer->flags |= METE_VERDICT_GRANTED;
-    } else if (is_shadow(check)) {
-        answer->flags = METE_VERDICT_ALLOW | METE_VERDICT_WOULD_DENY;
-        answer->retry_after_ns = 0; /* it may go on: there is nothing to wait for */
-    }
 }
 
 /* Applies the operation to the entry until the swap succeeds, and answers. False: no room in the
@@ -134,15 +108,17 @@ static bool apply(struct engine *engine, const struct check *check, enum operati
     uint64_t now_ns = limit_is_wall(limit) ? now->wall_ns : now->now_ns;
     if (limit->algorithm == ALGORITHM_UNLIMITED || limit->algorithm == ALGORITHM_DENY) {
         struct step step = limit_apply(limit, 0, operation, check->cost, now_ns);
-        fill(check, &step.verdict, answer);
+        check_fill(check, &step.verdict, answer);
         return true;
     }
-    bool charges = may_charge(check, operation);
+    if (limit->sync != SYNC_LOCAL && engine->shared)
+        return shared_apply(engine, check, operation, now, answer);
+    bool charges = check_may_charge(check, operation);
     for (;;) {
         struct table_ref ref = {.state = 0};
-        enum table_result found =
-            charges ? table_find_or_claim(engine->table, &check->probe, engine->on_full, now, &ref)
-                    : table_find(engine->table, &check->probe, &ref);
+        enum table_result found = charges ? table_find_or_claim_by(engine->table, &check->probe,
+                                                                   &engine->taker, now, &ref)
+                                          : table_find(engine->table, &check->probe, &ref);
         if (found == TABLE_FULL)
             return false;
         uint64_t state = found == TABLE_FOUND ? ref.state : 0;
@@ -151,7 +127,7 @@ static bool apply(struct engine *engine, const struct check *check, enum operati
         if (!changes && found == TABLE_CLAIMED)
             table_withdraw(engine->table, &ref);
         if (!changes || found == TABLE_ABSENT || table_swap(engine->table, &ref, step.state)) {
-            fill(check, &step.verdict, answer);
+            check_fill(check, &step.verdict, answer);
             return true;
         }
         counter_add(&engine->counters->cell[COUNTER_SWAP_RETRIES], 1);
@@ -165,8 +141,12 @@ static void peek_at_most(struct engine *engine, const struct check *check,
     struct check one = *check;
     one.cost = check->cost != 0;
     apply(engine, &one, OPERATION_PEEK, now, answer); /* a peek needs no room in the table */
-    if (answer->flags & METE_VERDICT_GRANTED)
-        answer->granted = check->cost < answer->remaining ? check->cost : answer->remaining;
+    if (answer->flags & METE_VERDICT_GRANTED) {
+        uint32_t most = check->limit->sync != SYNC_LOCAL && engine->shared
+                            ? shared_at_most(engine, check, now)
+                            : answer->remaining;
+        answer->granted = check->cost < most ? check->cost : most;
+    }
 }
 
 /* A shadow never denies; it holds nothing, and so there is nothing to renew or release. */
@@ -175,7 +155,7 @@ static void decide_lease(struct engine *engine, const struct check *check,
 {
     lease_decide(engine, check, now, answer);
     if (check->operation == OPERATION_ACQUIRE && !(answer->flags & METE_VERDICT_ALLOW) &&
-        is_shadow(check)) {
+        check_is_shadow(check)) {
         answer->flags = METE_VERDICT_ALLOW | METE_VERDICT_WOULD_DENY;
         answer->retry_after_ns = 0;
     }
@@ -200,7 +180,7 @@ static void decide(struct engine *engine, const struct check *check, enum operat
         answer->status = METE_STATUS_TABLE_FULL;
         if (engine->config->on_full == ON_FULL_ALLOW)
             answer->flags = METE_VERDICT_ALLOW;
-        else if (is_shadow(check)) /* a shadow never denies */
+        else if (check_is_shadow(check)) /* a shadow never denies */
             answer->flags = METE_VERDICT_ALLOW | METE_VERDICT_WOULD_DENY;
     }
 }
@@ -212,7 +192,7 @@ static void decide_plain(struct engine *engine, const struct check *check,
     for (;;) {
         struct table_ref ref;
         enum table_result found =
-            table_find_or_claim(engine->table, &check->probe, engine->on_full, now, &ref);
+            table_find_or_claim_by(engine->table, &check->probe, &engine->taker, now, &ref);
         if (found == TABLE_FULL) {
             decide(engine, check, OPERATION_CHECK, now, answer); /* says so, or finds room now */
             return;
@@ -221,7 +201,7 @@ static void decide_plain(struct engine *engine, const struct check *check,
         if (step.verdict.decision == DECISION_DENY) {
             if (found == TABLE_CLAIMED)
                 table_withdraw(engine->table, &ref);
-            fill(check, &step.verdict, answer);
+            check_fill(check, &step.verdict, answer);
             return;
         }
         if (table_swap(engine->table, &ref, step.state)) {
@@ -235,6 +215,14 @@ static void decide_plain(struct engine *engine, const struct check *check,
         }
         counter_add(&engine->counters->cell[COUNTER_SWAP_RETRIES], 1);
     }
+}
+
+/* The same of a shared limit. */
+static void decide_shared(struct engine *engine, const struct check *check,
+                          const struct instant *now, uint64_t now_ticks, struct answer *answer)
+{
+    if (!shared_charge(engine, check, now, now_ticks, answer))
+        decide(engine, check, OPERATION_CHECK, now, answer);
 }
 
 static bool is_denied(const struct answer *answer)
@@ -382,6 +370,8 @@ void engine_check_batch(struct engine *engine, struct check *checks, uint32_t ch
 {
     uint64_t now_ticks = gcra_ticks(now->now_ns);
     struct last_rule last = {.tenant = NULL};
+    if (engine->shared)
+        shared_begin(engine->shared, now);
     for (uint32_t i = 0; i < check_count; i++)
         prepare(engine, &checks[i], &last);
     for (uint32_t i = 0; i < TABLE_PREFETCH_AHEAD; i++)
@@ -394,10 +384,14 @@ void engine_check_batch(struct engine *engine, struct check *checks, uint32_t ch
             decide_group(engine, &checks[i], group, now, &answers[i]);
         else if (checks[i].is_plain)
             decide_plain(engine, &checks[i], now, now_ticks, &answers[i]);
+        else if (checks[i].is_plain_shared)
+            decide_shared(engine, &checks[i], now, now_ticks, &answers[i]);
         else
             decide(engine, &checks[i], checks[i].operation, now, &answers[i]);
         i += group;
     }
+    if (engine->shared)
+        shared_end(engine->shared);
     struct run run = {.counters = NULL};
     for (uint32_t i = 0; i < check_count; i++)
         count(engine, &run, &checks[i], &answers[i]);

@@ -42,9 +42,11 @@ static int bind_tenant(struct owners_change *change, struct tenant *tenant,
                        struct table_region region)
 {
     struct table_owner owner = {.tenant_id = tenant->id, .region = region};
+    tenant->has_exact = false;
     for (uint32_t i = 0; i < tenant->rule_count; i++) {
         struct rule *rule = &tenant->rules[i];
         owner.rule_id = rule->id;
+        tenant->has_exact = tenant->has_exact || rule->limit.sync == SYNC_EXACT;
         owner.limit = limit_without_calendar(rule->limit);
         int result = owners_take(change, &owner, &rule->index);
         if (!result)
@@ -131,7 +133,10 @@ void engine_init(struct engine *engine, const struct config *config, struct tabl
     uint64_t groups = table_entry_count(table) / TABLE_GROUP_ENTRIES;
     engine->table = table;
     engine->sampler = NULL;
-    engine->on_full = config->on_full == ON_FULL_EVICT ? TABLE_EVICT : TABLE_REFUSE;
+    engine->taker = (struct table_taker){
+        .on_full = config->on_full == ON_FULL_EVICT ? TABLE_EVICT : TABLE_REFUSE,
+    };
+    engine->shared = NULL;
     engine->sweep_cursor = (uint32_t)(groups * worker / worker_count);
     engine->swept_until_ns = 0;
     init_lease_sweep(engine, worker, worker_count);

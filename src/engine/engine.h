@@ -36,7 +36,8 @@ struct check { /* one question */
     uint8_t group_count; /* first of an all-or-nothing group: its size; 0: by itself. CHECK only. */
     /* pass A writes: */
     bool needs_subject;        /* answered so */
-    bool is_plain;             /* takes units of a bucket, all or none: the short way */
+    bool is_plain;             /* takes units of a local bucket, all or none: the short way */
+    bool is_plain_shared;      /* the same of a shared one */
     const struct limit *limit; /* with has_inline_limit given by the caller, NULL: a bad one.
                                   NULL after pass A: answered by status */
     const struct rule *rule;   /* NULL: none, or inline */
@@ -46,7 +47,8 @@ struct check { /* one question */
 
 struct answer {     /* and what came of it */
     uint8_t status; /* enum mete_status */
-    uint8_t flags;  /* enum mete_verdict_flag: ALLOW, WOULD_DENY, NOT_CHARGED, DELAY, GRANTED */
+    uint8_t flags;  /* enum mete_verdict_flag: ALLOW, WOULD_DENY, NOT_CHARGED, DEGRADED,
+                       DELAY, GRANTED */
     uint32_t granted;
     uint32_t remaining;
     uint64_t retry_after_ns; /* NEVER; or the delay (DELAY) */
@@ -65,7 +67,8 @@ struct engine {
     struct counters *counters;           /* this thread's */
     struct rule_counters *rule_counters; /* this thread's, by owner row */
     struct sampler *sampler;             /* this thread's, or NULL: nobody wants to know */
-    enum table_on_full on_full;
+    struct table_taker taker;
+    struct engine_shared *shared; /* engine/shared.h; NULL: every limit is taken for a local one */
     uint32_t sweep_cursor;
     uint64_t sweep_group_ns; /* one group of the table is due every so often */
     uint64_t swept_until_ns;
@@ -96,6 +99,12 @@ uint64_t engine_sweep_group_ns(const struct config *config, const struct table *
  * (one per index of the configuration) stay the caller's. */
 void engine_init(struct engine *engine, const struct config *config, struct table *table,
                  unsigned worker, unsigned worker_count);
+
+struct engine_shared;
+
+/* From now on keys of limits that are not local are shared with other nodes. Before the first
+ * check. */
+void engine_share(struct engine *engine, struct engine_shared *shared);
 
 /* From now on judge by this configuration. The old one is not looked at again. */
 static inline void engine_use(struct engine *engine, const struct config *config,

@@ -85,7 +85,7 @@ static enum taken take_slots(struct engine *engine, const struct check *check,
     struct table_ref ref = {.state = 0};
     bool fits = check->cost && check->cost <= check->limit->burst;
     enum table_result found =
-        fits ? table_find_or_claim(table, &check->probe, engine->on_full, now, &ref)
+        fits ? table_find_or_claim_by(table, &check->probe, &engine->taker, now, &ref)
              : table_find(table, &check->probe, &ref);
     if (found == TABLE_FULL) {
         *answer = (struct answer){.status = METE_STATUS_TABLE_FULL};
@@ -117,7 +117,7 @@ static enum taken make_lease(struct engine *engine, const struct table_probe *pr
 {
     for (;;) {
         enum table_result found =
-            table_find_or_claim(engine->table, probe, engine->on_full, now, &lease->ref);
+            table_find_or_claim_by(engine->table, probe, &engine->taker, now, &lease->ref);
         if (found == TABLE_FULL)
             return TAKEN_NOT;
         if (found == TABLE_FOUND)

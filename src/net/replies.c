@@ -69,6 +69,38 @@ void replies_add(struct replies *replies, const struct io_message *message, uint
         replies->latest[slot] = (uint16_t)replies->count;
 }
 
+void replies_keep_path(const struct io_message *message, struct reply_path *ret_path)
+{
+    const struct msghdr *received = message->peer_header;
+    size_t name_len = received->msg_namelen;
+    size_t control_len = received->msg_control ? received->msg_controllen : 0;
+
+    name_len = name_len < sizeof(ret_path->name) ? name_len : sizeof(ret_path->name);
+    control_len = control_len < CONTROL_BYTES ? control_len : CONTROL_BYTES;
+    memcpy(&ret_path->name, received->msg_name, name_len);
+    if (control_len)
+        memcpy(ret_path->control, received->msg_control, control_len);
+    ret_path->socket = message->socket;
+    ret_path->header = (struct msghdr){
+        .msg_name = &ret_path->name,
+        .msg_namelen = (socklen_t)name_len,
+        .msg_control = control_len ? ret_path->control : NULL,
+        .msg_controllen = control_len,
+    };
+}
+
+struct io_message replies_message(struct reply_path *path, uint8_t *bytes, uint32_t len)
+{
+    return (struct io_message){
+        .data = bytes,
+        .len = len,
+        .segment = len,
+        .peer = path->header.msg_namelen ? &path->name.any : &io_nobody,
+        .socket = path->socket,
+        .peer_header = &path->header,
+    };
+}
+
 void replies_finish(struct replies *replies)
 {
     unsigned used = 0;

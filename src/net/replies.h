@@ -10,10 +10,12 @@
 #ifndef METE_NET_REPLIES_H
 #define METE_NET_REPLIES_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 
 #include "net/control.h"
 #include "net/io.h"
@@ -54,6 +56,23 @@ static inline bool replies_are_full(const struct replies *replies)
 /* As io_reply(). Not when full. */
 void replies_add(struct replies *replies, const struct io_message *message, uint32_t offset,
                  uint32_t len, uint32_t segment);
+
+/* Where an answer goes that is given when the message's buffer is somebody else's. */
+struct reply_path {
+    struct msghdr header; /* points into this struct */
+    union {
+        struct sockaddr any;
+        struct sockaddr_in6 inet;
+        struct sockaddr_un local;
+    } name;
+    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
+    uint32_t socket;
+};
+
+void replies_keep_path(const struct io_message *message, struct reply_path *ret_path);
+
+/* The message that these bytes, one datagram, would be if they came that way now. */
+struct io_message replies_message(struct reply_path *path, uint8_t *bytes, uint32_t len);
 
 /* Makes items[0..count) ready to be sent. */
 void replies_finish(struct replies *replies);

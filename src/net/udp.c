@@ -1,5 +1,7 @@
 #include "net/udp.h"
 
+#include "net/udp_park.h"
+
 /* Repeats are asked for so far ahead; for all at once they would be in each other's way. */
 #define PREFETCH_AHEAD 16u
 
@@ -9,6 +11,7 @@ void udp_init(struct udp *udp, const struct udp_policy *policy, const struct udp
     udp->given = *options;
     udp->restarted_at_ns = 0;
     udp->request_count = 0;
+    udp->is_retry = false;
     udp->has_lanes = tags_has_lanes();
 }
 
@@ -60,6 +63,13 @@ static void count_answer(struct udp *udp, const struct udp_request *request)
     udp_tally(udp, COUNTER_ANSWERED, request->answer != UDP_ANSWER_NONE);
 }
 
+/* May it have to wait? Then it is judged by itself, so that nothing comes between the look at its
+ * grants and its charge. */
+static bool may_wait(const struct udp *udp, const struct udp_request *request)
+{
+    return udp->given.park && udp_park_concerns(request);
+}
+
 /* How many requests from `first` on ask for no more checks than the engine is asked at once. */
 static uint32_t count_portion(const struct udp *udp, uint32_t first)
 {
@@ -71,6 +81,8 @@ static uint32_t count_portion(const struct udp *udp, uint32_t first)
             checks += request->header.n;
         if (checks > UDP_CHECKS)
             break;
+        if (may_wait(udp, request))
+            return end > first ? end - first : 1;
         end++;
     }
     return end - first;
@@ -91,14 +103,19 @@ static void decide(struct udp *udp, struct udp_request *requests, uint32_t count
         if (requests[i].answer == UDP_ANSWER_CHECKS)
             udp_gather(udp, &requests[i]);
     }
+    bool is_parked = count == 1 && may_wait(udp, requests) && udp_park_try(udp, requests, now);
+    if (is_parked)
+        return;
     engine_check_batch(udp->given.engine, udp->checks, udp->check_count, now, udp->answers);
+    if (udp->given.park)
+        udp->given.engine->shared->has_waited = false;
     for (uint32_t i = 0; i < count; i++)
         udp_settle_repeat(udp, &requests[i]);
 }
 
 static bool is_silent(const struct udp_request *request)
 {
-    return request->answer == UDP_ANSWER_NONE || request->answer == UDP_ANSWER_DROPPED;
+    return request->answer >= UDP_ANSWER_PARKED;
 }
 
 /* Answers stand back to back from where the first of a message's requests in the list stood, which
@@ -108,7 +125,7 @@ static void encode(struct udp *udp, struct udp_request *requests, uint32_t count
 {
     for (uint32_t i = 0; i < count; i++) {
         struct udp_request *request = &requests[i];
-        if (request->answer == UDP_ANSWER_DROPPED)
+        if (request->answer == UDP_ANSWER_DROPPED || request->answer == UDP_ANSWER_PARKED)
             continue;
         count_answer(udp, request);
         if (request->answer == UDP_ANSWER_NONE)
@@ -145,9 +162,10 @@ static void reply_all(struct udp *udp, struct io *io, const struct io_message *m
     close_run(io, messages, &run);
 }
 
-static void answer_all(struct udp *udp, struct io *io, const struct io_message *messages,
-                       const struct instant *now)
+void udp_answer_all(struct udp *udp, struct io *io, const struct io_message *messages,
+                    const struct instant *now)
 {
+    udp->messages = messages;
     udp_believe_all(udp, now);
     udp->out_message = UINT32_MAX;
     for (uint32_t first = 0; first < udp->request_count;) {
@@ -178,7 +196,7 @@ void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages
             uint32_t left = message->len - at;
             uint32_t len = left < message->segment ? left : message->segment;
             if (udp->request_count == UDP_REQUESTS)
-                answer_all(udp, io, messages, now);
+                udp_answer_all(udp, io, messages, now);
             struct udp_request *request = &udp->requests[udp->request_count];
             enum counter fate = udp_recognize(udp, message->data + at, len, is_trusted, request);
             request->message = i;
@@ -188,6 +206,6 @@ void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages
         }
     }
     if (udp->request_count)
-        answer_all(udp, io, messages, now);
+        udp_answer_all(udp, io, messages, now);
     udp_tally(udp, COUNTER_RECEIVED, received);
 }

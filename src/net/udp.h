@@ -49,6 +49,7 @@ enum udp_answer {
     UDP_ANSWER_HELLO,
     UDP_ANSWER_STATUS,
     UDP_ANSWER_RESTARTED,
+    UDP_ANSWER_PARKED,  /* later: it waits for a grant */
     UDP_ANSWER_NONE,    /* the same bytes are being answered this moment */
     UDP_ANSWER_DROPPED, /* not believed, and counted so */
 };
@@ -76,6 +77,7 @@ struct udp_options { /* all stay the caller's */
     struct counters *counters;
     struct repeat_set *repeats; /* shared by the workers; NULL: repeats are not looked for */
     struct quota *quota;        /* NULL: no tenant has a limit on its checks */
+    struct udp_park *park;      /* NULL: nothing waits for grants */
     uint64_t boot_id;
 };
 
@@ -88,9 +90,11 @@ struct udp {
     uint32_t word_count; /* of words in use */
     uint64_t words[UDP_WORDS];
     struct udp_request requests[UDP_REQUESTS];
-    uint32_t out_message; /* the last one answered, */
-    uint8_t *out;         /* and where its next answer goes */
-    bool has_lanes;       /* see net/tags.h */
+    const struct io_message *messages; /* that the requests are of */
+    bool is_retry;                     /* they are parked ones */
+    uint32_t out_message;              /* the last one answered, */
+    uint8_t *out;                      /* and where its next answer goes */
+    bool has_lanes;                    /* see net/tags.h */
     struct tags_job jobs[UDP_REQUESTS];
     uint64_t tags[UDP_REQUESTS];
     struct check checks[UDP_CHECKS];
@@ -112,6 +116,10 @@ static inline void udp_use(struct udp *udp, const struct config *config,
 void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages, uint32_t count,
                const struct instant *now);
 
+/* The same of what udp->requests holds already. */
+void udp_answer_all(struct udp *udp, struct io *io, const struct io_message *messages,
+                    const struct instant *now);
+
 /* Has the datagram the form, the tenant and, as far as it has one, the key of something that could
  * be believed? Fills request, but for its place among messages and checks. Result:
  * COUNTER_RECEIVED, or why it is dropped. */
@@ -127,6 +135,9 @@ void udp_prefetch_repeat(const struct udp *udp, const struct udp_request *reques
 /* Pays for the request out of its tenant's limit on checks and claims it before it is charged. What
  * is not to be charged gets another answer. */
 void udp_claim(struct udp *udp, const struct instant *now, struct udp_request *request);
+
+/* As if it had not been claimed: it is not to be charged now. */
+void udp_withdraw(struct udp *udp, const struct instant *now, struct udp_request *request);
 
 /* Appends the request's checks to udp->checks. */
 void udp_gather(struct udp *udp, struct udp_request *request);

@@ -128,7 +128,7 @@ size_t udp_encode(const struct udp *udp, const struct udp_request *request,
 
 static bool is_answered(const struct udp_request *request)
 {
-    return request->answer != UDP_ANSWER_NONE && request->answer != UDP_ANSWER_DROPPED;
+    return request->answer < UDP_ANSWER_PARKED;
 }
 
 static uint8_t *tag_at(const struct udp_request *request)

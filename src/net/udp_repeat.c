@@ -104,6 +104,14 @@ void udp_claim(struct udp *udp, const struct instant *now, struct udp_request *r
     give_back(udp, now, request);
 }
 
+void udp_withdraw(struct udp *udp, const struct instant *now, struct udp_request *request)
+{
+    if (request->repeat == UDP_REPEAT_CLAIMED)
+        repeat_withdraw(udp->given.repeats, &request->claim);
+    request->repeat = UDP_REPEAT_UNKNOWN;
+    give_back(udp, now, request);
+}
+
 static uint32_t get_bits(const uint64_t *words, unsigned index, bool is_wide)
 {
     if (is_wide)

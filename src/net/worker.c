@@ -6,6 +6,7 @@
 
 #include "engine/policy.h"
 #include "obs/log.h"
+#include "sys/memory.h"
 
 #define LOOK_INTERVAL_NS                                                                           \
     100000000u           /* how often the host's clock and the backend's counters are looked at */
@@ -91,14 +92,20 @@ static void refresh_samples(struct worker *worker, uint64_t boot_ns)
         sampling_refresh(&worker->sampler->sampling, boot_ns - table_time_base_ns(worker->table));
 }
 
+/* Wall time is the store's where nodes share one, else the host's, read at boot_ns. */
+static uint64_t wall_source(const struct worker *worker, uint64_t boot_ns, uint64_t host_ns)
+{
+    return shared_real_ns(worker->shared, boot_ns - table_time_base_ns(worker->table), host_ns);
+}
+
 /* The host's clock, now and then. The first worker counts for all when it was set. */
 static void look_at_clock(struct worker *worker, uint64_t boot_ns)
 {
-    uint64_t real_ns;
-    if (!clock_read_real(boot_ns, &real_ns))
+    uint64_t host_ns;
+    if (!clock_read_real(boot_ns, &host_ns))
         return;
-    wall_update(&worker->wall, boot_ns, real_ns);
-    if (worker->index == 0 && clock_has_stepped(&worker->steps, boot_ns, real_ns))
+    wall_update(&worker->wall, boot_ns, wall_source(worker, boot_ns, host_ns));
+    if (worker->index == 0 && clock_has_stepped(&worker->steps, boot_ns, host_ns))
         counter_add(&worker->counters->cell[COUNTER_CLOCK_STEPS], 1);
 }
 
@@ -133,26 +140,32 @@ static void set_waits(struct worker *worker)
 {
     worker->spin_ns = worker->udp.policy.config->spin_us * 1000;
     worker->wait_ns = engine_tick_interval_ns(&worker->engine);
+    if (!udp_park_is_empty(worker->park) && worker->wait_ns > UDP_PARK_LOOK_NS)
+        worker->wait_ns = UDP_PARK_LOOK_NS;
 }
 
 /* One turn: what has arrived is judged at one instant and answered. Returns the number of messages,
  * or a negative errno. Between two turns, and asleep, the worker holds nothing of a policy. */
-static int turn(struct worker *worker)
+static int turn(struct worker *worker, bool is_last)
 {
     struct io_message *messages;
     int count = io_receive_spinning(worker->io, worker->spin_ns, worker->wait_ns, &messages);
     take_policy(worker);
     struct instant now = read_clock(worker);
-    if (count > 0) {
-        const _Atomic uint64_t *checks = &worker->counters->cell[COUNTER_CHECKS];
-        uint64_t before = counter_read(checks);
+    const _Atomic uint64_t *checks = &worker->counters->cell[COUNTER_CHECKS];
+    uint64_t before = counter_read(checks);
+    bool has_parked = !udp_park_is_empty(worker->park);
+    if (has_parked) /* before those who came later */
+        udp_park_retry(&worker->udp, worker->io, &now, is_last);
+    if (count > 0)
         udp_judge(&worker->udp, worker->io, messages, (uint32_t)count, &now);
+    if (count > 0 || has_parked)
         io_send(worker->io);
+    if (count > 0)
         counter_add(&worker->counters->cell[COUNTER_BATCHES], 1);
-        if (worker->latency && sampling_is_due(&worker->timed, 1))
-            latency_take(worker->latency, &worker->timed, worker->batch_boot_ns,
-                         counter_read(checks) - before);
-    }
+    if (count > 0 && worker->latency && sampling_is_due(&worker->timed, 1))
+        latency_take(worker->latency, &worker->timed, worker->batch_boot_ns,
+                     counter_read(checks) - before);
     engine_tick(&worker->engine, &now);
     set_waits(worker);
     publish_leave(worker->publish, worker->index);
@@ -166,7 +179,7 @@ static void worker_run(struct worker *worker)
 {
     bool has_complained = false;
     while (!atomic_load_explicit(worker->stop, memory_order_relaxed)) {
-        int count = turn(worker);
+        int count = turn(worker, false);
         if (count < 0) {
             if (!has_complained)
                 log_event(LOG_ERROR, "receive", "worker %u: receive failed with errno %d, going on",
@@ -176,7 +189,7 @@ static void worker_run(struct worker *worker)
         }
     }
     worker->wait_ns = 0;
-    for (unsigned i = 0; i < STOP_BATCHES && turn(worker) > 0; i++)
+    for (unsigned i = 0; i < STOP_BATCHES && turn(worker, true) > 0; i++)
         worker->wait_ns = 0;
     publish_quit(worker->publish, worker->index);
     publish_io_counters(worker);
@@ -219,7 +232,7 @@ static void *thread_main(void *argument)
     }
     worker->backend = worker->io->operations->name;
     uint64_t boot_ns = clock_boot_ns();
-    wall_init(&worker->wall, boot_ns, clock_real_ns());
+    wall_init(&worker->wall, boot_ns, wall_source(worker, boot_ns, clock_real_ns()));
     worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
     sampling_init(&worker->timed, TIMED_PER_LOOK, boot_ns, boot_ns);
     set_waits(worker);
@@ -229,12 +242,33 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
+static int make_park(struct worker *worker)
+{
+    void *memory = NULL;
+    int result = worker->shared ? memory_reserve(sizeof(struct udp_park), false, &memory) : 0;
+    worker->park = result ? NULL : memory;
+    if (worker->park)
+        udp_park_init(worker->park, worker->exact_wait_ns);
+    return result;
+}
+
+static void free_park(struct worker *worker)
+{
+    if (worker->park)
+        memory_release(worker->park, sizeof(struct udp_park));
+    worker->park = NULL;
+}
+
 int worker_start(struct worker *worker)
 {
+    int result = make_park(worker);
+    if (result)
+        return result;
     engine_init(&worker->engine, worker->config, worker->table, worker->index, worker->count);
     worker->engine.counters = worker->counters;
     worker->engine.rule_counters = worker->rule_counters;
     worker->engine.sampler = worker->sampler;
+    engine_share(&worker->engine, worker->shared);
     struct udp_policy policy = {
         .config = worker->config,
         .secret_counters = worker->secret_counters,
@@ -244,12 +278,13 @@ int worker_start(struct worker *worker)
         .counters = worker->counters,
         .repeats = worker->repeats,
         .quota = &worker->quota,
+        .park = worker->park,
         .boot_id = table_boot_id(worker->table),
     };
     udp_init(&worker->udp, &policy, &udp);
     filter_init(&worker->filter, (uint16_t)udp.boot_id);
     sem_init(&worker->ready, 0, 0);
-    int result = -pthread_create(&worker->thread, NULL, thread_main, worker);
+    result = -pthread_create(&worker->thread, NULL, thread_main, worker);
     if (!result) {
         while (sem_wait(&worker->ready) < 0 && errno == EINTR)
             ;
@@ -257,8 +292,10 @@ int worker_start(struct worker *worker)
         if (result)
             pthread_join(worker->thread, NULL);
     }
-    if (result)
+    if (result) {
         sem_destroy(&worker->ready);
+        free_park(worker);
+    }
     return result;
 }
 
@@ -266,4 +303,5 @@ void worker_join(struct worker *worker)
 {
     pthread_join(worker->thread, NULL);
     sem_destroy(&worker->ready);
+    free_park(worker);
 }

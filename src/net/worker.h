@@ -10,9 +10,11 @@
 
 #include "config/publish.h"
 #include "engine/engine.h"
+#include "engine/shared.h"
 #include "net/filter.h"
 #include "net/io.h"
 #include "net/udp.h"
+#include "net/udp_park.h"
 #include "obs/latency.h"
 #include "obs/sampling.h"
 #include "sys/clock.h"
@@ -28,6 +30,8 @@ struct worker {
     const struct config *config; /* to start with */
     struct table *table;
     struct repeat_set *repeats;         /* of all workers, or NULL */
+    struct engine_shared *shared;       /* its own way to the other nodes, or NULL */
+    uint64_t exact_wait_ns;             /* with it: how long a datagram may wait for a grant */
     int sockets[CONFIG_MAX_LISTEN + 1]; /* one per listen address, the first worker's also the
                                            UNIX one; closed by who opened them */
     unsigned socket_count;
@@ -60,6 +64,7 @@ struct worker {
     uint64_t repeat_cursor;
     uint32_t repeat_swept_ms; /* up to where worker 0 has done its upkeep of the repeat set */
     struct engine engine;
+    struct udp_park *park; /* with `shared` */
     struct udp udp;
 };
 

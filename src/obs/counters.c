@@ -44,6 +44,8 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_SWEPT] = "swept",
     [COUNTER_CLOCK_STEPS] = "clock_steps",
     [COUNTER_BATCHES] = "batches",
+    [COUNTER_PARKED] = "parked",
+    [COUNTER_REPLICA_LOST] = "replica_lost",
 };
 
 const char *counter_name(enum counter counter)

@@ -5,20 +5,13 @@
  * if the state is of an older one, and is dropped if that window is no longer in the state. Names
  * wrap within their bits, as the states do.
  *
- * adopt_view() changes an entry by the table's own compare-and-swap; any thread. */
+ * Pure functions; any thread. */
 #include "replica/adopt.h"
 
 #include "core/saturate.h"
 
 #define SLIDING_SHIFT 48
 #define SLIDING_BITS 24
-
-uint64_t adopt_window(const struct limit *limit, uint64_t state)
-{
-    if (!limit_is_wall(limit))
-        return 0;
-    return state >> (limit->algorithm == ALGORITHM_SLIDING_WINDOW ? SLIDING_SHIFT : 32);
-}
 
 static uint64_t adopt_fixed(uint64_t state, uint32_t window, uint64_t view)
 {
@@ -78,23 +71,4 @@ uint64_t adopt_state(const struct limit *limit, uint64_t state, uint64_t window,
     default:
         return view;
     }
-}
-
-void adopt_view(struct table *table, const struct table_probe *probe, const struct limit *limit,
-                uint64_t window, uint64_t view, const struct instant *now)
-{
-    struct table_ref ref;
-    enum table_result result;
-    uint64_t next;
-
-    do {
-        result = table_find_or_claim(table, probe, TABLE_REFUSE, now, &ref);
-        if (result != TABLE_FOUND && result != TABLE_CLAIMED)
-            return;
-        next = adopt_state(limit, ref.state, window, view);
-        if (result == TABLE_CLAIMED && next == 0) {
-            table_withdraw(table, &ref);
-            return;
-        }
-    } while (next != ref.state && !table_swap(table, &ref, next));
 }

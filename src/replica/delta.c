@@ -21,28 +21,69 @@
 
 #define TICKS_PER_US (1000u * LIMIT_TICKS_PER_NS)
 
-void delta_charge(struct delta *delta, const struct limit *limit, uint32_t cost, uint64_t now_ns)
+static int64_t clamped(__int128 value)
 {
-    const uint64_t amount = limit_is_wall(limit) ? cost : saturate_mul(cost, limit->interval);
-    const uint64_t least = limit_is_wall(limit) ? 1 : TICKS_PER_US;
+    const int64_t most = INT64_MAX / 2; /* 9 years of ticks: more than can be owed */
 
-    if (delta->charge < least) /* nothing, or the rest of a batch: its age does not count */
+    return value > most ? most : value < -most ? -most : (int64_t)value;
+}
+
+static int64_t amount_of(const struct limit *limit, int64_t units)
+{
+    return limit_is_wall(limit) ? units : clamped((__int128)units * limit->interval);
+}
+
+/* Below this nothing can be told yet. */
+static int64_t least(const struct limit *limit)
+{
+    return limit_is_wall(limit) ? 1 : (int64_t)TICKS_PER_US;
+}
+
+void delta_charge(struct delta *delta, const struct limit *limit, int64_t units, uint64_t now_ns)
+{
+    if (delta->charge < least(limit)) /* nothing, or the rest of a batch: its age does not count */
         delta->first_ns = now_ns;
-    delta->charge = saturate_add(delta->charge, amount);
-    delta->units = saturate_u32((uint64_t)delta->units + cost);
+    delta->charge = clamped((__int128)delta->charge + amount_of(limit, units));
+    delta->units += units;
+}
+
+void delta_give_back(struct delta *delta, const struct limit *limit, uint32_t units,
+                     uint64_t charged_ns, uint64_t now_ns)
+{
+    const int64_t all = amount_of(limit, units);
+    const uint64_t drained = gcra_ticks(saturate_sub(now_ns, charged_ns));
+
+    delta_charge(delta, limit, -(int64_t)units, now_ns);
+    if (!limit_is_wall(limit))
+        delta->charge += (uint64_t)all < drained ? all : (int64_t)drained;
+}
+
+void delta_reset(struct delta *delta)
+{
+    delta->charge = 0;
+    delta->resets = true;
+}
+
+bool delta_is_silent(const struct delta *delta, const struct limit *limit)
+{
+    return !delta->is_sent && !delta->resets && delta->units == 0 && delta->charge < least(limit) &&
+           delta->charge > -least(limit);
 }
 
 bool delta_take(struct delta *delta, const struct limit *limit, uint64_t now_ns)
 {
-    const uint64_t rest = limit_is_wall(limit) ? 0 : delta->charge % TICKS_PER_US;
-    const uint64_t whole = delta->charge - rest;
+    const int64_t unit = least(limit);
+    const int64_t rest = (delta->charge % unit + unit) % unit; /* also of what was given back */
+    const int64_t whole = delta->charge - rest;
 
     if (delta->is_sent)
         return false;
     delta->is_sent = true;
-    delta->sent = limit_is_wall(limit) ? whole : whole / TICKS_PER_US;
+    delta->sent = whole / unit;
     delta->sent_first_ns = whole > 0 ? delta->first_ns : now_ns;
     delta->sent_units = delta->units;
+    delta->sent_resets = delta->resets;
+    delta->resets = false;
     delta->units = 0;
     delta->charge = rest;
     if (whole > 0)
@@ -58,7 +99,8 @@ static bool is_old(uint64_t first_ns, uint64_t now_ns)
 struct merge_delta delta_message(const struct delta *delta, const struct limit *limit,
                                  uint64_t state, uint64_t debt_us, uint64_t now_ns)
 {
-    struct merge_delta message = {.base = delta->base, .charge = delta->sent};
+    struct merge_delta message = {
+        .base = delta->base, .charge = delta->sent, .resets = delta->sent_resets};
 
     if (limit_is_wall(limit))
         return message;
@@ -73,27 +115,43 @@ struct merge_delta delta_message(const struct delta *delta, const struct limit *
     return message;
 }
 
-uint64_t delta_settle(struct delta *delta, const struct limit *limit, uint64_t state,
-                      uint32_t spread, const struct delta_answer *answer)
+void delta_settle(struct delta *delta, const struct delta_answer *answer)
 {
-    const uint64_t since = saturate_mul(delta->charge, spread);
-
     delta->base = answer->cell;
     delta->is_sent = false;
     delta->sent = 0;
     delta->sent_units = 0;
+    delta->sent_resets = false;
+}
+
+static uint64_t moved(uint64_t value, __int128 by)
+{
+    const __int128 sum = value + by;
+
+    return sum < 0 ? 0 : sum > UINT64_MAX ? UINT64_MAX : (uint64_t)sum;
+}
+
+uint64_t delta_look(const struct delta *delta, const struct limit *limit,
+                    const struct delta_answer *answer, const struct delta_view *view)
+{
+    const int64_t unsent = clamped((__int128)delta->charge + amount_of(limit, view->pending));
+    const __int128 since = (__int128)unsent * view->spread / DELTA_SPREAD_UNIT;
+    const struct merge_cell known =
+        delta->resets ? (struct merge_cell){.value = 0} : answer->cell; /* told soon */
+
     if (limit_is_wall(limit))
-        return saturate_add(answer->cell.value, since);
-    const uint64_t owed_us = saturate_sub(answer->cell.value, answer->store_now_us);
-    uint64_t view = owed_us == 0 ? 0
-                                 : saturate_add(gcra_ticks(answer->received_ns),
-                                                saturate_mul(owed_us, TICKS_PER_US));
-    if (delta->charge >= TICKS_PER_US && is_old(delta->first_ns, answer->received_ns))
-        return view > state ? view : state;
-    const uint64_t credit_at_ns = saturate_sub(answer->received_ns, MERGE_CREDIT_US * 1000ull);
-    const uint64_t first =
-        gcra_ticks(delta->first_ns > credit_at_ns ? delta->first_ns : credit_at_ns);
-    if (since > 0 && view < first)
-        view = first;
-    return saturate_add(view, since);
+        return moved(known.value, since);
+    const bool has_charge = delta->charge >= least(limit);
+    const uint64_t first_ns = has_charge ? delta->first_ns : view->now_ns;
+    const uint64_t owed_us = saturate_sub(known.value, answer->store_now_us);
+    uint64_t value =
+        owed_us == 0 ? 0
+                     : saturate_add(gcra_ticks(answer->at_ns), saturate_mul(owed_us, TICKS_PER_US));
+    if (has_charge && is_old(first_ns, answer->at_ns))
+        return value > view->state ? value : view->state;
+    const uint64_t credit_at_ns = saturate_sub(answer->at_ns, MERGE_CREDIT_US * 1000ull);
+    const uint64_t first = gcra_ticks(first_ns > credit_at_ns ? first_ns : credit_at_ns);
+    if (since > 0 && value < first)
+        value = first;
+    return moved(value, since);
 }

@@ -11,19 +11,32 @@
 #include "core/merge.h"
 
 struct delta {
-    uint64_t charge;        /* buckets: ticks, else units; not yet sent */
+    int64_t charge;         /* buckets: ticks, else units; not yet sent; below 0: given back */
     uint64_t first_ns;      /* when its first part was charged; this node's clock */
-    uint64_t sent;          /* buckets: whole us, else units; in flight */
+    int64_t sent;           /* buckets: whole us, else units; in flight */
     uint64_t sent_first_ns; /* when its first part was charged */
     struct merge_cell base; /* zeros before the first answer */
-    uint32_t units;         /* admitted, not yet sent: for the usage counter */
-    uint32_t sent_units;    /* in flight */
+    int64_t units;          /* admitted, not yet sent: for the usage counter */
+    int64_t sent_units;     /* in flight */
     bool is_sent;           /* a batch with this delta is in flight */
+    bool resets;            /* what was there before `charge` is to be forgotten */
+    bool sent_resets;       /* in flight */
 };
-_Static_assert(sizeof(struct delta) <= 64, "a cache line");
 
-/* A cost was admitted. */
-void delta_charge(struct delta *delta, const struct limit *limit, uint32_t cost, uint64_t now_ns);
+/* Units were admitted, or below 0 given back. */
+void delta_charge(struct delta *delta, const struct limit *limit, int64_t units, uint64_t now_ns);
+
+/* Units that the store charged at charged_ns or later go back unspent. A bucket drained meanwhile,
+ * if it was not at rest, and if others charged it, what drained was theirs: only the rest is given
+ * back, which is strict by at most that. */
+void delta_give_back(struct delta *delta, const struct limit *limit, uint32_t units,
+                     uint64_t charged_ns, uint64_t now_ns);
+
+/* The key was reset: the store is to forget it, and this what was charged before. */
+void delta_reset(struct delta *delta);
+
+/* Is there nothing to tell? What is left of a charge below 1 us does not count. */
+bool delta_is_silent(const struct delta *delta, const struct limit *limit);
 
 /* Moves what was charged into flight; false if the last one is still there. Less than 1 us of a
  * bucket's charge stays. */
@@ -39,13 +52,24 @@ struct merge_delta delta_message(const struct delta *delta, const struct limit *
 struct delta_answer {
     struct merge_cell cell;
     uint64_t store_now_us;
-    uint64_t received_ns; /* this node's clock */
+    uint64_t at_ns; /* this node's clock when the store's was at store_now_us, or later */
 };
 
-/* The batch was applied. Returns how the key stands by the answer and what was charged since, each
- * charge spread times over: a tat in ticks of this node's clock, or units. spread is one over the
- * node's share. state is the entry's, as for delta_message(). */
-uint64_t delta_settle(struct delta *delta, const struct limit *limit, uint64_t state,
-                      uint32_t spread, const struct delta_answer *answer);
+/* The batch was applied: nothing is in flight any more. */
+void delta_settle(struct delta *delta, const struct delta_answer *answer);
+
+/* What a node knows of a key besides. */
+struct delta_view {
+    uint64_t state;  /* the entry's, as for delta_message() */
+    int64_t pending; /* units charged that are not in the delta yet */
+    uint64_t now_ns; /* no later than the first of those */
+    uint32_t spread; /* one over the node's share, in 1/DELTA_SPREAD_UNIT */
+};
+#define DELTA_SPREAD_UNIT 65536u
+
+/* How the key stands by an answer that was settled and by what was charged since, each charge
+ * spread times over: a tat in ticks of this node's clock, or units. */
+uint64_t delta_look(const struct delta *delta, const struct limit *limit,
+                    const struct delta_answer *answer, const struct delta_view *view);
 
 #endif

@@ -44,6 +44,7 @@
  * Any thread may call anything here. */
 #include "table/claim.h"
 
+#include "core/share.h"
 #include "table/mapping.h"
 #include "table/pair.h"
 
@@ -135,8 +136,15 @@ struct place {
     uint64_t debt; /* what is lost by taking it */
 };
 
+/* Of two that owe the same: the one that has nothing pending to be told. */
+static bool is_rather(struct pair pair, struct pair best)
+{
+    return meta_pending(best.meta) != 0 && meta_pending(pair.meta) == 0;
+}
+
 /* The first group in probe order that has a place which costs nothing: an empty one, else one at
- * rest, whose key may well come again. Without such a group the least indebted, if that is wanted.
+ * rest with nothing pending, whose key may well come again. Without such a group the least
+ * indebted, if that is wanted.
  */
 static struct place find_place(const struct table *table, const struct table_probe *probe,
                                enum table_on_full on_full, const struct instant *now)
@@ -156,25 +164,56 @@ static struct place find_place(const struct table *table, const struct table_pro
                 continue; /* another's claim, or a lease */
             uint64_t debt = mapping_debt(table, pair, now);
 
-            if ((debt == 0 || on_full == TABLE_EVICT) && debt < best.debt)
+            bool may_take = debt == 0 || on_full == TABLE_EVICT;
+            if (may_take && (debt < best.debt || (debt == best.debt && is_rather(pair, best.pair))))
                 best = (struct place){&group[j], pair, debt};
         }
-        if (best.entry && best.debt == 0)
+        if (best.entry && best.debt == 0 && meta_pending(best.pair.meta) == 0)
             break;
     }
     return best;
 }
 
+/* What is pending there and nowhere else, less what was granted and not spent (of a calendar, whose
+ * periods a row does not know, that is lost). The key is of the pair only if the place is taken. */
+static bool find_pending(const struct table *table, const struct place *place,
+                         const struct instant *now, struct table_spilled *ret_spilled)
+{
+    const struct pair pair = place->pair;
+
+    if (meta_kind(pair.meta) != ENTRY_LIVE ||
+        (meta_pending(pair.meta) == 0 && !meta_is_grant(pair.meta)))
+        return false;
+    const struct limit limit = mapping_limit(&table->rows[meta_owner(pair.meta)].owner.limit);
+
+    *ret_spilled = (struct table_spilled){
+        .key = {.low = pair_key_low(place->entry), .high = pair_key_high(place->entry)},
+        .owner = meta_owner(pair.meta),
+        .units = meta_pending(pair.meta),
+        .window = share_window(&limit, pair.state),
+    };
+    if (meta_is_grant(pair.meta)) {
+        ret_spilled->window = share_window_at(&limit, now->wall_ns);
+        ret_spilled->units -= (int32_t)grant_units_of(&limit, pair.state, ret_spilled->window);
+    }
+    return ret_spilled->units != 0;
+}
+
 /* Takes the place and keys it. False: somebody was faster. */
 static bool take_place(struct table *table, const struct table_probe *probe,
-                       const struct place *place, struct table_ref *ret_claim)
+                       const struct place *place, const struct table_taker *taker,
+                       const struct instant *now, struct table_ref *ret_claim)
 {
     struct table_entry *entry = place->entry;
     struct pair busy = {.state = 0, .meta = meta_busy(place->pair.meta, probe->owner, table->life)};
     struct pair keyed;
+    struct table_spilled spilled;
+    bool spills = taker->on_spill && find_pending(table, place, now, &spilled);
 
     if (!pair_cas(entry, place->pair, busy))
         return false;
+    if (spills)
+        taker->on_spill(taker->context, &spilled);
     if (place->debt) /* relaxed: a figure for people, ordered with nothing */
         __atomic_fetch_add(&table->header->eviction_count, 1, __ATOMIC_RELAXED);
     pair_key_store(entry, probe->key);
@@ -202,7 +241,7 @@ static bool kill_later(const struct claim_scan *scan)
 }
 
 enum table_result claim_entry(struct table *table, const struct table_probe *probe,
-                              enum table_on_full on_full, const struct instant *now,
+                              const struct table_taker *taker, const struct instant *now,
                               struct table_ref *ret_ref)
 {
     struct table_ref known = {.entry = NULL}; /* a claim seen keyed before the scan, mark set */
@@ -228,12 +267,12 @@ enum table_result claim_entry(struct table *table, const struct table_probe *pro
         if (scan.claim_count) {
             known = scan.claims[0];
         } else {
-            struct place place = find_place(table, probe, on_full, now);
+            struct place place = find_place(table, probe, taker->on_full, now);
 
             known.entry = NULL;
             if (!place.entry)
                 return TABLE_FULL;
-            if (!take_place(table, probe, &place, &mine))
+            if (!take_place(table, probe, &place, taker, now, &mine))
                 continue;
             known = mine;
         }

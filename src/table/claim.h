@@ -7,7 +7,7 @@
 /* FOUND, CLAIMED or FULL, as table_find_or_claim(). Kept out of line: its window of claims needs a
  * large frame, which the fast half should not pay for. */
 __attribute__((noinline)) enum table_result
-claim_entry(struct table *table, const struct table_probe *probe, enum table_on_full on_full,
+claim_entry(struct table *table, const struct table_probe *probe, const struct table_taker *taker,
             const struct instant *now, struct table_ref *ret_ref);
 
 #endif

@@ -6,12 +6,12 @@
  *
  *   meta bits  0.. 1  kind: empty, busy, live, lease
  *              2.. 3  overflow mark; lives in the FIRST entry of a group, whatever that entry is
- *              4      dirty        \  0 until several nodes share limits
+ *              4      dirty        \  of keys that several nodes share: shared.h
  *              5      drain parity /
  *              6..13  generation: one more at every change of hands, so that reuse is visible
  *             14..33  owner: the row of the (tenant, rule) pair
- *             34..39  share         \  0 until several nodes share limits; in a busy entry: `keyed`
- *             40..63  pending       /  and the life of the claimer's process; in a lease: lease.h
+ *             34..39  share         \  as dirty; in a busy entry: `keyed` and the life of the
+ *             40..63  pending       /  claimer's process; in a lease: lease.h
  *
  * Pure functions of words: any thread may call anything here. */
 #ifndef METE_TABLE_ENTRY_H
@@ -80,6 +80,9 @@ _Static_assert(TABLE_MAX_OWNERS == 1u << META_OWNER_BITS, "every row has a numbe
 
 #define META_MASK(name) ((((uint64_t)1 << META_##name##_BITS) - 1) << META_##name##_SHIFT)
 
+#define META_DIRTY ((uint64_t)1 << META_DIRTY_SHIFT)
+#define META_PARITY ((uint64_t)1 << META_PARITY_SHIFT)
+
 /* The bits of a busy entry that stand in share and pending. */
 #define META_KEYED ((uint64_t)1 << META_SHARE_SHIFT)
 #define META_LIFE_SHIFT META_PENDING_SHIFT
@@ -109,6 +112,32 @@ static inline bool meta_is_found(uint64_t meta) /* live or lease */
 static inline bool meta_is_claim(uint64_t meta) /* busy, and its key may be read */
 {
     return meta_kind(meta) == ENTRY_BUSY && (meta & META_KEYED);
+}
+
+/* Of a live entry: shared.h says what they are. Pending is signed, in two's complement. */
+static inline int32_t meta_pending(uint64_t meta)
+{
+    return (int32_t)((int64_t)meta >> META_PENDING_SHIFT);
+}
+
+static inline uint8_t meta_share(uint64_t meta)
+{
+    return (uint8_t)((meta & META_MASK(SHARE)) >> META_SHARE_SHIFT);
+}
+
+static inline bool meta_is_grant(uint64_t meta) /* its state is core/grant.h's */
+{
+    return (meta & META_MASK(SHARE)) == META_MASK(SHARE);
+}
+
+static inline uint64_t meta_with_pending(uint64_t meta, int32_t pending)
+{
+    return (meta & ~META_MASK(PENDING)) | (uint64_t)(int64_t)pending << META_PENDING_SHIFT;
+}
+
+static inline uint64_t meta_with_share(uint64_t meta, uint8_t share)
+{
+    return (meta & ~META_MASK(SHARE)) | (uint64_t)share << META_SHARE_SHIFT;
 }
 
 static inline uint64_t meta_life_bits(uint64_t life)

@@ -178,6 +178,14 @@ int table_owner_set(struct table *table, uint32_t row, const struct table_owner 
     return 0;
 }
 
+struct table_owner table_owner_at(const struct table *table, uint32_t row)
+{
+    struct table_owner owner = table->rows[row].owner;
+
+    owner.limit = mapping_limit(&table->rows[row].owner.limit);
+    return owner;
+}
+
 uint32_t table_owner_rows(const struct table *table)
 {
     return table->header->owner_rows;

@@ -5,6 +5,7 @@
 #ifndef METE_TABLE_MAPPING_H
 #define METE_TABLE_MAPPING_H
 
+#include "core/grant.h"
 #include "table/entry.h"
 #include "table/table.h"
 
@@ -101,6 +102,8 @@ static inline struct limit mapping_limit(const struct limit *row)
         .burst = __atomic_load_n(&row->burst, __ATOMIC_RELAXED),
         .algorithm = row->algorithm,
         .keeps_tat = row->keeps_tat,
+        .sync = __atomic_load_n(&row->sync, __ATOMIC_RELAXED),
+        .on_loss = __atomic_load_n(&row->on_loss, __ATOMIC_RELAXED),
     };
 }
 
@@ -108,6 +111,8 @@ static inline struct limit mapping_limit(const struct limit *row)
 static inline uint64_t mapping_debt(const struct table *table, struct pair pair,
                                     const struct instant *now)
 {
+    if (meta_is_grant(pair.meta))
+        return grant_rest_after(pair.state, now->now_ns);
     const struct limit limit = mapping_limit(&table->rows[meta_owner(pair.meta)].owner.limit);
 
     return limit_rest_after(&limit, pair.state, limit_is_wall(&limit) ? now->wall_ns : now->now_ns);

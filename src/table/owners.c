@@ -68,6 +68,7 @@ static bool is_same_owner(const struct table_owner *a, const struct table_owner 
 static bool is_same_kind(const struct limit *a, const struct limit *b)
 {
     return a->algorithm == b->algorithm && a->keeps_tat == b->keeps_tat &&
+           (a->sync == SYNC_EXACT) == (b->sync == SYNC_EXACT) &&
            (!limit_is_wall(a) || a->interval == b->interval);
 }
 
@@ -166,6 +167,12 @@ static void store_numbers(struct limit *row, const struct limit *limit)
     __atomic_store_n(&row->burst, limit->burst, __ATOMIC_RELAXED);
 }
 
+static void store_sync(struct limit *row, const struct limit *limit)
+{
+    __atomic_store_n(&row->sync, limit->sync, __ATOMIC_RELAXED);
+    __atomic_store_n(&row->on_loss, limit->on_loss, __ATOMIC_RELAXED);
+}
+
 static bool has_same_numbers(const struct limit *a, const struct limit *b)
 {
     return a->interval == b->interval && a->tolerance == b->tolerance && a->burst == b->burst;
@@ -179,6 +186,9 @@ void owners_commit(struct owners_change *change)
     for (uint32_t row = 0; row < owners->row_count; row++) {
         struct limit *limit = &table->rows[row].owner.limit;
         const enum naming naming = change->namings[row];
+
+        if (naming == KEPT)
+            store_sync(limit, &change->limits[row]);
 
         if (naming == UNNAMED && owner_is_used(owners->states[row])) {
             owners->pending_count -= owners->states[row] == OWNER_CUTTING;

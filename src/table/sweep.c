@@ -120,7 +120,7 @@ static void leave(struct table *table)
     __atomic_store_n(life, 0, __ATOMIC_RELEASE); /* see try_enter() */
 }
 
-/* Frees an entry that is at rest, or that a dead process left busy. */
+/* Frees an entry that is at rest with nothing pending, or that a dead process left busy. */
 static bool entry_free(struct table *table, struct table_entry *entry, const struct instant *now)
 {
     enum entry_kind kind = meta_kind(pair_meta(entry));
@@ -128,8 +128,9 @@ static bool entry_free(struct table *table, struct table_entry *entry, const str
     if (kind != ENTRY_LIVE && kind != ENTRY_BUSY)
         return false;
     struct pair pair = pair_load(entry);
-    bool is_free = meta_kind(pair.meta) == ENTRY_LIVE ? mapping_debt(table, pair, now) == 0
-                                                      : meta_is_dead(pair.meta, table->life);
+    bool is_free = meta_kind(pair.meta) == ENTRY_LIVE
+                       ? meta_pending(pair.meta) == 0 && mapping_debt(table, pair, now) == 0
+                       : meta_is_dead(pair.meta, table->life);
 
     return is_free && pair_cas(entry, pair, (struct pair){0, meta_empty(pair.meta)});
 }

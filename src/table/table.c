@@ -97,13 +97,13 @@ enum table_result table_find(struct table *table, const struct table_probe *prob
     return TABLE_ABSENT;
 }
 
-enum table_result table_find_or_claim(struct table *table, const struct table_probe *probe,
-                                      enum table_on_full on_full, const struct instant *now,
-                                      struct table_ref *ret_ref)
+enum table_result table_find_or_claim_by(struct table *table, const struct table_probe *probe,
+                                         const struct table_taker *taker, const struct instant *now,
+                                         struct table_ref *ret_ref)
 {
     if (table_find(table, probe, ret_ref) == TABLE_FOUND)
         return TABLE_FOUND;
-    return claim_entry(table, probe, on_full, now, ret_ref);
+    return claim_entry(table, probe, taker, now, ret_ref);
 }
 
 bool table_swap(struct table *table, const struct table_ref *ref, uint64_t state)

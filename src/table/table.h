@@ -77,6 +77,8 @@ struct table_owner {
  * of range). Who changes owners while others check uses table/owners.h. */
 int table_owner_set(struct table *table, uint32_t row, const struct table_owner *owner);
 uint32_t table_owner_rows(const struct table *table);
+/* What stands in a row now; its ids change only while nobody may have its number in hand. */
+struct table_owner table_owner_at(const struct table *table, uint32_t row);
 
 /* Where a key would stand. Computing it and asking for its cache lines is a call of its own, so
  * that a batch overlaps its misses: table_probe() for all, then the rest for each. */
@@ -119,10 +121,39 @@ enum table_on_full {
 enum table_result table_find(struct table *table, const struct table_probe *probe,
                              struct table_ref *ret_ref);
 
+/* What an entry whose place was taken had pending (table/shared.h). */
+struct table_spilled {
+    struct key key;
+    uint32_t owner;
+    int32_t units;   /* less those that were granted and not spent */
+    uint64_t window; /* core/share.h */
+};
+
+typedef void table_spill_fn(void *context, const struct table_spilled *spilled);
+
+/* How a claim takes places. */
+struct table_taker {
+    enum table_on_full on_full;
+    table_spill_fn *on_spill; /* NULL: pending of what is evicted is lost */
+    void *context;
+};
+
 /* For a charge: FOUND, CLAIMED or FULL. After CLAIMED call table_swap() or table_withdraw(). */
-enum table_result table_find_or_claim(struct table *table, const struct table_probe *probe,
-                                      enum table_on_full on_full, const struct instant *now,
-                                      struct table_ref *ret_ref);
+enum table_result table_find_or_claim_by(struct table *table, const struct table_probe *probe,
+                                         const struct table_taker *taker, const struct instant *now,
+                                         struct table_ref *ret_ref);
+
+/* The same where nothing is ever pending. */
+static inline enum table_result table_find_or_claim(struct table *table,
+                                                    const struct table_probe *probe,
+                                                    enum table_on_full on_full,
+                                                    const struct instant *now,
+                                                    struct table_ref *ret_ref)
+{
+    const struct table_taker taker = {.on_full = on_full};
+
+    return table_find_or_claim_by(table, probe, &taker, now, ret_ref);
+}
 
 /* Puts state in place of the one in ref; state 0 frees the entry. False when somebody was faster:
  * the caller finds again and decides again. The only write of an allowed check. */

@@ -52,10 +52,12 @@ static void cut(const struct table *table, struct table_entry *entry, uint32_t r
     for (;;) { /* again only if somebody charged */
         struct pair pair = pair_load(entry);
 
-        if (meta_kind(pair.meta) != ENTRY_LIVE || meta_owner(pair.meta) != row)
+        if (meta_kind(pair.meta) != ENTRY_LIVE || meta_owner(pair.meta) != row ||
+            meta_is_grant(pair.meta))
             return;
         uint64_t state = gcra_cut(limit, pair.state, now_ns(context));
-        uint64_t meta = state ? pair.meta : meta_empty(pair.meta);
+        bool is_kept = state || meta_pending(pair.meta);
+        uint64_t meta = is_kept ? pair.meta : meta_empty(pair.meta);
 
         if (state == pair.state || pair_cas(entry, pair, (struct pair){state, meta}))
             return;

@@ -81,6 +81,7 @@ class Answers(unittest.TestCase):
         self.assertEqual(json.loads(out), {
             "rule": "demo", "subject": "alice", "cost": 1, "allowed": False, "status": "ok", "remaining": 5,
             "granted": 0, "delay_us": 0, "retry_after_us": None, "reset_after_us": 1000, "source": "server"})
+        self.assertIs(json.loads(self.one(V(flags=w.DEGRADED), "--json")[1])["degraded"], True)
         with StandIn(always(V(flags=w.ALLOW))) as server:
             done = subprocess.run([METE, "check", "--json", "--server", server.address, "--", "demo", b'-"\xff\n'],
                                   capture_output=True)

@@ -35,6 +35,10 @@ class Micro(unittest.TestCase):
         said = self.run_tiny("micro_path")
         self.assertEqual(len(re.findall(r"[\d.]+ ns per check; .* [\d.]+; .* [\d.]+, [+-][\d.]+ in all", said)), 3, said)
 
+    def test_shared(self):
+        said = self.run_tiny("micro_shared")
+        self.assertEqual(len(re.findall(r"^  (?:local|dirty|flushed).* ns per check +[+-][\d.]+ % \([+-][\d.]+ to [+-][\d.]+\)$", said, re.M)), 12, said)
+
     def test_lease(self):
         said = self.run_tiny("micro_lease")
         self.assertEqual(re.findall(r"^(\w.*?) +[\d.]+ ns", said, re.M),

@@ -134,9 +134,12 @@ static struct merge_cell apply(const struct packet *packet)
 static void settle(struct node *node, struct merge_cell cell)
 {
     struct delta_answer answer = {
-        .cell = cell, .store_now_us = store_us(), .received_ns = node_now(node)};
+        .cell = cell, .store_now_us = store_us(), .at_ns = node_now(node)};
 
-    node->view = delta_settle(&node->delta[node->window], &world.limit, node->view, 1, &answer);
+    const struct delta_view view = {
+        .state = node->view, .now_ns = node_now(node), .spread = DELTA_SPREAD_UNIT};
+    delta_settle(&node->delta[node->window], &answer);
+    node->view = delta_look(&node->delta[node->window], &world.limit, &answer, &view);
 }
 
 /* The packet with this index arrives; its answer may be lost. */

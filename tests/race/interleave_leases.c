@@ -35,7 +35,7 @@ static const struct instant later = {.now_ns = 1000 * SECOND_NS + LEASE_NS + SEC
 static struct table *table;
 static struct limit limit;
 static struct counters counters;
-static struct engine engine = {.counters = &counters, .on_full = TABLE_REFUSE};
+static struct engine engine = {.counters = &counters, .taker = {.on_full = TABLE_REFUSE}};
 static struct key subject;        /* at home in group 0, as are the leases with their ids */
 static struct key spare[ENTRIES]; /* other keys at home in group 0, of another owner */
 static uint64_t ids[IDS];

@@ -274,8 +274,9 @@ static bool run(struct race *race, uint64_t seed)
         racers[i].race = race;
         racers[i].self = i;
         racers[i].random = seed + i;
-        racers[i].engine = (struct engine){
-            .table = race->table, .counters = &racers[i].counters, .on_full = TABLE_REFUSE};
+        racers[i].engine = (struct engine){.table = race->table,
+                                           .counters = &racers[i].counters,
+                                           .taker = {.on_full = TABLE_REFUSE}};
     }
     for (unsigned i = 0; i < race->threads; i++)
         if (pthread_create(&racers[i].thread, NULL, racer_run, &racers[i]))

@@ -1,5 +1,16 @@
 /* The network: every message is delayed, and while faults last some are lost, doubled, late. */
+#include <stddef.h>
+#include <string.h>
+
 #include "sim.h"
+
+/* May be one and the same. */
+static void copy(struct packet *to, const struct packet *from)
+{
+    memmove(to, from, offsetof(struct packet, keys));
+    memmove(to->keys, from->keys, from->count * sizeof *from->keys);
+    memmove(to->answers, from->answers, from->count * sizeof *from->answers);
+}
 
 static bool is_cut(const struct world *world, uint32_t node)
 {
@@ -9,12 +20,14 @@ static bool is_cut(const struct world *world, uint32_t node)
 
 static bool happens(struct world *world, enum fault fault, uint64_t one_in)
 {
-    return (world->faults & fault) && world->now_ns < CALM_NS && sim_random(world, one_in) == 0;
+    return (world->faults & fault) && world->now_ns < world->calm_ns &&
+           sim_random(world, one_in) == 0;
 }
 
 static void enqueue(struct world *world, const struct packet *packet)
 {
-    int64_t delay_ns = (int64_t)sim_random(world, (uint64_t)MS * 6 / 10) + MS / 10;
+    const uint64_t most_ns = (uint64_t)world->way_ns;
+    int64_t delay_ns = (int64_t)sim_random(world, most_ns * 5 / 6) + world->way_ns / 6;
 
     if (world->packet_count == PACKETS)
         return;
@@ -22,7 +35,9 @@ static void enqueue(struct world *world, const struct packet *packet)
         delay_ns += (int64_t)sim_random(world, 9 * MS);
     if (happens(world, FAULT_DELAY, 200))
         delay_ns += (int64_t)sim_random(world, 300 * MS);
-    world->packets[world->packet_count] = *packet;
+    if (packet->kind == PACKET_BATCH && world->slow_until_ns > world->now_ns)
+        delay_ns += world->slow_until_ns - world->now_ns;
+    copy(&world->packets[world->packet_count], packet);
     world->packets[world->packet_count++].due_ns = world->now_ns + delay_ns;
 }
 
@@ -43,18 +58,22 @@ void net_step(struct world *world)
             i++;
             continue;
         }
-        packet = world->packets[i];
-        world->packets[i] = world->packets[--world->packet_count];
+        copy(&packet, &world->packets[i]);
+        copy(&world->packets[i], &world->packets[--world->packet_count]);
         if (is_cut(world, packet.node))
             continue;
-        if (packet.is_answer)
-            node_answered(world, &world->nodes[packet.node], &packet);
-        else
+        if (packet.kind == PACKET_BATCH)
             store_receive(world, &packet);
+        else
+            node_receive(world, &world->nodes[packet.node], &packet);
     }
 }
 
-void net_drop_all(struct world *world)
+void net_drop(struct world *world, const struct node *node)
 {
-    world->packet_count = 0;
+    for (uint32_t i = 0; i < world->packet_count;)
+        if (!node || &world->nodes[world->packets[i].node] == node)
+            copy(&world->packets[i], &world->packets[--world->packet_count]);
+        else
+            i++;
 }

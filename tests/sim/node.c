@@ -1,5 +1,10 @@
-/* A node: table, algorithms, rows and deltas of the daemon, and in place of its threads a loop. */
-#include "replica/adopt.h"
+/* A node: table, engine, rings and replicator of the daemon, and in place of its threads and of the
+ * link to the store a loop. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/share.h"
+#include "table/shared.h"
 #include "sim.h"
 
 static uint64_t clock_of(const struct world *world, const struct node *node)
@@ -7,184 +12,353 @@ static uint64_t clock_of(const struct world *world, const struct node *node)
     return (uint64_t)(world->now_ns + node->clock_ns);
 }
 
-static struct instant instant_of(const struct world *world, const struct node *node)
+static uint32_t index_of(const struct world *world, const struct node *node)
+{
+    return (uint32_t)(node - world->nodes);
+}
+
+/* As the daemon's threads: wall time is the store's as soon as it was heard of, and then at once.
+ */
+static struct instant instant_of(const struct world *world, struct node *node)
 {
     const uint64_t now_ns = clock_of(world, node);
+    const uint64_t host_ns = sim_store_us(world) * 1000 + (uint64_t)node->host_error_ns;
+    const uint64_t real_ns = shared_real_ns(&node->shared, now_ns, host_ns);
+
+    if (!node->has_store_wall && real_ns != host_ns) {
+        node->has_store_wall = true;
+        wall_init(&node->wall, now_ns, real_ns);
+    }
+    wall_update(&node->wall, now_ns, real_ns);
     return (struct instant){.now_ns = now_ns, .wall_ns = wall_at(&node->wall, now_ns)};
 }
 
-static uint64_t limit_now(const struct world *world, const struct node *node)
+static bool make_replicator(struct world *world, struct node *node)
 {
-    const struct instant now = instant_of(world, node);
-    return limit_is_wall(&world->limit) ? now.wall_ns : now.now_ns;
+    const struct replicator_options options = {
+        .table = node->table,
+        .rings = node->rings,
+        .demands = node->demands,
+        .thread_count = 1,
+        .shared = &node->state,
+        .node_id = node->id,
+        .incarnation = node->incarnation,
+        .partitions = world->partitions,
+        .rows = ROWS,
+        .nodes = world->node_count,
+        .flush_ns = FLUSH_NS,
+        .now_ns = clock_of(world, node),
+        .wall_ns = sim_store_us(world) * 1000 + (uint64_t)node->host_error_ns,
+    };
+
+    return replicator_create(&options, &node->replicator) == 0;
 }
 
 bool node_create(struct world *world, struct node *node)
 {
+    const bool is_crowded = world->faults & FAULT_CROWD;
     const struct table_options options = {
-        .entries = 64, .owner_rows = 1, .index_secret = {1, world->seed}, .boot_id = 1};
-    const uint64_t now_ns = clock_of(world, node);
-    struct table_owner owner = {
-        .tenant_id = 1, .rule_id = 1, .limit = limit_without_calendar(world->limit)};
+        .entries = 64, .owner_rows = 8, .index_secret = {1, world->seed}, .boot_id = 1};
 
-    if (table_create(&options, &node->table) != 0)
+    node->id = index_of(world, node) + 1;
+    node->incarnation = sim_random(world, 1ull << 60) + 1;
+    node->has_store_wall = false;
+    node->due_ns = 0;
+    node->rings[0] = &node->ring;
+    node->demands[0] = &node->demand;
+    memset(node->cells, 0, sizeof node->cells);
+    memset((void *)node->demand_cells, 0, sizeof node->demand_cells);
+    ring_init(&node->ring, node->cells, is_crowded ? RING_MIN_CELLS : RING_CELLS);
+    demand_init(&node->demand, node->demand_cells, DEMAND_CELLS);
+    shared_state_init(&node->state);
+    node->counters = aligned_alloc(128, sizeof *node->counters);
+    if (!node->counters || table_create(&options, &node->table) != 0 ||
+        engine_bind_owners(node->table, world->config) != 0)
         return false;
-    owner.region = table_region_shared(node->table);
-    node->partition = (struct partition){.rows = node->rows, .row_count = ROWS};
-    wall_init(&node->wall, now_ns, sim_store_us(world) * 1000);
-    node->flush_ns = (int64_t)sim_random(world, FLUSH_NS);
-    return table_owner_set(node->table, 0, &owner) == 0;
+    memset(node->counters, 0, sizeof *node->counters);
+    node->row = world->tenant->rules[0].index;
+    engine_init(&node->engine, world->config, node->table, 0, 1);
+    node->engine.counters = node->counters;
+    node->engine.rule_counters = node->rule_counters;
+    node->shared =
+        (struct engine_shared){.ring = &node->ring, .demand = &node->demand, .state = &node->state};
+    node->engine.shared = &node->shared;
+    wall_init(&node->wall, clock_of(world, node),
+              sim_store_us(world) * 1000 + (uint64_t)node->host_error_ns);
+    return make_replicator(world, node);
 }
 
 void node_destroy(struct node *node)
 {
+    replicator_destroy(node->replicator);
     table_destroy(node->table);
+    free(node->counters);
+    node->replicator = NULL;
+    node->table = NULL;
+    node->counters = NULL;
 }
 
-void node_charge(struct world *world, struct node *node, uint32_t key, uint32_t cost)
+/* A new process: all is lost, or by mistake all but the table. */
+void node_restart(struct world *world, struct node *node, bool keeps_table)
 {
-    const struct table_probe probe = table_probe(node->table, sim_key(key), 0);
-    const struct instant now = instant_of(world, node);
+    memset(node->flights, 0, sizeof node->flights);
+    node->parked_count = 0;
+    net_drop(world, node);
+    if (keeps_table) {
+        replicator_destroy(node->replicator);
+        node->incarnation = sim_random(world, 1ull << 60) + 1;
+        make_replicator(world, node);
+        return;
+    }
+    judge_cold(world, index_of(world, node));
+    node_destroy(node);
+    if (!node_create(world, node))
+        judge_fail(world, false, "no memory", 0, 0);
+}
+
+uint64_t node_state(struct node *node, uint32_t key, double *ret_share)
+{
+    const struct table_probe probe = table_probe(node->table, sim_key(key), node->row);
     struct table_ref ref;
+
+    *ret_share = 1;
+    if (table_find(node->table, &probe, &ref) != TABLE_FOUND)
+        return 0;
+    if (table_share(&ref) <= SHARE_MAX)
+        *ret_share = (double)(1u << SHARE_FRACTION_BITS) / share_factor(table_share(&ref));
+    return ref.state;
+}
+
+static struct check check_of(const struct world *world, uint32_t key, uint32_t cost)
+{
+    return (struct check){.tenant = world->tenant,
+                          .key = sim_key(key),
+                          .rule_id = world->rule_id,
+                          .cost = cost,
+                          .operation = OPERATION_CHECK};
+}
+
+static void decide(struct world *world, struct node *node, const struct parked *what,
+                   bool has_waited)
+{
+    const uint32_t key = what->key, cost = what->cost;
+    const struct instant now = instant_of(world, node);
+    struct check check = check_of(world, key, cost);
+    struct answer answer;
+    double share;
+
+    node->shared.has_waited = has_waited;
+    engine_check_batch(&node->engine, &check, 1, &now, &answer);
+    node->shared.has_waited = false;
+    if (!(answer.flags & METE_VERDICT_ALLOW))
+        return;
+    if (world->on_charge)
+        world->on_charge(world, key, cost);
+    const uint64_t state = node_state(node, key, &share);
+    const uint64_t window = sim_is_exact(world) ? share_window_at(&world->limit, now.wall_ns)
+                                                : share_window(&world->limit, state);
+    judge_charge(world, index_of(world, node), key, window, cost);
+}
+
+/* As net/udp_park.c: asked for at first, and now and then again. */
+static bool must_wait(struct world *world, struct node *node, struct parked *what)
+{
+    const bool asks = what->asked_ns == 0 || world->now_ns - what->asked_ns >= ASK_NS;
+    const struct instant now = instant_of(world, node);
+    struct check check = check_of(world, what->key, what->cost);
+    struct engine_wait wait;
+
+    if (what->until_ns <= world->now_ns)
+        return false;
+    what->asked_ns = asks ? world->now_ns : what->asked_ns;
+    return engine_must_wait(&node->engine, &check, 1, &now, asks, &wait);
+}
+
+void node_ask(struct world *world, struct node *node, uint32_t key, uint32_t cost)
+{
+    struct parked what = {.key = key, .cost = cost, .until_ns = world->now_ns + WAIT_NS};
 
     if (node->down_until_ns > world->now_ns)
         return;
-    const enum table_result result =
-        table_find_or_claim(node->table, &probe, TABLE_EVICT, &now, &ref);
-    if (result == TABLE_FULL)
+    judge_want(world, index_of(world, node), key, cost);
+    if (sim_is_exact(world) && node->parked_count < PARKED && must_wait(world, node, &what))
+        node->parked[node->parked_count++] = what;
+    else
+        decide(world, node, &what, false);
+}
+
+void node_give_back(struct world *world, struct node *node, uint32_t key, uint32_t cost)
+{
+    const struct instant now = instant_of(world, node);
+    struct check check = check_of(world, key, cost);
+    struct answer answer;
+
+    if (node->down_until_ns > world->now_ns)
         return;
-    const struct step step = limit_apply(&world->limit, ref.state, OPERATION_CHECK,
-                                         cost * world->spread, limit_now(world, node));
-    const uint64_t window = adopt_window(&world->limit, step.state);
-    struct partition_row *row = NULL;
-    if (step.verdict.decision == DECISION_ALLOW)
-        row = partition_find_or_claim(&node->partition, sim_key(key), window, now.now_ns);
-    if (!row || !table_swap(node->table, &ref, step.state)) {
-        if (result == TABLE_CLAIMED)
-            table_withdraw(node->table, &ref);
-        return;
+    check.operation = cost > 0 ? OPERATION_REFUND : OPERATION_RESET;
+    engine_check_batch(&node->engine, &check, 1, &now, &answer);
+    world->admitted_units -= cost;
+    world->node_admitted[index_of(world, node)] -= cost;
+}
+
+static void try_parked(struct world *world, struct node *node)
+{
+    uint32_t left = 0;
+
+    for (uint32_t i = 0; i < node->parked_count; i++) {
+        struct parked what = node->parked[i];
+        if (must_wait(world, node, &what))
+            node->parked[left++] = what;
+        else
+            decide(world, node, &what, what.until_ns <= world->now_ns);
     }
-    delta_charge(&row->delta, &world->limit, cost, now.now_ns);
-    judge_charge(world, (uint32_t)(node - world->nodes), key, window, cost);
+    node->parked_count = left;
 }
 
-static void make_wrong(const struct world *world, const struct node *node,
-                       struct merge_delta *delta)
+static void make_wrong(const struct world *world, const struct node *node, struct packet *packet)
 {
-    if (world->wrong == WRONG_BASE)
-        delta->base = (struct merge_cell){0};
-    if (world->wrong == WRONG_CLOCK && !limit_is_wall(&world->limit))
-        delta->ahead_us += node->host_error_ns / 1000;
-    if (world->wrong == WRONG_SUM && delta->ahead_us > 0) {
-        delta->charge = (uint64_t)delta->ahead_us;
-        delta->ahead_us = 0;
+    for (uint32_t i = 0; i < packet->count; i++) {
+        struct merge_delta *delta = &packet->keys[i].delta;
+        if (world->wrong == WRONG_BASE)
+            delta->base = (struct merge_cell){0};
+        if (world->wrong == WRONG_CLOCK && !limit_is_wall(&world->limit))
+            delta->ahead_us += node->host_error_ns / 1000;
+        if (world->wrong == WRONG_SUM && delta->ahead_us > 0) {
+            delta->charge = delta->ahead_us;
+            delta->ahead_us = 0;
+        }
     }
 }
 
-static uint64_t state_of(struct node *node, struct key key)
-{
-    const struct table_probe probe = table_probe(node->table, key, 0);
-    struct table_ref ref;
-
-    return table_find(node->table, &probe, &ref) == TABLE_FOUND ? ref.state : 0;
-}
-
-uint64_t node_state(struct node *node, uint32_t key)
-{
-    return state_of(node, sim_key(key));
-}
-
-static uint32_t number_of(struct key key)
-{
-    uint32_t number = 0;
-
-    while (number < KEYS - 1 && sim_key(number).low != key.low)
-        number++;
-    return number;
-}
-
-/* What is in flight: first, or again. */
-static void send_batch(struct world *world, struct node *node)
+static void send_batch(struct world *world, struct node *node, const struct batch *batch)
 {
     static struct packet packet; /* large; one thread */
+    struct flight *flight = &node->flights[batch->partition];
 
-    packet.node = (uint32_t)(node - world->nodes);
-    packet.sequence = node->partition.sequence;
-    packet.is_answer = false;
-    packet.count = 0;
-    for (uint32_t i = 0; i < ROWS; i++) {
-        const struct partition_row *row = &node->rows[i];
-        const struct delta *delta = &row->delta;
-        if (!row->is_used || !delta->is_sent)
-            continue;
-        struct item *item = &packet.items[packet.count++];
-        *item = (struct item){.key = number_of(row->key),
-                              .row = i,
-                              .units = delta->sent_units,
-                              .window = row->window};
-        item->delta = delta_message(delta, &world->limit, state_of(node, row->key), world->debt_us,
-                                    clock_of(world, node));
-        item->first_ns = (int64_t)delta->sent_first_ns - node->clock_ns;
-        world->old_count += delta->sent > 0 && item->delta.charge == 0;
-        make_wrong(world, node, &item->delta);
-    }
-    node->retry_ns = world->now_ns + RETRY_NS;
+    judge_fail(world, batch->count <= PACKET_KEYS, "a batch of more keys than there are rows",
+               batch->count, PACKET_KEYS);
+    if (world->fault)
+        return;
+    packet.node = index_of(world, node);
+    packet.kind = PACKET_BATCH;
+    packet.node_id = batch->node_id;
+    packet.incarnation = batch->incarnation;
+    packet.partition = batch->partition;
+    packet.is_again = batch->sequence == flight->sequence;
+    if (world->wrong == WRONG_NUMBER && packet.is_again)
+        flight->renumbered++;
+    packet.sequence = batch->sequence + flight->renumbered;
+    packet.count = batch->count;
+    packet.sent_ns = world->now_ns;
+    memcpy(packet.keys, batch->keys, batch->count * sizeof *batch->keys);
+    for (uint32_t i = 0; i < batch->count; i++)
+        world->old_count += batch->keys[i].delta.ahead_us > 0;
+    make_wrong(world, node, &packet);
+    *flight = (struct flight){.is_under_way = true,
+                              .sequence = batch->sequence,
+                              .renumbered = flight->renumbered,
+                              .until_ns = world->now_ns + TIMEOUT_NS};
     net_send(world, &packet);
 }
 
-static void retry(struct world *world, struct node *node)
+static void answer(struct world *world, struct node *node, const struct packet *packet)
 {
-    if (world->wrong == WRONG_NUMBER)
-        node->partition.sequence++;
-    if (world->wrong == WRONG_FORGETS) {
-        node->partition.is_in_flight = false;
-        for (uint32_t i = 0; i < ROWS; i++)
-            node->rows[i].delta.is_sent = false;
+    static struct batch_answer answer; /* large; one thread */
+    const struct flight *flight = &node->flights[packet->partition];
+
+    answer.sequence = packet->sequence - flight->renumbered;
+    answer.store_now_us = packet->store_now_us;
+    answer.partition = packet->partition;
+    answer.node_count = packet->node_count;
+    answer.outcome = packet->outcome;
+    answer.count = packet->count;
+    memcpy(answer.keys, packet->answers, packet->count * sizeof *packet->answers);
+    replicator_answer(node->replicator, &answer, clock_of(world, node));
+}
+
+/* WRONG_SINCE: as if nothing had been charged since the store answered. */
+static void forget_since(struct world *world, struct node *node, const struct packet *packet)
+{
+    for (uint32_t i = 0; i < packet->count; i++) {
+        const struct table_probe probe = table_probe(node->table, packet->keys[i].key, node->row);
+        const uint64_t cell = packet->answers[i].cell.value;
+        const uint64_t owed_us = cell > packet->store_now_us ? cell - packet->store_now_us : 0;
+        struct table_ref ref;
+        if (table_find(node->table, &probe, &ref) != TABLE_FOUND || limit_is_wall(&world->limit) ||
+            sim_is_exact(world))
+            continue;
+        table_adopt(node->table, &ref, (clock_of(world, node) + owed_us * 1000) * 16,
+                    table_share(&ref));
+    }
+}
+
+static void spend_all(const struct world *world, struct node *node)
+{
+    if (sim_is_exact(world))
+        return;
+    atomic_store_explicit(&node->state.first_share, 0, memory_order_relaxed);
+    for (uint32_t key = 0; key < KEYS; key++) {
+        const struct table_probe probe = table_probe(node->table, sim_key(key), node->row);
+        struct table_ref ref;
+        if (table_find(node->table, &probe, &ref) == TABLE_FOUND)
+            table_adopt(node->table, &ref, ref.state, 0);
+    }
+}
+
+void node_receive(struct world *world, struct node *node, struct packet *packet)
+{
+    struct flight *flight = &node->flights[packet->partition];
+    const bool is_awaited = flight->is_under_way && packet->incarnation == node->incarnation &&
+                            packet->sequence == flight->sequence + flight->renumbered;
+
+    if (packet->kind == PACKET_REFUSAL) {
+        if (is_awaited && flight->failed_ns == 0)
+            flight->failed_ns = world->now_ns + (int64_t)sim_random(world, 20 * MS);
         return;
     }
-    send_batch(world, node);
+    if (packet->incarnation != node->incarnation)
+        return; /* came by a connection of the old process */
+    if (is_awaited) {
+        flight->is_under_way = false;
+        judge_delivered(world, packet);
+    }
+    answer(world, node, packet);
+    if (world->wrong == WRONG_SINCE)
+        forget_since(world, node, packet);
+}
+
+static void step_flights(struct world *world, struct node *node)
+{
+    for (uint32_t p = 0; p < world->partitions; p++) {
+        struct flight *flight = &node->flights[p];
+        const bool has_failed = flight->failed_ns > 0 && world->now_ns >= flight->failed_ns;
+        if (!flight->is_under_way || (!has_failed && world->now_ns < flight->until_ns))
+            continue;
+        flight->is_under_way = false;
+        replicator_failed(node->replicator, p, clock_of(world, node));
+    }
 }
 
 void node_step(struct world *world, struct node *node)
 {
+    const uint64_t now_ns = clock_of(world, node);
+    const struct batch *batch;
+    struct ring_event event;
+
     if (node->down_until_ns > world->now_ns)
         return;
-    if (node->partition.is_in_flight) {
-        if (world->now_ns >= node->retry_ns)
-            retry(world, node);
-        return;
+    if (world->wrong == WRONG_SHARE)
+        spend_all(world, node);
+    if (world->wrong == WRONG_RING && sim_random(world, 100) == 0)
+        ring_pop(&node->ring, &event);
+    step_flights(world, node);
+    if (now_ns >= node->due_ns) {
+        replicator_tick(node->replicator, now_ns);
+        node->due_ns = UINT64_MAX;
     }
-    if (world->now_ns < node->flush_ns)
-        return;
-    const bool has_reads = world->now_ns >= node->read_ns;
-    node->flush_ns = world->now_ns + FLUSH_NS;
-    if (has_reads)
-        node->read_ns = world->now_ns + READ_NS;
-    if (partition_begin(&node->partition, &world->limit, has_reads, clock_of(world, node)) > 0)
-        send_batch(world, node);
-}
-
-void node_answered(struct world *world, struct node *node, const struct packet *packet)
-{
-    const struct instant now = instant_of(world, node);
-
-    if (!partition_accept(&node->partition, packet->sequence))
-        return;
-    wall_update(&node->wall, now.now_ns, packet->store_now_us * 1000);
-    for (uint32_t i = 0; i < packet->count; i++) {
-        const struct item *item = &packet->items[i];
-        struct partition_row *row = &node->rows[item->row];
-        const uint64_t charge = row->delta.charge;
-        const struct delta_answer answer = {
-            .cell = item->cell, .store_now_us = packet->store_now_us, .received_ns = now.now_ns};
-        const struct table_probe probe = table_probe(node->table, row->key, 0);
-        if (!row->delta.is_sent)
-            continue; /* WRONG_COLD_START only */
-        if (world->wrong == WRONG_SINCE)
-            row->delta.charge = 0;
-        const uint64_t view = delta_settle(&row->delta, &world->limit, state_of(node, row->key),
-                                           world->spread, &answer);
-        row->delta.charge = charge;
-        adopt_view(node->table, &probe, &world->limit, row->window, view, &now);
-    }
+    while ((batch = replicator_next(node->replicator, now_ns)) && !world->fault)
+        send_batch(world, node, batch);
+    const uint64_t due_ns = replicator_due(node->replicator, now_ns);
+    node->due_ns = due_ns < node->due_ns ? due_ns : node->due_ns;
+    try_parked(world, node);
 }

@@ -1,12 +1,10 @@
-/* A merged value in the state of each kind, and the places of rows. */
+/* A merged value in the state of each kind. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <string.h>
 #include <cmocka.h>
 
 #include "replica/adopt.h"
-#include "replica/partition.h"
 
 #define FIXED(name, count) ((uint64_t)(name) << 32 | (count))
 #define SLIDING(index, previous, current)                                                          \
@@ -52,44 +50,10 @@ static void test_states(void **unused)
     }
 }
 
-/* A row that still has something to tell is not given away, also if its keys are many. */
-static void test_rows(void **unused)
-{
-    struct partition_row rows[PARTITION_PROBES];
-    struct partition partition = {.rows = rows, .row_count = PARTITION_PROBES};
-    const struct limit limit = {.interval = 1, .burst = 9, .algorithm = ALGORITHM_FIXED_WINDOW};
-    (void)unused;
-
-    memset(rows, 0, sizeof rows);
-    for (uint64_t i = 0; i < PARTITION_PROBES; i++) {
-        struct partition_row *row = partition_find_or_claim(&partition, (struct key){i, 1}, 3, i);
-        assert_non_null(row);
-        assert_ptr_equal(row, partition_find_or_claim(&partition, (struct key){i, 1}, 3, i));
-        if (i != 5 && i != 9)
-            delta_charge(&row->delta, &limit, 1, i);
-    }
-    assert_int_equal(partition_begin(&partition, &limit, false, 20), PARTITION_PROBES - 2);
-    assert_int_equal(partition.sequence, 1);
-    assert_int_equal(partition_begin(&partition, &limit, true, 21), 0);
-    assert_false(partition_accept(&partition, 2));
-
-    struct partition_row *row = partition_find_or_claim(&partition, (struct key){5, 1}, 4, 30);
-    assert_non_null(row); /* in place of key 5, silent longest */
-    delta_charge(&row->delta, &limit, 1, 30);
-    assert_ptr_not_equal(row, partition_find_or_claim(&partition, (struct key){9, 1}, 3, 31));
-    delta_charge(&partition_find_or_claim(&partition, (struct key){9, 1}, 3, 31)->delta, &limit, 1,
-                 31);
-    assert_null(partition_find_or_claim(&partition, (struct key){77, 1}, 3, 32));
-
-    assert_true(partition_accept(&partition, 1));
-    assert_false(partition_accept(&partition, 1));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_states),
-        cmocka_unit_test(test_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,17 @@ static const struct limit BUCKET = {.interval = 100 * TICKS_PER_US + 1, /* 10,00
 static const struct limit WINDOW = {
     .interval = 1000 * MS, .burst = 10000, .algorithm = ALGORITHM_FIXED_WINDOW};
 
+/* Settled, and looked at. */
+static uint64_t settle(struct delta *delta, const struct limit *limit, uint64_t state,
+                       uint32_t spread, const struct delta_answer *answer)
+{
+    const struct delta_view view = {
+        .state = state, .now_ns = answer->at_ns, .spread = spread * DELTA_SPREAD_UNIT};
+
+    delta_settle(delta, answer);
+    return delta_look(delta, limit, answer, &view);
+}
+
 /* Whole microseconds go, with the age of the first charge; it grows until the delta is old. */
 static void test_message_ages(void **state)
 {
@@ -51,7 +62,7 @@ static void test_a_rest_does_not_age(void **state)
 
     delta_charge(&delta, &BUCKET, 1, 10 * MS);
     assert_true(delta_take(&delta, &BUCKET, 11 * MS));
-    delta_settle(&delta, &BUCKET, 0, 1, &answer);
+    settle(&delta, &BUCKET, 0, 1, &answer);
     assert_int_equal(delta.charge, 1);
     delta_charge(&delta, &BUCKET, 1, 500 * MS);
     assert_true(delta_take(&delta, &BUCKET, 501 * MS));
@@ -71,7 +82,7 @@ static void test_take_waits_for_the_answer(void **state)
     delta_charge(&delta, &WINDOW, 5, 0);
     assert_false(delta_take(&delta, &WINDOW, 0));
     assert_int_equal(delta.sent, 4);
-    assert_int_equal(delta_settle(&delta, &WINDOW, 0, 3, &answer), 7 + 3 * 5);
+    assert_int_equal(settle(&delta, &WINDOW, 0, 3, &answer), 7 + 3 * 5);
     assert_int_equal(delta.base.epoch, 2);
     assert_int_equal(delta.base.value, 7);
     assert_true(delta_take(&delta, &WINDOW, 0));
@@ -82,21 +93,20 @@ static void test_take_waits_for_the_answer(void **state)
 static void test_view_of_a_bucket(void **state)
 {
     struct delta delta = {0};
-    struct delta_answer answer = {
-        .cell = {0, 5000700}, .store_now_us = 5000000, .received_ns = 20 * MS};
+    struct delta_answer answer = {.cell = {0, 5000700}, .store_now_us = 5000000, .at_ns = 20 * MS};
     const uint64_t unit = BUCKET.interval;
     (void)state;
 
     delta_take(&delta, &BUCKET, 19 * MS);
-    assert_int_equal(delta_settle(&delta, &BUCKET, 0, 8, &answer), 20700 * TICKS_PER_US);
+    assert_int_equal(settle(&delta, &BUCKET, 0, 8, &answer), 20700 * TICKS_PER_US);
 
     delta_take(&delta, &BUCKET, 19 * MS);
     delta_charge(&delta, &BUCKET, 1, 19 * MS);
-    assert_int_equal(delta_settle(&delta, &BUCKET, 0, 8, &answer), 20700 * TICKS_PER_US + 8 * unit);
+    assert_int_equal(settle(&delta, &BUCKET, 0, 8, &answer), 20700 * TICKS_PER_US + 8 * unit);
 
     answer.cell.value = 4000000; /* at rest: only what was charged since */
     delta.is_sent = true;
-    assert_int_equal(delta_settle(&delta, &BUCKET, 0, 8, &answer), 19000 * TICKS_PER_US + 8 * unit);
+    assert_int_equal(settle(&delta, &BUCKET, 0, 8, &answer), 19000 * TICKS_PER_US + 8 * unit);
 }
 
 /* What waited for long is in the view already, and will be told as a view: made anew from its sum
@@ -104,24 +114,23 @@ static void test_view_of_a_bucket(void **state)
 static void test_old_charges_keep_the_view(void **state)
 {
     struct delta delta = {.is_sent = true};
-    struct delta_answer answer = {
-        .cell = {0, 5000700}, .store_now_us = 5000000, .received_ns = 260 * MS};
+    struct delta_answer answer = {.cell = {0, 5000700}, .store_now_us = 5000000, .at_ns = 260 * MS};
     const uint64_t view = 290 * MS * LIMIT_TICKS_PER_NS;
     (void)state;
 
     delta_charge(&delta, &BUCKET, 1, 10 * MS);
-    assert_int_equal(delta_settle(&delta, &BUCKET, view, 8, &answer),
+    assert_int_equal(settle(&delta, &BUCKET, view, 8, &answer),
                      260700 * TICKS_PER_US + 8 * BUCKET.interval);
     answer.cell.value = 4000000; /* at rest: no more than so much idle time counts */
     delta.is_sent = true;
-    assert_int_equal(delta_settle(&delta, &BUCKET, view, 8, &answer),
+    assert_int_equal(settle(&delta, &BUCKET, view, 8, &answer),
                      240000 * TICKS_PER_US + 8 * BUCKET.interval);
-    answer.received_ns = 261 * MS;
+    answer.at_ns = 261 * MS;
     delta.is_sent = true;
-    assert_int_equal(delta_settle(&delta, &BUCKET, view, 8, &answer), view);
+    assert_int_equal(settle(&delta, &BUCKET, view, 8, &answer), view);
     answer.cell.value = 5100000; /* the store's is stricter */
     delta.is_sent = true;
-    assert_int_equal(delta_settle(&delta, &BUCKET, view, 8, &answer), 361000 * TICKS_PER_US);
+    assert_int_equal(settle(&delta, &BUCKET, view, 8, &answer), 361000 * TICKS_PER_US);
 }
 
 int main(void)

@@ -1,0 +1,47 @@
+/* What serve_replica.c and serve_replica_say.c share. */
+#ifndef METE_CMD_SERVE_REPLICA_PARTS_H
+#define METE_CMD_SERVE_REPLICA_PARTS_H
+
+#include <pthread.h>
+
+#include "cmd/server.h"
+#include "engine/shared.h"
+#include "replica/demand.h"
+#include "replica/link.h"
+#include "replica/replicator.h"
+#include "replica/ring.h"
+#include "replica/shared_state.h"
+
+struct serve_replica {
+    struct shared_state shared;
+    struct server *server;
+    struct replicator *replicator;
+    struct link *link;
+    struct ring *rings; /* per thread that decides */
+    struct demand *demands;
+    struct engine_shared *shareds;
+    struct ring **ring_list;
+    struct demand **demand_list;
+    uint32_t thread_count;
+    void *memory; /* cells of rings and demands */
+    size_t memory_size;
+    int wake;        /* of the thread: somebody waits for a grant */
+    unsigned reader; /* of what is published */
+    uint64_t flush_ns;
+    uint64_t node_id;
+    atomic_bool stop;
+    bool is_running;
+    pthread_t thread;
+    uint64_t look_at_ns;
+    uint64_t said_degraded_ns; /* since when, if that was said */
+    uint64_t say_at_ns;        /* not before is it said again */
+    pthread_mutex_t lock;      /* of what follows: a look now and then, for who asks */
+    struct replicator_state state;
+    struct link_state link_state;
+    uint64_t looked_at_ns;
+};
+
+/* Takes a look, and writes the lines that the log is owed. The thread's. */
+void serve_look_at_replica(struct serve_replica *replica, uint64_t now_ns);
+
+#endif
