@@ -137,8 +137,10 @@ static void exact_without_the_store(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(exact_waits_for_a_grant), TEST(exact_who_cannot_wait_is_denied),
-        TEST(exact_known_denied),      TEST(exact_gives_back),
+        TEST(exact_waits_for_a_grant),
+        TEST(exact_who_cannot_wait_is_denied),
+        TEST(exact_known_denied),
+        TEST(exact_gives_back),
         TEST(exact_at_most_waits_for_what_can_be),
         TEST(exact_without_the_store),
     };
