@@ -42,6 +42,7 @@ struct node {
     uint32_t client, sequence;
     uint64_t answered, allowed, denied, odd, stale, degraded;
     uint64_t sent_ns[SENT_RING];
+    uint8_t odd_status;   /* the last of them */
     uint64_t clock_at_ns; /* when it told clock_ms; 0: never */
     uint32_t clock_ms;
 };
@@ -150,6 +151,7 @@ static void take_verdicts(struct load *load, struct node *node, const uint8_t *b
     }
     if (result.flags & METE_RESULT_STATUS) {
         ++*(result.detail == METE_STATUS_STALE ? &node->stale : &node->odd);
+        node->odd_status = result.detail;
         return;
     }
     node->clock_ms = result.clock_ms;
@@ -160,7 +162,10 @@ static void take_verdicts(struct load *load, struct node *node, const uint8_t *b
             (uint32_t)((at_ns > sent_ns ? at_ns - sent_ns : 0) / 1000);
     for (uint32_t i = 0; i < result.n; i++) {
         const struct mete_verdict verdict = mete_wire_decode_verdict(bytes, i);
-        node->odd += verdict.status != METE_STATUS_OK;
+        if (verdict.status != METE_STATUS_OK) {
+            node->odd++;
+            node->odd_status = verdict.status;
+        }
         node->degraded += (verdict.flags & METE_VERDICT_DEGRADED) != 0;
         if (!(verdict.flags & METE_VERDICT_ALLOW)) {
             node->denied++;
@@ -324,16 +329,18 @@ static void report(struct load *load)
         sum.denied += load->nodes[i].denied;
         sum.odd += load->nodes[i].odd;
         sum.stale += load->nodes[i].stale;
+        sum.odd_status = load->nodes[i].odd > 0 ? load->nodes[i].odd_status : sum.odd_status;
         sum.degraded += load->nodes[i].degraded;
     }
     qsort(load->admitted_ns, load->admitted, sizeof(*load->admitted_ns), by_time);
     note_owed(load);
     qsort(load->latency_us, load->latency_count, sizeof(*load->latency_us), by_latency);
     printf("{\"datagrams\": %" PRIu64 ", \"answered\": %" PRIu64 ", \"allowed\": %" PRIu64
-           ", \"denied\": %" PRIu64 ", \"odd\": %" PRIu64 ", \"stale\": %" PRIu64
-           ", \"degraded\": %" PRIu64 ", \"slip_ms\": %.1f",
-           load->datagrams, sum.answered, sum.allowed, sum.denied, sum.odd, sum.stale, sum.degraded,
-           load->slip_ns / 1e6);
+           ", \"denied\": %" PRIu64 ", \"odd\": %" PRIu64
+           ", \"odd_status\": %u, \"stale\": %" PRIu64 ", \"degraded\": %" PRIu64
+           ", \"slip_ms\": %.1f",
+           load->datagrams, sum.answered, sum.allowed, sum.denied, sum.odd, sum.odd_status,
+           sum.stale, sum.degraded, load->slip_ns / 1e6);
     if (load->latency_count > 0)
         printf(", \"p50_us\": %" PRIu32 ", \"p99_us\": %" PRIu32,
                load->latency_us[load->latency_count / 2],

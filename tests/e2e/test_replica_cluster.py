@@ -44,7 +44,7 @@ class InCluster(unittest.TestCase):
     def under_load(self, act):
         with Load(self.nodes, "api", rate=3000, keys=50) as load:
             act()
-        self.assertEqual((load.result["odd"], load.result["answered"]), (0, load.result["datagrams"]))
+        self.assertEqual((load.result["odd"], load.result["answered"]), (0, load.result["datagrams"]), load.result)
         self.assertGreater(load.result["allowed"], 0)
 
     def wait_spread(self):

@@ -51,7 +51,7 @@ class Faults(unittest.TestCase):
                 Load(self.nodes, "window", rate=rate // 3, keys=10, options=["--seed", SEED]) as window:
             act()
         for load in (api, window):
-            self.assertEqual((load.result["odd"], load.result["answered"]), (0, load.result["datagrams"]))
+            self.assertEqual((load.result["odd"], load.result["answered"]), (0, load.result["datagrams"]), load.result)
             self.assertGreater(load.result["allowed"], 0)
         return api.result
 

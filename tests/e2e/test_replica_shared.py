@@ -83,7 +83,7 @@ class Shared(unittest.TestCase):
                         Load(nodes, "window", rate=3000, seconds=1, options=["--seed", SEED]) as window:
                     api.process.wait(60), window.process.wait(60)
                 for result in (api.result, window.result):
-                    self.assertEqual((result["odd"], result["answered"]), (0, result["datagrams"]))
+                    self.assertEqual((result["odd"], result["answered"]), (0, result["datagrams"]), result)
                 self.assertGreater(nodes.wait_told(self.store), 1000)
 
     def test_who_stops_has_told_all(self):
