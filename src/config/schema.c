@@ -12,6 +12,7 @@
 #include "config/redis.h"
 #include "config/report.h"
 #include "config/schema_lists.h"
+#include "config/schema_values.h"
 #include "config/secret.h"
 #include "config/value.h"
 #include "config/yaml.h"
@@ -210,68 +211,6 @@ static const struct field FIELDS[] = {
 };
 #define FIELD_COUNT (sizeof(FIELDS) / sizeof(FIELDS[0]))
 
-static bool is_none(const struct node *node)
-{
-    return node->kind == NODE_SCALAR && strcmp(node->text, "none") == 0;
-}
-
-static int apply_path(const struct report *report, const struct node *node, char **ret_path)
-{
-    char *path = NULL;
-    const int result = is_none(node) ? 0 : value_path(report, node, &path);
-    if (result)
-        return result;
-    free(*ret_path);
-    *ret_path = path;
-    return 0;
-}
-
-static int apply_door(const struct report *report, const struct node *node,
-                      struct config_door *ret_door)
-{
-    struct config_door door = {.path = NULL};
-    int result = 0;
-    if (!is_none(node)) {
-        const bool is_path = node->kind == NODE_SCALAR && strchr(node->text, '/');
-        result = is_path ? value_path(report, node, &door.path)
-                         : value_address(report, node, &door.address);
-    }
-    if (result)
-        return result;
-    free(ret_door->path);
-    *ret_door = door;
-    return 0;
-}
-
-static int apply_pem(const struct report *report, const struct node *node,
-                     const struct config *config, struct config_file *ret_file)
-{
-    const int result = secret_apply_path(report, node, config, &ret_file->path);
-    if (result == 0)
-        ret_file->line = report->override ? 0 : node->line;
-    return result;
-}
-
-static int apply_name(const struct report *report, const struct node *node, char **ret_name)
-{
-    char *name;
-    const int result = value_name(report, node, &name);
-    if (result)
-        return result;
-    free(*ret_name);
-    *ret_name = name;
-    return 0;
-}
-
-static int apply_rule(const struct report *report, const struct node *node, char **ret_name)
-{
-    if (!is_none(node))
-        return apply_name(report, node, ret_name);
-    free(*ret_name);
-    *ret_name = NULL;
-    return 0;
-}
-
 static int apply_auto(const struct report *report, const struct node *node,
                       const struct field *field, unsigned *ret_number)
 {
@@ -322,11 +261,11 @@ static int apply(const struct report *report, const struct field *field, const s
     void *member = (char *)config + field->offset;
     switch (field->type) {
     case TYPE_NAME:
-        return apply_name(report, node, member);
+        return schema_apply_name(report, node, member);
     case TYPE_PATH:
-        return apply_path(report, node, member);
+        return schema_apply_path(report, node, member);
     case TYPE_DOOR:
-        return apply_door(report, node, member);
+        return schema_apply_door(report, node, member);
     case TYPE_ADDRESSES:
         return schema_apply_addresses(report, node, config);
     case TYPE_NETWORKS:
@@ -334,7 +273,7 @@ static int apply(const struct report *report, const struct field *field, const s
     case TYPE_KEY_FILE:
         return secret_apply_key_file(report, node, config);
     case TYPE_PEM:
-        return apply_pem(report, node, config, member);
+        return schema_apply_pem(report, node, config, member);
     case TYPE_DURATION:
         return value_duration(report, node, field->min, field->max, member);
     case TYPE_URL:
@@ -354,14 +293,15 @@ static int apply(const struct report *report, const struct field *field, const s
     case TYPE_CHOICE:
         return apply_choice(report, node, field, member);
     case TYPE_RULE:
-        return apply_rule(report, node, member);
+        return schema_apply_rule(report, node, member);
     case TYPE_CHOICES:
         return schema_apply_choices(report, node, field->choices, member);
     case TYPE_NONE:
-        return is_none(node) ? 0
-                             : report_node(report, node,
-                                           "is not served by this version; only "
-                                           "none is");
+        return node->kind == NODE_SCALAR && strcmp(node->text, "none") == 0
+                   ? 0
+                   : report_node(report, node,
+                                 "is not served by this version; only "
+                                 "none is");
     case TYPE_UNSERVED:
         return fields_unserved(report, node);
     case TYPE_SECTION:

@@ -146,7 +146,7 @@ class LinkCluster(unittest.TestCase):
             for partition in range(6):
                 self.move(partition)
             feed.expect("pumped")
-            self.assertGreater(feed.look()["redirects"], 6)
+            self.assertGreaterEqual(feed.look()["redirects"], 6)  # of each at least who has it now
             self.assertEqual(self.cluster.usage(), 2500 * PARTITIONS)
             feed.tell("leave")
             feed.expect("left")
