@@ -7,6 +7,7 @@
 
 #include "cmd/printable.h"
 #include "cmd/serve_census.h"
+#include "cmd/serve_replica.h"
 #include "cmd/server.h"
 
 struct top_rule {
@@ -251,8 +252,10 @@ void serve_top_answer(struct server *server, FILE *out)
     fprintf(out,
             "\"reloads\":{\"done\":%" PRIu64 ",\"refused\":%" PRIu64
             "},\"table\":{\"entries\":%" PRIu64 ",\"live\":%" PRIu64 ",\"evictions\":%" PRIu64
-            ",\"bytes\":%zu}}\n",
+            ",\"bytes\":%zu}",
             counter_read(&server->reloads_done), counter_read(&server->reloads_refused),
             table_entry_count(server->table), top->census.live, table_eviction_count(server->table),
             table_size_bytes(server->table));
+    serve_print_replica_json(server, out);
+    fputs("}\n", out);
 }

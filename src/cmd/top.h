@@ -34,6 +34,12 @@ struct top_door_view {
     struct latency_sum latency; /* sum_ns is not told */
 };
 
+struct top_replica_view { /* of who shares limits with other nodes; link is empty if nobody does */
+    char link[TOP_NAME];  /* "fine", or what is wrong */
+    double degraded_s, lag_s, round_trip_s;
+    uint64_t nodes, pending_keys, keys, repeats, gaps, losses;
+};
+
 struct top_view { /* one answer of a daemon */
     char version[TOP_NAME], backend[TOP_NAME];
     char boot[TOP_NAME]; /* differs from life to life */
@@ -41,6 +47,7 @@ struct top_view { /* one answer of a daemon */
     uint64_t workers;
     uint64_t total[COUNTER_COUNT];
     uint64_t entries, live, evictions, bytes;
+    struct top_replica_view replica;
     uint64_t rules_left_out;
     unsigned rule_count, hottest_count, denied_count, door_count;
     struct top_rule_view rules[TOP_RULES];
@@ -63,6 +70,7 @@ struct top_rates { /* of a rule, per second; negative: not known, it was not tol
 int top_read(const char *text, size_t len, struct top_view *ret_view);
 
 double top_rate(const struct top_change *change, enum counter counter);
+double top_replica_rate(const struct top_change *change); /* keys told */
 struct top_rates top_rule_rates(const struct top_change *change, const struct top_rule_view *rule);
 /* Of the checks of a door in between; counts none if there were none. */
 struct latency_sum top_door_latency(const struct top_change *change,

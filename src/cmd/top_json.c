@@ -109,6 +109,24 @@ static void print_subjects(const char *name, const struct top_subject_view *subj
     fprintf(out, "]");
 }
 
+/* null: nothing is shared. */
+static void print_replica(const struct top_change *change, FILE *out)
+{
+    const struct top_replica_view *now = &change->now->replica;
+    if (!now->link[0]) {
+        fprintf(out, ",\"replica\":null");
+        return;
+    }
+    fprintf(out, ",\"replica\":{\"link\":");
+    print_text(now->link, out);
+    fprintf(out,
+            ",\"degraded_s\":%.3f,\"nodes\":%" PRIu64 ",\"round_trip_s\":%.6f,\"lag_s\":%.6f,"
+            "\"keys_per_second\":%.3f,\"pending_keys\":%" PRIu64 ",\"repeats\":%" PRIu64
+            ",\"gaps\":%" PRIu64 ",\"losses\":%" PRIu64 "}",
+            now->degraded_s, now->nodes, now->round_trip_s, now->lag_s, top_replica_rate(change),
+            now->pending_keys, now->repeats, now->gaps, now->losses);
+}
+
 void top_print_json(const struct top_change *change, FILE *out)
 {
     const struct top_view *now = change->now;
@@ -118,6 +136,7 @@ void top_print_json(const struct top_change *change, FILE *out)
             ",\"table\":{\"entries\":%" PRIu64 ",\"live\":%" PRIu64 ",\"evictions\":%" PRIu64
             ",\"bytes\":%" PRIu64 "}",
             now->entries, now->live, now->evictions, now->bytes);
+    print_replica(change, out);
     print_rules(change, out);
     print_subjects("hottest", now->hottest, now->hottest_count, out);
     print_subjects("most_denied", now->denied, now->denied_count, out);

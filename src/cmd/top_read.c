@@ -72,6 +72,22 @@ static void read_door(const char *name, const json_t *cells, struct top_door_vie
     }
 }
 
+static void read_replica(const json_t *from, struct top_replica_view *replica)
+{
+    if (!json_is_object(from))
+        return;
+    text(from, "link", replica->link);
+    replica->degraded_s = real(from, "degraded_s");
+    replica->lag_s = real(from, "lag_s");
+    replica->round_trip_s = real(from, "round_trip_s");
+    replica->nodes = number(from, "nodes");
+    replica->pending_keys = number(from, "pending_keys");
+    replica->keys = number(from, "keys");
+    replica->repeats = number(from, "repeats");
+    replica->gaps = number(from, "gaps");
+    replica->losses = number(from, "losses");
+}
+
 static void read_lists(json_t *root, struct top_view *view)
 {
     const json_t *rules = json_object_get(root, "rules");
@@ -113,6 +129,7 @@ int top_read(const char *bytes, size_t len, struct top_view *ret_view)
     ret_view->evictions = number(table, "evictions");
     ret_view->bytes = number(table, "bytes");
     ret_view->rules_left_out = number(root, "rules_left_out");
+    read_replica(json_object_get(root, "replica"), &ret_view->replica);
     read_lists(root, ret_view);
     json_decref(root);
     return 0;
@@ -129,6 +146,11 @@ static double rate(uint64_t before, uint64_t now, double seconds)
 double top_rate(const struct top_change *change, enum counter counter)
 {
     return rate(change->before->total[counter], change->now->total[counter], change->seconds);
+}
+
+double top_replica_rate(const struct top_change *change)
+{
+    return rate(change->before->replica.keys, change->now->replica.keys, change->seconds);
 }
 
 struct top_rates top_rule_rates(const struct top_change *change, const struct top_rule_view *rule)

@@ -158,6 +158,27 @@ static void print_table(const struct top_change *change, struct top_page *page)
                    shorten(evictions, c), shorten(top_rate(change, COUNTER_SWEPT), d));
 }
 
+/* Only where nodes share limits. Counters that should stay 0 are told once they do not. */
+static void print_replica(const struct top_change *change, struct top_page *page)
+{
+    const struct top_replica_view *now = &change->now->replica;
+    char state[64] = "", rare[96] = "", lag[SHORT], trip[SHORT], keys[SHORT], pending[SHORT];
+    if (!now->link[0])
+        return;
+    if (now->degraded_s > 0)
+        snprintf(state, sizeof(state), "  DEGRADED for %.0f s", now->degraded_s);
+    if (now->gaps || now->losses || now->repeats)
+        snprintf(rare, sizeof(rare), "  repeats %llu gaps %llu losses %llu",
+                 (unsigned long long)now->repeats, (unsigned long long)now->gaps,
+                 (unsigned long long)now->losses);
+    top_print_line(
+        page, "redis        %s%s  nodes %llu  round trip %s  lag %s  keys/s %s  pending %s%s",
+        now->link, state, (unsigned long long)now->nodes,
+        shorten_ns((uint64_t)(now->round_trip_s * 1e9), trip),
+        shorten_ns((uint64_t)(now->lag_s * 1e9), lag), shorten(top_replica_rate(change), keys),
+        shorten((double)now->pending_keys, pending), rare);
+}
+
 static void print_rules(const struct top_change *change, struct top_page *page, unsigned most)
 {
     char name[2 * TOP_NAME], a[SHORT], b[SHORT], c[SHORT], d[SHORT];
@@ -207,6 +228,7 @@ void top_print_text(const struct top_change *change, struct top_page *page)
     print_faults(change, page);
     print_latency(change, page);
     print_table(change, page);
+    print_replica(change, page);
     /* what is left goes half to rules, a quarter each to subjects; two lines of each are titles */
     const unsigned left = page->height - page->used;
     const unsigned rows = left > 6 ? left - 6 : 0;

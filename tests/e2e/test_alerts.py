@@ -24,14 +24,14 @@ ADDED = {"job", "instance"}  # by Prometheus, to each sample
 
 
 def samples_of_a_daemon():
-    """Of one with all doors, and a certificate."""
+    """Of one with all doors, a certificate, and a Redis that does not answer."""
     doors = [f"listen.{door}=127.0.0.1:0" for door in ("resp", "http", "grpc", "http_tls", "metrics")]
     with tempfile.TemporaryDirectory() as folder:
         made = Certificates(folder)
         made.ca()
         made.leaf("server", "/CN=server", "IP:127.0.0.1", days=10)
         files = [f"tls.certificate={made.path('server.pem')}", f"tls.key={made.path('server.key')}"]
-        with Daemon(sets=[*doors, *files]) as daemon, Raw(parse_address(daemon.metrics)) as raw:
+        with Daemon(sets=[*doors, *files, "redis.url=redis://127.0.0.1:1"]) as daemon, Raw(parse_address(daemon.metrics)) as raw:
             samples = prometheus.parse(raw.ask(get("/metrics")).body.decode())
     left_s = samples[("mete_certificate_expiry_seconds", ())] - time.time()
     assert 9 * 86400 < left_s < 11 * 86400, left_s

@@ -9,6 +9,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -100,6 +101,23 @@ class Top(unittest.TestCase):
                 self.assertAlmostEqual(hottest[0]["per_second"] / hottest[1]["per_second"], 2, places=2)
                 self.assertAlmostEqual(denied[0]["per_second"] / hottest[0]["per_second"], 30 / 40, places=2)
                 self.assertIn(("other", "demo", "other's"), by_name(hottest))
+
+    def test_redis_that_is_not_there(self):
+        """Nothing of other nodes without a redis.url; with one its state, and since when it is missed."""
+        with Daemon(CONFIG) as daemon:
+            self.assertIsNone(once(daemon)["replica"])
+            self.assertNotIn("redis ", mete("top", "--count", "1", "--admin", daemon.admin).stdout)
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            url = "redis.url=redis://127.0.0.1:%d" % nobody.getsockname()[1]
+            with Daemon(CONFIG, sets=[url]) as daemon, Live("--admin", daemon.admin) as live:
+                replica = live.line()["replica"]
+                while not replica["degraded_s"]:
+                    replica = live.line()["replica"]
+                self.assertNotEqual(replica["link"], "fine")
+                self.assertEqual(replica["nodes"], 0)  # Redis has not said
+                said = mete("top", "--count", "1", "--admin", daemon.admin).stdout
+                self.assertRegex(said, r"\nredis +\S+.*DEGRADED for \d+ s  nodes 0 ")
 
     def test_keys_without_names(self):
         """Who sends keys is shown by key; the same subject, by name, is the same line from then on."""
