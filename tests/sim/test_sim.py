@@ -2,7 +2,8 @@
 """Worlds of nodes, network and store: all hold, one and the same seed gives one and the same world, each deliberate mistake
 is seen, and nodes that share a limit stay as close to it as the targets ask.
 
-METE_SEED (1): the first world; METE_WORLDS (1000, under sanitizers 100): how many."""
+The worlds are always the same ones here, from METE_WORLD (1) on, METE_WORLDS of them (1000, under sanitizers 100), so that a
+change is what makes them fail; `make sim SEED=N COUNT=M` goes on to others."""
 import os
 import pathlib
 import re
@@ -12,7 +13,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / (os.environ.get("METE_BUILD") or "build/check")
 SIM = BUILD / "sim"
-SEED = int(os.environ.get("METE_SEED") or "1", 0)
+SEED = int(os.environ.get("METE_WORLD") or "1", 0)
 COUNT = int(os.environ.get("METE_WORLDS") or ("100" if "san" in BUILD.name else "1000"))
 MISTAKES = 13
 
