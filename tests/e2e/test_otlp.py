@@ -7,12 +7,15 @@ import json
 import pathlib
 import queue
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from lib import peers
 from lib.daemon import PATIENCE_S, Daemon, mete, parse_address
 from lib.grpc_client import Service, descriptor, open_channel
 
@@ -194,6 +197,33 @@ class Otlp(unittest.TestCase):
             self.assertEqual(sum("otlp: " in line for line in server.said), 3, server.said)
         finally:
             server.close()
+
+    def test_a_real_collector(self):
+        """Rotel takes spans and metrics as they are, and understands what they say."""
+        program = peers.rotel()
+        ports = []
+        for _ in range(2):
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                ports.append(free.getsockname()[1])
+        with tempfile.TemporaryFile("w+") as log:
+            collector = subprocess.Popen([program, "start", "--otlp-http-endpoint", f"127.0.0.1:{ports[0]}", "--otlp-grpc-endpoint",
+                                          f"127.0.0.1:{ports[1]}", "--exporter", "blackhole", "--debug-log", "traces", "--debug-log",
+                                          "metrics", "--debug-log-verbosity", "detailed"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.addCleanup(collector.wait)
+            self.addCleanup(collector.kill)
+            end = time.monotonic() + PATIENCE_S
+            with daemon(ports[0], "otlp.sample_every=1", "otlp.metrics_every=1s") as server, open_channel(server.grpc) as channel:
+                wanted = ("ResourceMetrics", "-> Name: mete.decisions", "AGGREGATION_TEMPORALITY_CUMULATIVE", "-> service.name: Str(mete)",
+                          "Name           : mete.v1.Limiter/Check", "SPAN_KIND_SERVER", "-> mete.rule: Str(slow)", "-> mete.allowed: Bool(true)")
+                missing = wanted
+                while missing and time.monotonic() < end:  # what came before it listened is lost, and said so
+                    Service(channel, "mete.v1.Limiter").Check(rule="slow", subject="s", cost=1)
+                    time.sleep(0.5)
+                    log.seek(0)
+                    text = log.read()
+                    missing = [words for words in wanted if words not in text]
+                self.assertEqual(list(missing), [], text[-2000:])
 
     def said(self, server, words):
         while words not in (server.lines.get(timeout=PATIENCE_S) or self.fail(f"{words} is not said: {server.said}")):

@@ -17,6 +17,7 @@ INSTALL_S = 300
 IOREDIS = "ioredis@6.0.0"
 GO_REDIS = "github.com/redis/go-redis/v9@v9.23.0"
 REDIS_PY = "redis==8.1.0"
+ROTEL = "rotel==0.0.1a15"  # a collector of OpenTelemetry that comes as a wheel
 REDIS_CELL = "=0.2.2"  # the one that crates.io has
 
 
@@ -65,6 +66,11 @@ def _install_redis_py(folder):
                  str(folder), REDIS_PY], folder)
 
 
+def _install_rotel(folder):
+    return _run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target",
+                 str(folder), ROTEL], folder)
+
+
 def _install_redis_cell(folder):
     """Cargo builds libraries of others only as parts of a program, so its source is taken apart first."""
     (folder / "fetch" / "src").mkdir(parents=True, exist_ok=True)
@@ -106,3 +112,9 @@ def redis_cell():
     if not shutil.which("redis-server"):
         raise unittest.SkipTest("redis-cell: redis-server is not installed")
     return _installed("redis-cell", "cargo", _install_redis_cell) / "target" / "release" / "libredis_cell.so"
+
+
+@functools.cache
+def rotel():
+    """The program."""
+    return _installed("rotel", "pip3", _install_rotel) / "rotel" / "rotel-agent"
