@@ -30,6 +30,7 @@ class Raw:
     def __init__(self, address, preface=PREFACE + frame(SETTINGS)):
         self.socket = socket.create_connection(parse_address(address), PATIENCE_S)
         self.buffer, self.next_stream = b"", 1
+        self.fields, self.kept = {}, []
         self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
         self.encoder.huffman = False
         self.send(preface)
@@ -82,11 +83,18 @@ class Raw:
             self.fields = dict(self.decoder.decode(payload))  # all of them, or the table is lost
         return kind, flags, stream, payload
 
+    def next(self):
+        """As read(), but first what came before a ping's answer."""
+        if not self.kept:
+            return self.read()
+        got, self.fields = self.kept.pop(0)
+        return got
+
     def answer(self, stream):
         """(headers and trailers as a dict, data) of a stream; the code of a RST_STREAM under "reset"."""
         found, data = {}, b""
         while True:
-            got = self.read()
+            got = self.next()
             if got is None:
                 raise AssertionError(f"closed before the end of stream {stream}: {found}")
             kind, flags, of, payload = got
@@ -109,14 +117,18 @@ class Raw:
     def ping(self):
         """All that was sent before is read when this returns."""
         self.send(frame(PING, 0, 0, b"12345678"))
-        while (got := self.read())[:2] != (PING, ACK):
-            assert got
+        while True:
+            got = self.read()
+            assert got, "closed before the answer to a ping"
+            if got[:2] == (PING, ACK):
+                return
+            self.kept.append((got, self.fields))
 
     def goodbye(self):
         """Reads to the end: the error code of the last GOAWAY, None if there was none."""
         code = None
         while True:
-            got = self.read()
+            got = self.next()
             if got is None:
                 return code
             if got[0] == GOAWAY:
