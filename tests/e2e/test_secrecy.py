@@ -46,7 +46,8 @@ class Case(test_secrets.Case):
 
     def setUp(self):
         super().setUp()
-        self.secrets = {name: os.urandom(32) for name in ("key", "new", "old", "third", "other")}
+        # the last byte is no newline, which would be taken for the end of a file's line
+        self.secrets = {name: os.urandom(31) + b"\xff" for name in ("key", "new", "old", "third", "other")}
         for name, secret in self.secrets.items():
             self.file(name, secret if name == "other" else secret.hex().encode() + b"\n")
         self.write("[new, old]")
