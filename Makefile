@@ -236,7 +236,7 @@ deps-deb:
 deps-arm64:
 	@dpkg --print-foreign-architectures | grep -q arm64 || { dpkg --add-architecture arm64 && apt-get update -qq; }
 	@tests/lib/install-packages gcc-aarch64-linux-gnu qemu-user libcmocka-dev:arm64 \
-	    $(patsubst %,%:arm64,$(filter-out gcc,$(PACKAGES)))
+	    $(patsubst %,%:arm64,$(filter-out gcc protobuf-c-compiler,$(PACKAGES)))
 deps-ci:
 	@tests/lib/install-packages $(PACKAGES_CI)
 
