@@ -1,27 +1,36 @@
 #include "fault/fault.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "sys/sandbox.h"
 
 struct point {
     const char *name;
-    uint64_t every;         /* 0: off, or `at` */
-    uint64_t at;            /* 0: none in particular */
-    uint64_t most;          /* hits */
-    _Atomic uint64_t calls; /* while faults are on */
+    uint64_t every; /* 0: off, or `at` */
+    uint64_t at;    /* 0: none in particular */
+    uint64_t most;  /* hits */
+};
+
+struct count {
     _Atomic uint64_t hits;
+    _Atomic uint64_t calls; /* while faults are on */
 };
 
 static struct {
     uint64_t seed;
     _Atomic bool is_on;
     struct point points[FAULT_COUNT];
-} faults = {.points = {
+    struct count *counts; /* by fault; `own`, or in a file that others read */
+    struct count own[FAULT_COUNT];
+} faults = {.counts = faults.own,
+            .points = {
                 [FAULT_ALLOC] = {.name = "alloc"},
                 [FAULT_SEND_SHORT] = {.name = "send_short"},
                 [FAULT_ENOBUFS] = {.name = "enobufs"},
@@ -44,7 +53,7 @@ static uint64_t mix(uint64_t x) /* splitmix64, Sebastiano Vigna */
 uint64_t fault_random(enum fault fault)
 {
     return mix(faults.seed + (uint64_t)fault * 1000003u +
-               atomic_load_explicit(&faults.points[fault].hits, memory_order_relaxed));
+               atomic_load_explicit(&faults.counts[fault].hits, memory_order_relaxed));
 }
 
 bool fault_is_on(enum fault fault)
@@ -56,7 +65,7 @@ bool fault_is_on(enum fault fault)
 
 void fault_count(enum fault fault)
 {
-    atomic_fetch_add_explicit(&faults.points[fault].hits, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&faults.counts[fault].hits, 1, memory_order_relaxed);
 }
 
 bool fault_is_due(enum fault fault)
@@ -65,12 +74,14 @@ bool fault_is_due(enum fault fault)
 
     if (!fault_is_on(fault) || !atomic_load_explicit(&faults.is_on, memory_order_relaxed))
         return false;
-    uint64_t call = atomic_fetch_add_explicit(&point->calls, 1, memory_order_relaxed) + 1;
+    uint64_t call =
+        atomic_fetch_add_explicit(&faults.counts[fault].calls, 1, memory_order_relaxed) + 1;
     bool is_due = point->at
                       ? call == point->at
                       : mix(faults.seed ^ mix(call * FAULT_COUNT + fault)) % point->every == 0;
 
-    if (!is_due || atomic_load_explicit(&point->hits, memory_order_relaxed) >= point->most)
+    if (!is_due ||
+        atomic_load_explicit(&faults.counts[fault].hits, memory_order_relaxed) >= point->most)
         return false;
     fault_count(fault);
     return true;
@@ -81,9 +92,26 @@ bool fault_is_due(enum fault fault)
 static void refuse(const char *word)
 {
     fprintf(stderr,
-            "mete: METE_FAULTS: '%s' is none of seed=N, from=start, NAME=1/N[xMAX], NAME=@K\n",
+            "mete: METE_FAULTS: '%s' is none of seed=N, from=start, tell=FILE, NAME=1/N[xMAX], "
+            "NAME=@K\n",
             word);
     _Exit(2);
+}
+
+void *__real_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+
+/* Counts in this file from here on. */
+static void tell(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    void *file = MAP_FAILED;
+
+    if (fd >= 0 && ftruncate(fd, sizeof faults.own) == 0)
+        file = __real_mmap(NULL, sizeof faults.own, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (file == MAP_FAILED)
+        refuse(path);
+    close(fd);
+    faults.counts = file;
 }
 
 static void take_word(const char *word)
@@ -93,6 +121,10 @@ static void take_word(const char *word)
 
     if (sscanf(word, "seed=%" SCNu64, &faults.seed) == 1)
         return;
+    if (strncmp(word, "tell=", 5) == 0) {
+        tell(word + 5);
+        return;
+    }
     if (strcmp(word, "from=start") == 0) {
         faults.is_on = true;
         return;
@@ -120,7 +152,8 @@ static void say(void)
     for (const struct point *point = faults.points; point < faults.points + FAULT_COUNT; point++)
         if (fault_is_on((enum fault)(point - faults.points)))
             len += (size_t)snprintf(line + len, sizeof line - len, " %s %" PRIu64 "/%" PRIu64,
-                                    point->name, point->hits, point->calls);
+                                    point->name, faults.counts[point - faults.points].hits,
+                                    faults.counts[point - faults.points].calls);
     fprintf(stderr, "%s\n", line);
 }
 

@@ -9,7 +9,8 @@
  *
  * 1/N: one call of N, by chance, but the same ones each time; xMAX: no more after so many; @K: the
  * Kth call alone. Without from=start only what comes after the daemon's start fails. At its end the
- * program prints `mete: faults NAME HITS/CALLS ...` for the points it was told of.
+ * program prints `mete: faults NAME HITS/CALLS ...` for the points it was told of; tell=FILE keeps
+ * (hits, calls) of each point, in the order below, in a file that others may read meanwhile.
  *
  * Any thread; no lock, no allocation, no system call of its own but the one that it stands for. */
 #ifndef METE_TESTS_FAULT_FAULT_H

@@ -134,9 +134,10 @@ class Daemon:
                     f"table.entries={entries}", *sets):
             arguments += ["--set", one]
         self.lines, self.said = queue.Queue(), []
+        environment = {**os.environ, **(environment or {})}
+        self.prepare(environment)
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, text=True, preexec_fn=preexec,
-                                        env={**os.environ, **(environment or {})})
+                                        stderr=subprocess.PIPE, text=True, preexec_fn=preexec, env=environment)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         try:
@@ -144,6 +145,9 @@ class Daemon:
         except BaseException:
             self.close()
             raise
+
+    def prepare(self, environment):
+        """For those who add to it what only the folder's name can say."""
 
     def _read(self):
         for line in self.process.stderr:
