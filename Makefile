@@ -108,7 +108,7 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test coverage interleave faults-inside bench bench-quick bench-doors bench-quiet bench-cluster fuzz race lossy flood faults sim without tidy format install \
+.PHONY: all demo run test coverage interleave faults-inside soak bench bench-quick bench-doors bench-quiet bench-cluster fuzz race lossy flood faults sim without tidy format install \
         install-files uninstall manuals deb test-package reproducible packages clean help deps deps-deb deps-arm64 arm64 \
         deps-test deps-ci \
         programs compile is-whole objects variants
@@ -179,6 +179,9 @@ faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, c
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_COUNT=1000 python3 tests/e2e/test_faults_start.py
 	@for file in inside doors; do METE_BUILD=build/check METE_HITS=$(or $(HITS),10000) python3 tests/e2e/test_faults_$$file.py || exit 1; done
+
+soak: deps-test all ## MINUTES=10 of traffic on every door, reloads, a Redis behind a bad network: memory, lost answers, latency; ARGS="--faults send_short=1/100"
+	@METE_BUILD=$(BUILD) tests/soak/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
