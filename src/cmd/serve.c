@@ -5,6 +5,7 @@
 #include "cmd/serve_reload.h"
 #include "cmd/serve_replica.h"
 #include "cmd/serve_say.h"
+#include "cmd/serve_snapshot.h"
 #include "cmd/serve_sockets.h"
 #include "cmd/server.h"
 
@@ -154,7 +155,9 @@ static void assign_cpus(struct server *server)
 static int make_policy(struct server *server)
 {
     server->policy = serve_make_policy(server, server->config);
-    if (!server->policy || publish_create(server->thread_count, server->policy, &server->publish))
+    if (!server->policy ||
+        publish_create(server->thread_count + serve_count_snapshot(server->config), server->policy,
+                       &server->publish))
         return cmd_fail("serve", "tenants: no memory for the keys of %u of them",
                         server->config->tenant_count);
     return 0;
@@ -276,13 +279,18 @@ static int start(struct server *server)
     if (!result)
         result = serve_open_doors(server);
     if (!result)
+        result = serve_open_snapshot(server);
+    if (!result) {
         drop_privileges();
-    if (!result)
+        serve_load_snapshot(server);
         result = serve_start_replica(server);
+    }
     if (!result)
         result = start_workers(server);
     if (!result)
         result = serve_start_doors(server);
+    if (!result)
+        result = serve_start_snapshot(server);
     if (!result)
         filter_calls();
     return result;
@@ -295,6 +303,7 @@ static void stop(struct server *server)
         worker_join(&server->workers[i]);
     serve_close_doors(server);
     serve_stop_replica(server);
+    serve_stop_snapshot(server);
     watch_close(&server->watch);
     admin_close(server->admin);
     serve_close_sockets(server);

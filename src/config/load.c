@@ -270,6 +270,7 @@ void config_destroy(struct config *config)
     certificates_release(config);
     free(config->echo_rule);
     free(config->key_file);
+    free(config->snapshot_path);
     redis_free(config);
     free(config->path);
     free(config);
