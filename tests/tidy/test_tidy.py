@@ -25,6 +25,7 @@ ALLOWED = {
     "src/cmd": {"commented.inc", "cmd", "core", "table", "config", "engine", "net", "doors", "replica", "snapshot", "obs", "sys",
                 "mete"},
     "src": {"cmd"},
+    "src/without": {"cmd", "net", "doors", "replica"},
     "clients/c": {"mete", "internal.h"},
     "include/mete": {"mete"},
     "bench": {"mete", "obs", "sys", "net", "core", "table", "config", "engine", "replica", "snapshot", "property"},
