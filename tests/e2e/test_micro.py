@@ -44,6 +44,10 @@ class Micro(unittest.TestCase):
         self.assertEqual(re.findall(r"^(\w.*?) +[\d.]+ ns", said, re.M),
                          ["check of a new key", "token bucket check", "acquire", "renew", "release", "sweep"], said)
 
+    def test_snapshot(self):
+        said = self.run_tiny("micro_snapshot")
+        self.assertEqual(re.findall(r"^(\w+) +10000 entries .* ns an entry$", said, re.M), ["write", "read"], said)
+
     def test_client(self):
         with daemon.Daemon() as server:
             done = subprocess.run([BUILD / "bench/client", "--tiny", "--server", "%s:%d" % server.address],
@@ -63,7 +67,7 @@ class Micro(unittest.TestCase):
 
     def test_wrong_use_is_told(self):
         for name, option in (("micro_table", "--keys"), ("micro_path", "--keys"), ("micro_lease", "--keys"),
-                             ("micro_repeat", "--mib"), ("micro_hot", "--threads")):
+                             ("micro_repeat", "--mib"), ("micro_snapshot", "--keys"), ("micro_hot", "--threads")):
             done = subprocess.run([BUILD / "bench" / name, option, "0"], capture_output=True, text=True, timeout=60)
             self.assertEqual((done.returncode, done.stdout), (2, ""))
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)

@@ -11,7 +11,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define ENTRIES 4096u
+#define ENTRIES 512u
 #define BLOCKS 3u
 #define SEC 1000000000ull
 

@@ -178,9 +178,10 @@ static void start_daemon(struct world *w)
     w->engine.rule_counters = w->rule_counters;
 }
 
-static void ask(struct world *w, uint32_t r, uint32_t k, enum operation operation, uint32_t cost,
-                uint64_t lease_id, struct answer *answer)
+static struct answer ask(struct world *w, uint32_t r, uint32_t k, enum operation operation,
+                         uint32_t cost, uint64_t lease_id)
 {
+    struct answer answer;
     const struct instant now = machine_now(&w->machine);
     struct check check = {
         .tenant = tenant_of(w),
@@ -191,7 +192,8 @@ static void ask(struct world *w, uint32_t r, uint32_t k, enum operation operatio
         .lease_id = lease_id,
     };
 
-    engine_check_batch(&w->engine, &check, 1, &now, answer);
+    engine_check_batch(&w->engine, &check, 1, &now, &answer);
+    return answer;
 }
 
 /* Where the next step is not exact: a lease ends within the ms that its end is rounded up to. */
@@ -219,19 +221,18 @@ static void check_lease(struct world *w, uint32_t k)
     const uint32_t id = (uint32_t)below(w, IDS);
     const struct rule *rule = rule_of(w, LEASE_RULE);
     struct held *held = &w->leases[k][id];
-    struct answer answer;
 
     sweep(w);
     if (is_near_an_end(w, k))
         return;
     const uint32_t taken = slots_held(w, k);
     if (below(w, 3) == 0) {
-        ask(w, LEASE_RULE, k, OPERATION_RELEASE, 1, id + 1, &answer);
+        ask(w, LEASE_RULE, k, OPERATION_RELEASE, 1, id + 1);
         held->slots = 0;
         return;
     }
     const uint32_t cost = 1 + (uint32_t)below(w, 3);
-    ask(w, LEASE_RULE, k, OPERATION_ACQUIRE, cost, id + 1, &answer);
+    const struct answer answer = ask(w, LEASE_RULE, k, OPERATION_ACQUIRE, cost, id + 1);
     const bool is_allowed = answer.flags & METE_VERDICT_ALLOW;
     const bool expected = held->slots || taken + cost <= rule->limit.burst;
     if (is_allowed != expected)
@@ -244,7 +245,6 @@ static void check_lease(struct world *w, uint32_t k)
 static void check(struct world *w, uint32_t r, uint32_t k, bool only_peeks)
 {
     const struct rule *rule = rule_of(w, r);
-    struct answer answer;
 
     if (!rule)
         return;
@@ -259,7 +259,7 @@ static void check(struct world *w, uint32_t r, uint32_t k, bool only_peeks)
     const struct step step =
         limit_apply(&rule->limit, w->states[r][k], operation, cost, model_now(w, &rule->limit));
 
-    ask(w, r, k, operation, cost, 0, &answer);
+    const struct answer answer = ask(w, r, k, operation, cost, 0);
     w->states[r][k] = step.state;
     w->checks++;
     const struct verdict *verdict = &step.verdict;
@@ -372,12 +372,11 @@ static void one_life_back(struct world *w)
 {
     uint32_t remaining[RULES][KEYS];
     struct snapshot_loaded loaded;
-    struct answer answer;
 
     live(w);
     for (uint32_t r = 0; r < RULES; r++)
         for (uint32_t k = 0; k < KEYS && rule_of(w, r) && r != LEASE_RULE; k++) {
-            ask(w, r, k, OPERATION_PEEK, 1, 0, &answer);
+            const struct answer answer = ask(w, r, k, OPERATION_PEEK, 1, 0);
             remaining[r][k] = answer.remaining;
         }
     save_and_stop(w);
@@ -390,7 +389,7 @@ static void one_life_back(struct world *w)
         fail(w, "it was not noticed that the clock went back", 0, 0);
     for (uint32_t r = 0; r < RULES; r++)
         for (uint32_t k = 0; k < KEYS && rule_of(w, r) && r != LEASE_RULE; k++) {
-            ask(w, r, k, OPERATION_PEEK, 1, 0, &answer);
+            const struct answer answer = ask(w, r, k, OPERATION_PEEK, 1, 0);
             if (answer.remaining > remaining[r][k])
                 fail(w, "somebody gained by a clock that went back", r, k);
         }
