@@ -302,8 +302,8 @@ static void stop(struct server *server)
     for (unsigned i = 0; i < server->running_count; i++)
         worker_join(&server->workers[i]);
     serve_close_doors(server);
+    serve_stop_snapshot(server); /* before the replica, whose clock it reads */
     serve_stop_replica(server);
-    serve_stop_snapshot(server);
     watch_close(&server->watch);
     admin_close(server->admin);
     serve_close_sockets(server);

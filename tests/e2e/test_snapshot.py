@@ -226,6 +226,18 @@ class Saving(Folder):
         with self.daemon() as daemon, daemon.client() as client:
             self.assertEqual(client.check("hourly", b"alice", 3).remaining, 2)
 
+    def test_keys_that_are_shared(self):
+        """Of a store that does not answer: what the node knows of them is kept, and its share of the limit."""
+        sets = [*snapshot_sets(self.path), "redis.url=redis://127.0.0.1:1", "redis.nodes=4"]
+        with Daemon(HOURLY, sets) as daemon, daemon.client() as client:
+            left = client.check("hourly", b"alice", 1).remaining
+            self.assertLess(left, 9)  # a unit counts as if the other nodes did the same
+        share = self.decode().entries[0].share
+        self.assertGreater(share, 0)
+        with Daemon(HOURLY, sets) as daemon, daemon.client() as client:
+            self.assertEqual(client.check("hourly", b"alice", 1, flags=PEEK).remaining, left)
+        self.assertEqual(self.decode().entries[0].share, share)
+
     def test_changed_rules(self):
         two = CONFIG % ("{name: hourly, algorithm: token_bucket, rate: 1/h, burst: 10},"
                         "{name: other, algorithm: fixed_window, limit: 9/365d}, {name: gone, algorithm: deny},"
