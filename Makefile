@@ -71,7 +71,7 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick bench-doors bench-quiet bench-cluster fuzz race lossy kill9 flood faults sim tidy format install \
+.PHONY: all demo run test bench bench-quick bench-start bench-doors bench-quiet bench-cluster fuzz race lossy kill9 flood faults sim tidy format install \
         install-files uninstall manuals deb test-package reproducible packages clean help deps deps-deb deps-arm64 arm64 \
         deps-test deps-ci \
         programs compile
@@ -97,6 +97,9 @@ bench: deps-test all ## the comparison with the null echo and the targets (10 mi
 bench-quick: deps-test all ## the same with short rounds (about a minute)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
 	@python3 bench/compare.py --quick $(ARGS)
+
+bench-start: all ## from the start to the first answer with 10,000,000 entries, cold and after kill -9 (a minute); ARGS="--rounds 9"
+	@python3 bench/start.py $(ARGS)
 
 bench-doors: deps-test all ## RESP and HTTP beside Redis, redis-cell and nginx (two minutes); ARGS="--quick"
 	@command -v nginx >/dev/null || tests/lib/install-packages nginx-light
