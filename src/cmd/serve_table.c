@@ -158,6 +158,38 @@ void serve_format_start(struct server *server, char *text, size_t size)
                  found.taken);
 }
 
+void serve_print_table_json(const struct server *server, FILE *out)
+{
+    struct table_resumed found;
+    if (!server->config->table_file)
+        return;
+    table_look_resumed(server->table, &found);
+    fprintf(out,
+            ",\"file\":{\"start\":\"%s\",\"settled\":%s,\"life\":%" PRIu64
+            ",\"silence_s\":%.3f,\"taken\":%" PRIu64 ",\"damaged\":%" PRIu64
+            ",\"unfinished\":%" PRIu64 ",\"outlived\":%" PRIu64 "}",
+            found.is_resumed ? "warm" : "cold", found.is_settled ? "true" : "false", found.life,
+            (double)found.silence_ns / 1e9, found.taken, found.damaged, found.unfinished,
+            found.outlived);
+}
+
+void serve_print_table_text(const struct server *server, FILE *out)
+{
+    struct table_resumed found;
+    if (!server->config->table_file)
+        return;
+    table_look_resumed(server->table, &found);
+    if (!found.is_resumed)
+        fprintf(out, "table.file: started cold\n");
+    else
+        fprintf(out,
+                "table.file: life %" PRIu64 ", started warm after %.3f s, %" PRIu64
+                " entries taken over%s; freed: %" PRIu64 " damaged, %" PRIu64
+                " unfinished, %" PRIu64 " outlived\n",
+                found.life, (double)found.silence_ns / 1e9, found.taken,
+                found.is_settled ? "" : " so far", found.damaged, found.unfinished, found.outlived);
+}
+
 void serve_close_table(struct server *server)
 {
     table_destroy(server->table);
