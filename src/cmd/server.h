@@ -26,6 +26,8 @@
 
 #define SERVER_MAX_DOORS 8u
 
+struct serve_snapshot;
+
 struct server {
     struct config *config;                /* the running one; after the start the policy's */
     const struct config_options *options; /* where it came from, for the next */
@@ -64,9 +66,10 @@ struct server {
     struct http_door *http;
     struct loop *grpc_loop; /* NULL: listen.grpc is off */
     struct grpc_door *grpc;
-    struct serve_otlp *otlp;       /* NULL: nothing is exported */
-    struct serve_replica *replica; /* NULL: no redis.url */
-    struct loop *metrics_loop;     /* NULL: listen.metrics is off */
+    struct serve_otlp *otlp;         /* NULL: nothing is exported */
+    struct serve_replica *replica;   /* NULL: no redis.url */
+    struct serve_snapshot *snapshot; /* NULL: no table.snapshot */
+    struct loop *metrics_loop;       /* NULL: listen.metrics is off */
     struct serve_metrics *metrics;
     pthread_mutex_t usage_lock; /* what is carried: the main thread changes it, metrics read it */
     _Atomic uint64_t reloads_done, reloads_refused; /* the main thread counts */
