@@ -6,6 +6,7 @@
 #include "cmd/serve_replica.h"
 #include "cmd/serve_say.h"
 #include "cmd/serve_sockets.h"
+#include "cmd/serve_xdp.h"
 #include "cmd/server.h"
 
 #include <errno.h>
@@ -219,7 +220,9 @@ static int start_workers(struct server *server)
         int result = worker_start(worker);
         if (result)
             return cmd_fail("serve", "backend: %s cannot start: %s%s",
-                            server->config->backend == BACKEND_MMSG ? "mmsg" : "io_uring",
+                            server->config->backend == BACKEND_MMSG     ? "mmsg"
+                            : server->config->backend == BACKEND_AF_XDP ? "af_xdp"
+                                                                        : "io_uring",
                             strerror(-result),
                             server->config->backend == BACKEND_IO_URING
                                 ? "; backend: auto would fall back to mmsg"
@@ -276,6 +279,8 @@ static int start(struct server *server)
     if (!result)
         result = serve_open_doors(server);
     if (!result)
+        result = serve_open_xdp(server);
+    if (!result)
         drop_privileges();
     if (!result)
         result = serve_start_replica(server);
@@ -297,6 +302,7 @@ static void stop(struct server *server)
     serve_stop_replica(server);
     watch_close(&server->watch);
     admin_close(server->admin);
+    serve_close_xdp(server);
     serve_close_sockets(server);
     memory_release(server->repeat_memory, server->repeat_size);
     table_destroy(server->table);

@@ -183,6 +183,14 @@ int config_keep(struct config *config, const struct config *running, FILE *names
         result = keep_redis(&keeping, &running->redis, &config->redis);
     keep_syncs(config);
     config->listen_admin_is_default = running->listen_admin_is_default;
+    if (result == 0)
+        result =
+            keep_text(&keeping, "listen.interface", running->xdp.interface, &config->xdp.interface);
+    config->xdp.queues =
+        (unsigned)keep_number(&keeping, "af_xdp.queues", running->xdp.queues, config->xdp.queues);
+    config->xdp.mode = (enum config_xdp_mode)keep_number(&keeping, "af_xdp.mode", running->xdp.mode,
+                                                         config->xdp.mode);
+    config->xdp.vlan = keep_number(&keeping, "af_xdp.vlan", running->xdp.vlan, config->xdp.vlan);
     config->workers = (unsigned)keep_number(&keeping, "workers", running->workers, config->workers);
     config->backend =
         (enum config_backend)keep_number(&keeping, "backend", running->backend, config->backend);
