@@ -71,7 +71,7 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick bench-doors bench-quiet bench-cluster fuzz race lossy flood faults sim tidy format install \
+.PHONY: all demo run test bench bench-quick bench-doors bench-xdp bench-quiet bench-cluster fuzz race lossy flood faults sim tidy format install \
         install-files uninstall manuals deb test-package reproducible packages clean help deps deps-deb deps-arm64 arm64 \
         deps-test deps-ci \
         programs compile
@@ -101,6 +101,10 @@ bench-quick: deps-test all ## the same with short rounds (about a minute)
 bench-doors: deps-test all ## RESP and HTTP beside Redis, redis-cell and nginx (two minutes); ARGS="--quick"
 	@command -v nginx >/dev/null || tests/lib/install-packages nginx-light
 	@python3 bench/compare_doors.py $(ARGS)
+
+bench-xdp: deps-ci all ## single checks past the socket, beside the sockets and nginx (four minutes; root); ARGS="--quick"
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/xdp_load build/bench/circulate.bpf.o
+	@python3 bench/compare_xdp.py $(ARGS)
 
 bench-quiet: deps-test all ## what the doors' full load costs the worker's own latency (a minute; root)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/worker_latency
@@ -270,6 +274,12 @@ $(BUILD)/sim: $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/sim/*
 $(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# The load's XDP program. Not part of the daemon, whose own is written in instructions (src/net/xdp_program.c).
+$(BUILD)/bench/%.bpf.o: bench/xdp/%.bpf.c bench/xdp/circulate.h
+	@mkdir -p $(@D)
+	@echo "  bpf  $<"
+	@clang -O2 -g -target bpf -Wall -Wextra -Werror -I/usr/include/$(shell gcc -dumpmachine) -c -o $@ $<
 
 # -Wconversion where bytes from outside are turned into numbers.
 $(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o $(OBJ)/src/replica/%.o $(OBJ)/src/doors/resp%.o: CFLAGS += $(STRICT)

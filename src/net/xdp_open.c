@@ -99,7 +99,11 @@ static int load_program(struct xdp_program *text, struct xdp *xdp)
     if (xdp->sockets_map >= 0) {
         text->sockets_map = xdp->sockets_map;
         const unsigned count = xdp_program_write(text, insns);
-        xdp->program = bpf_prog_load(BPF_PROG_TYPE_XDP, "mete", "GPL", insns, count, NULL);
+        /* frames in several pieces too, which jumbo MTUs need; before Linux 5.18 there are none */
+        LIBBPF_OPTS(bpf_prog_load_opts, options, .prog_flags = BPF_F_XDP_HAS_FRAGS);
+        xdp->program = bpf_prog_load(BPF_PROG_TYPE_XDP, "mete", "GPL", insns, count, &options);
+        if (xdp->program == -EINVAL)
+            xdp->program = bpf_prog_load(BPF_PROG_TYPE_XDP, "mete", "GPL", insns, count, NULL);
     }
     free(insns);
     return xdp->sockets_map < 0 ? xdp->sockets_map : xdp->program < 0 ? xdp->program : 0;
