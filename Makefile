@@ -166,7 +166,7 @@ INSTALLED = $(AT)/bin/mete $(LIBRARY)/libmete.a $(LIBRARY)/libmete.so $(LIBRARY)
             $(SHARE)/man/man1/mete.1 $(SHARE)/man/man5/mete.yaml.5 $(SHARE)/man/man7/mete-protocol.7 \
             $(SHARE)/man/man3/mete_client.3 $(SHARE)/bash-completion/completions/mete \
             $(SHARE)/zsh/vendor-completions/_mete $(SHARE)/fish/vendor_completions.d/mete.fish \
-            $(UNITS)/mete.service $(UNITS)/mete.socket $(AT)/lib/sysusers.d/mete.conf \
+            $(UNITS)/mete.service $(UNITS)/mete.socket $(SHARE)/mete/mete-af-xdp.conf $(AT)/lib/sysusers.d/mete.conf \
             $(AT)/lib/tmpfiles.d/mete.conf $(AT)/lib/sysctl.d/60-mete.conf
 
 # Without building anything, so that it installs what was built and tested, by whoever may write there. The
@@ -191,6 +191,7 @@ install-files:
 	sed -e 's|/usr/bin/mete|$(PREFIX)/bin/mete|' -e 's|/etc/mete/|$(SYSCONFDIR)/mete/|' systemd/mete.service >$(UNITS)/mete.service
 	chmod 644 $(UNITS)/mete.service
 	install -D -m 644 systemd/mete.socket $(UNITS)/mete.socket
+	install -D -m 644 systemd/mete-af-xdp.conf $(SHARE)/mete/mete-af-xdp.conf
 	install -D -m 644 systemd/mete.sysusers $(AT)/lib/sysusers.d/mete.conf
 	install -D -m 644 systemd/mete.tmpfiles $(AT)/lib/tmpfiles.d/mete.conf
 	install -D -m 644 systemd/mete.sysctl $(AT)/lib/sysctl.d/60-mete.conf

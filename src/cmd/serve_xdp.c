@@ -116,7 +116,7 @@ static int complain(const char *interface, enum xdp_step step, int result)
     case XDP_STEP_SOCKET:
         return cmd_fail("serve", "backend: af_xdp: no socket on a queue of %s: %s%s", interface,
                         why,
-                        result == -ENOBUFS ? "; LimitMEMLOCK= or `ulimit -l` must allow 5 MiB for "
+                        result == -ENOBUFS ? "; LimitMEMLOCK= or `ulimit -l` must allow 17 MiB for "
                                              "each queue"
                         : result == -EPERM ? "; it needs CAP_NET_RAW"
                                            : "");

@@ -9,11 +9,11 @@
 #include "net/xdp.h"
 
 /* A frame has room for the kernel's own 256 bytes, ours, and a datagram of 1232 bytes with its
- * headers. The kernel may hold as many as the ring of free ones takes; the others are on their way
- * out, or answers whose question has gone. */
+ * headers. As many datagrams may wait as in a socket's buffer of 4 MiB; the other frames are on
+ * their way out, or answers whose question has gone. */
 #define XDP_FRAME_BYTES 2048u
-#define XDP_FRAMES 2048u
-#define XDP_RING_ENTRIES 1024u
+#define XDP_FRAMES 8192u
+#define XDP_RING_ENTRIES 4096u
 /* Puts the payload behind Ethernet, IPv4 and UDP at a multiple of 16. */
 #define XDP_HEADROOM_BYTES 6u
 #define XDP_DATA_OFFSET (256u + XDP_HEADROOM_BYTES)

@@ -162,6 +162,7 @@ class Daemon:
         self.resp_tls, self.http_tls = match["resp_tls"], match["http_tls"]
         self.resp, self.http, self.metrics = match["resp"], match["http"], match["metrics"]
         self.grpc, self.grpc_tls = match["grpc"], match["grpc_tls"]
+        self.interface = match["interface"]
         self.workers, self.entries = int(match["workers"]), int(match["entries"])
         self.addresses = [parse_address(text) for text in match["udp"].split(",")]
         self.address, self.port = self.addresses[0], self.addresses[0][1]
