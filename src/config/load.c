@@ -16,6 +16,7 @@
 #include "config/certificates.h"
 #include "config/digest.h"
 #include "config/interface.h"
+#include "config/parts.h"
 #include "config/redis.h"
 #include "config/report.h"
 #include "config/rule.h"
@@ -157,6 +158,8 @@ static int build(const struct config_options *options, const struct report *repo
                            "for example 127.0.0.1:4318");
     if (result == 0)
         result = redis_judge(report, config);
+    if (result == 0)
+        result = parts_judge(report, config);
     if (result == 0)
         result = interface_judge(report, config);
     if (result == 0 && !roots.tenants)

@@ -51,7 +51,4 @@ int xdp_open(const struct xdp_open_options *options, struct xdp **ret_xdp, enum 
 struct xdp_facts xdp_facts(const struct xdp *xdp);
 void xdp_close(struct xdp *xdp); /* NULL: nothing */
 
-/* Is the backend part of this build? */
-bool xdp_is_built_in(void);
-
 #endif

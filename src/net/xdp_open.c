@@ -300,8 +300,3 @@ void xdp_close(struct xdp *xdp)
     free(xdp->queues);
     free(xdp);
 }
-
-bool xdp_is_built_in(void)
-{
-    return true;
-}
