@@ -330,7 +330,7 @@ $(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(BUILD)/obj/all.a
 $(BUILD)/bench/%.bpf.o: bench/xdp/%.bpf.c bench/xdp/circulate.h
 	@mkdir -p $(@D)
 	@echo "  bpf  $<"
-	@clang -O2 -g -target bpf -Wall -Wextra -Werror -I/usr/include/$(shell gcc -dumpmachine) -c -o $@ $<
+	@clang -O2 -g -target bpf -Wall -Wextra -Werror -Ibench -I/usr/include/$(shell gcc -dumpmachine) -c -o $@ $<
 
 # -Wconversion where bytes from outside are turned into numbers.
 $(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o $(OBJ)/src/replica/%.o $(OBJ)/src/doors/resp%.o: CFLAGS += $(STRICT)

@@ -15,6 +15,7 @@ import pathlib
 import shutil
 import signal
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -56,14 +57,15 @@ def cpu_of(pids):
 
 
 class Bench:
+    """All rows but those of TCP, whose namespaces are of their own: as they come, without threads for NAPI."""
+
     def __init__(self, build, folder, world, options):
         usable = sorted(os.sched_getaffinity(0))
         if len(usable) < 2:
             raise Unavailable("one core for the server and one for the load are needed")
         self.server_core, self.load_core = usable[:2]
         self.build, self.folder, self.world, self.options = build, folder, world, options
-        self.napi = world.thread_napi("s", self.server_core)
-        self.load_napi = world.thread_napi("c", self.load_core)
+        self.napi = self.load_napi = ()
         self.object = build / "bench" / "circulate.bpf.o"
         for name, text in (("secret", SECRET + "\n"), ("key", KEY + "\n")):
             (folder / name).write_text(text)
@@ -71,6 +73,10 @@ class Bench:
         self.config = folder / "mete.yaml"
         self.config.write_text(TAGGED.replace("{folder}", str(folder)))
         self.notes, self.nginx = [], None
+
+    def thread_napi(self):
+        self.napi = self.world.thread_napi("s", self.server_core)
+        self.load_napi = self.world.thread_napi("c", self.load_core)
 
     def command(self, kind, backend):
         here = [*self.world.server, "taskset", "-c", self.server_core]
@@ -172,7 +178,7 @@ class Bench:
     # ---- what it costs the others ----
 
     def measure_tcp(self, how):
-        """A TCP stream to the server's end and round trips with it, beside an idle daemon of this kind. MB/s, us."""
+        """A TCP stream to the server's end and round trips with it, beside an idle daemon of this kind."""
         servers = {"none": ["mmsg"], "native": ["af_xdp", "--set", "af_xdp.mode=native"],
                    "generic": ["af_xdp", "--set", "af_xdp.mode=generic"]}
         backend, *more = servers[how]
@@ -221,7 +227,7 @@ def sink():
         if room[count - 1] == 1:
             break
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    stream.send(b"!")
+    stream.sendall(struct.pack("d", time.process_time()))
     while True:
         byte = stream.recv(64)
         if not byte:
@@ -234,12 +240,12 @@ def source(address, seconds):
     host, port = address.rsplit(":", 1)
     stream = socket.create_connection((host, int(port)))
     chunk, sent = bytes(1 << 20), 0
-    begin = time.monotonic()
+    begin, cpu = time.monotonic(), time.process_time()
     while time.monotonic() - begin < seconds:
         stream.sendall(chunk)
         sent += len(chunk)
     stream.sendall(b"\x01")
-    stream.recv(1)
+    cpu = time.process_time() - cpu + struct.unpack("d", stream.recv(8))[0]
     rate = sent / (time.monotonic() - begin) / 1e6
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     trips = []
@@ -249,7 +255,7 @@ def source(address, seconds):
         stream.send(b"?")
         stream.recv(64)
         trips.append(time.monotonic_ns() - before)
-    print(json.dumps({"mb_per_s": rate, "trip_us": statistics.median(trips) / 1e3}))
+    print(json.dumps({"mb_per_s": rate, "cpu_ms_per_mb": cpu * 1e9 / sent, "trip_us": sorted(trips)[len(trips) // 10] / 1e3}))
 
 
 # ---- the tables ----
@@ -314,11 +320,12 @@ def tables(samples, tcp, options, notes):
             notes.append(f"{name}: {wrong} wrong, {sum(row.get('refused', 0) for row in rows)} refused whole, {lost} frames lost")
     if tcp:
         yield ""
-        yield "| other traffic of the interface | TCP stream | TCP round trip |"
-        yield "| --- | ---: | ---: |"
+        yield "| other traffic of the interface | TCP stream | CPU of both ends | TCP round trip, p10 |"
+        yield "| --- | ---: | ---: | ---: |"
         for how, rows in tcp.items():
             what = "no program" if how == "none" else f"the program, {how}"
-            yield f"| {what} | {median(rows, 'mb_per_s'):,.0f} MB/s | {median(rows, 'trip_us'):.1f} us |"
+            yield (f"| {what} | {median(rows, 'mb_per_s'):,.0f} MB/s | {median(rows, 'cpu_ms_per_mb') * 1000:,.0f} us per MB | "
+                   f"{median(rows, 'trip_us'):.1f} us |")
     yield from (f"note: {note}" for note in notes)
 
 
@@ -340,7 +347,8 @@ def parse():
     return options
 
 
-def measure_all(bench, options):
+def measure_all(bench, beside, options):
+    bench.thread_napi()
     rows = [row for row in ROWS if options.only in row[0]]
     samples, tcp = {row[0]: [] for row in rows}, {}
     if options.only in "nginx limit_req":
@@ -353,7 +361,7 @@ def measure_all(bench, options):
             samples["nginx limit_req"].append(bench.measure_nginx())
         if options.only in "TCP":
             for how in ("none", "native", "generic"):
-                tcp.setdefault(how, []).append(bench.measure_tcp(how))
+                tcp.setdefault(how, []).append(beside.measure_tcp(how))
     return samples, tcp
 
 
@@ -369,10 +377,11 @@ def main():
         signal.signal(number, on_signal)
     bench = None
     try:
-        with tempfile.TemporaryDirectory(prefix="mete-xdp-") as folder, World() as world:
+        with tempfile.TemporaryDirectory(prefix="mete-xdp-") as folder, World() as world, World() as other:
             try:
-                bench = Bench(pathlib.Path(options.build).resolve(), pathlib.Path(folder), world, options)
-                samples, tcp = measure_all(bench, options)
+                build, folder = pathlib.Path(options.build).resolve(), pathlib.Path(folder)
+                bench = Bench(build, folder, world, options)
+                samples, tcp = measure_all(bench, Bench(build, folder, other, options), options)
             finally:
                 if bench:
                     bench.close()

@@ -18,7 +18,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "circulate.h"
+#include "xdp/circulate.h"
 
 #define OPEN_QUESTIONS 65536u
 #define IP_AT 14

@@ -91,7 +91,7 @@ class World:
         return run("ip", "netns", "exec", self.spaces[end], "cat", f"/sys/class/net/{self.interface(end)}/{name}").strip()
 
     def has_program(self, end="s"):
-        return "xdp" in run("ip", "-n", self.spaces[end], "link", "show", self.interface(end)).split("mtu")[1]
+        return "prog/xdp" in run("ip", "-n", self.spaces[end], "link", "show", self.interface(end))
 
     def thread_napi(self, end, core):
         """Frames that come in at this end are received by a kernel thread of its own, on that core. Returns its number."""
