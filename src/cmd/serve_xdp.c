@@ -116,8 +116,8 @@ static int complain(const char *interface, enum xdp_step step, int result)
     case XDP_STEP_SOCKET:
         return cmd_fail("serve", "backend: af_xdp: no socket on a queue of %s: %s%s", interface,
                         why,
-                        result == -ENOBUFS ? "; LimitMEMLOCK= or `ulimit -l` must allow 17 MiB for "
-                                             "each queue"
+                        result == -ENOBUFS ? "; LimitMEMLOCK= or `ulimit -l` must allow 4 KiB x "
+                                             "af_xdp.ring for each queue"
                         : result == -EPERM ? "; it needs CAP_NET_RAW"
                                            : "");
     }
@@ -139,6 +139,7 @@ int serve_open_xdp(struct server *server)
         .mode = (enum xdp_attach)config->mode,
         .queues = config->queues,
         .vlan = (uint16_t)config->vlan,
+        .ring = (uint32_t)config->ring,
         .targets = targets.list,
         .target_count = targets.count,
     };

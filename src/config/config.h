@@ -39,6 +39,8 @@ enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 
 #define CONFIG_MAX_LISTEN 8u
 #define CONFIG_MAX_XDP_QUEUES 64u
+#define CONFIG_MIN_XDP_RING 256u
+#define CONFIG_MAX_XDP_RING 16384u
 #define CONFIG_MAX_WORKERS 256u
 #define CONFIG_MAX_CONNECTIONS 65536u
 #define CONFIG_MAX_SPIN_US 1000000u
@@ -237,6 +239,7 @@ struct config_xdp {
     unsigned queues; /* of it, the first so many; 0: all */
     enum config_xdp_mode mode;
     uint64_t vlan; /* number of the 802.1Q tag that its frames carry; 0: none */
+    uint64_t ring; /* datagrams that may wait on each queue; a power of two */
 };
 
 struct config {

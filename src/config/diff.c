@@ -155,16 +155,18 @@ static void diff_interface(struct diff *diff, const struct config_xdp *from,
                            const struct config_xdp *to)
 {
     static const char *const modes[] = CONFIG_XDP_MODES;
-    char queues[2][32], vlans[2][32];
+    char queues[2][32], vlans[2][32], rings[2][32];
     for (unsigned side = 0; side < 2; side++) {
         const struct config_xdp *xdp = side ? to : from;
         snprintf(queues[side], sizeof(queues[side]), xdp->queues ? "%u" : "auto", xdp->queues);
         snprintf(vlans[side], sizeof(vlans[side]), "%" PRIu64, xdp->vlan);
+        snprintf(rings[side], sizeof(rings[side]), "%" PRIu64, xdp->ring);
     }
     diff_text(diff, "listen.interface", false, from->interface, to->interface);
     diff_text(diff, "af_xdp.queues", false, queues[0], queues[1]);
     diff_text(diff, "af_xdp.mode", false, modes[from->mode], modes[to->mode]);
     diff_text(diff, "af_xdp.vlan", false, vlans[0], vlans[1]);
+    diff_text(diff, "af_xdp.ring", false, rings[0], rings[1]);
 }
 
 static void diff_headers(struct diff *diff, unsigned from, unsigned to)

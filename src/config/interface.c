@@ -43,6 +43,10 @@ static bool has_reachable(const struct config *config)
 int interface_judge(const struct report *report, const struct config *config)
 {
     const bool is_asked = config->backend == BACKEND_AF_XDP;
+    if (config->xdp.ring & (config->xdp.ring - 1))
+        return report_at(report, 0,
+                         "af_xdp.ring: %" PRIu64 " is no power of two, as 2048 and 4096 are",
+                         config->xdp.ring);
     if (is_asked && !config->xdp.interface)
         return report_at(report, 0,
                          "backend: af_xdp needs listen.interface, the name of the interface whose "
@@ -72,5 +76,6 @@ void interface_print(const struct config *config, FILE *out)
         fprintf(out, "%u", config->xdp.queues);
     else
         fputs("auto", out);
-    fprintf(out, ", mode: %s, vlan: %" PRIu64 "}\n", modes[config->xdp.mode], config->xdp.vlan);
+    fprintf(out, ", mode: %s, vlan: %" PRIu64 ", ring: %" PRIu64 "}\n", modes[config->xdp.mode],
+            config->xdp.vlan, config->xdp.ring);
 }

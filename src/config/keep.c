@@ -190,6 +190,7 @@ int config_keep(struct config *config, const struct config *running, FILE *names
         (unsigned)keep_number(&keeping, "af_xdp.queues", running->xdp.queues, config->xdp.queues);
     config->xdp.mode = (enum config_xdp_mode)keep_number(&keeping, "af_xdp.mode", running->xdp.mode,
                                                          config->xdp.mode);
+    config->xdp.ring = keep_number(&keeping, "af_xdp.ring", running->xdp.ring, config->xdp.ring);
     config->xdp.vlan = keep_number(&keeping, "af_xdp.vlan", running->xdp.vlan, config->xdp.vlan);
     config->workers = (unsigned)keep_number(&keeping, "workers", running->workers, config->workers);
     config->backend =

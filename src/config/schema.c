@@ -188,6 +188,7 @@ static const struct field FIELDS[] = {
      .choices = XDP_MODES,
      .fallback = "auto"},
     BETWEEN(TYPE_NUMBER, "af_xdp.vlan", xdp.vlan, 0, 4094, "0"),
+    BETWEEN(TYPE_NUMBER, "af_xdp.ring", xdp.ring, CONFIG_MIN_XDP_RING, CONFIG_MAX_XDP_RING, "4096"),
     {.path = "filter", .type = TYPE_CHOICE, AT(filter), .choices = FILTERS, .fallback = "auto"},
     {.path = "steering",
      .type = TYPE_CHOICE,

@@ -64,7 +64,7 @@ static void free_frame(struct xdp_queue *queue, uint64_t address)
 static void collect_done(struct xdp_queue *queue)
 {
     uint32_t at = 0;
-    uint32_t count = xsk_ring_cons__peek(&queue->done, XDP_RING_ENTRIES, &at);
+    uint32_t count = xsk_ring_cons__peek(&queue->done, queue->ring, &at);
     for (uint32_t i = 0; i < count; i++)
         free_frame(queue, *xsk_ring_cons__comp_addr(&queue->done, at + i));
     if (count)
@@ -75,9 +75,8 @@ static void collect_done(struct xdp_queue *queue)
 static void refill(struct xdp_queue *queue)
 {
     uint32_t at = 0;
-    uint32_t count = xsk_prod_nb_free(&queue->fill, XDP_RING_ENTRIES);
+    uint32_t count = xsk_prod_nb_free(&queue->fill, queue->ring);
     count = count < queue->free_count ? count : queue->free_count;
-    count = count < XDP_RING_ENTRIES ? count : XDP_RING_ENTRIES;
     if (!count || !xsk_ring_prod__reserve(&queue->fill, count, &at))
         return;
     for (uint32_t i = 0; i < count; i++)

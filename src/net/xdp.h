@@ -16,6 +16,7 @@
 
 #define XDP_MAX_QUEUES 64u
 #define XDP_MAX_TARGETS 128u
+#define XDP_RING 4096u
 
 enum xdp_attach { XDP_ATTACH_AUTO, XDP_ATTACH_NATIVE, XDP_ATTACH_GENERIC };
 
@@ -26,6 +27,7 @@ struct xdp_open_options {
     enum xdp_attach mode; /* auto: native where the driver can, else generic */
     unsigned queues;      /* the first so many; 0: all that there are */
     uint16_t vlan;        /* see struct xdp_program */
+    uint32_t ring;        /* datagrams that may wait on each; a power of two; 0: XDP_RING */
     const struct sockaddr_storage *targets;
     unsigned target_count; /* at most XDP_MAX_TARGETS */
 };

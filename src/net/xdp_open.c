@@ -25,7 +25,6 @@
 
 _Static_assert(XDP_MAX_TARGETS == XDP_PROGRAM_MAX_TARGETS, "all fit into the program");
 
-#define AREA_BYTES ((size_t)XDP_FRAMES * XDP_FRAME_BYTES)
 #define BUSY_TRIES 20u /* the queues of a daemon that has just died are still being taken down */
 #define BUSY_PAUSE_NS 50000000l
 
@@ -141,18 +140,22 @@ static int attach(struct xdp *xdp, int interface_index, enum xdp_attach wish)
 static int make_umem(struct xdp_queue *queue)
 {
     const struct xsk_umem_config config = {
-        .fill_size = XDP_RING_ENTRIES,
-        .comp_size = XDP_RING_ENTRIES,
+        .fill_size = queue->ring,
+        .comp_size = queue->ring,
         .frame_size = XDP_FRAME_BYTES,
         .frame_headroom = XDP_HEADROOM_BYTES,
     };
-    void *area = mmap(NULL, AREA_BYTES, PROT_READ | PROT_WRITE,
+    queue->free = calloc(2 * queue->ring, sizeof(*queue->free));
+    if (!queue->free)
+        return -ENOMEM;
+    queue->room = 2 * queue->ring * XDP_FRAME_BYTES;
+    void *area = mmap(NULL, queue->room, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (area == MAP_FAILED)
         return -ENOMEM;
     queue->frames = area;
     int result =
-        xsk_umem__create(&queue->umem, area, AREA_BYTES, &queue->fill, &queue->done, &config);
+        xsk_umem__create(&queue->umem, area, queue->room, &queue->fill, &queue->done, &config);
     if (result)
         queue->umem = NULL;
     return result;
@@ -161,20 +164,20 @@ static int make_umem(struct xdp_queue *queue)
 static void give_frames(struct xdp_queue *queue)
 {
     uint32_t at = 0;
-    for (uint32_t i = XDP_RING_ENTRIES; i < XDP_FRAMES; i++)
+    for (uint32_t i = queue->ring; i < 2 * queue->ring; i++)
         queue->free[queue->free_count++] = i * XDP_FRAME_BYTES;
-    if (xsk_ring_prod__reserve(&queue->fill, XDP_RING_ENTRIES, &at) != XDP_RING_ENTRIES)
+    if (xsk_ring_prod__reserve(&queue->fill, queue->ring, &at) != queue->ring)
         return; /* cannot be: it is empty, and as large */
-    for (uint32_t i = 0; i < XDP_RING_ENTRIES; i++)
+    for (uint32_t i = 0; i < queue->ring; i++)
         *xsk_ring_prod__fill_addr(&queue->fill, at + i) = (uint64_t)i * XDP_FRAME_BYTES;
-    xsk_ring_prod__submit(&queue->fill, XDP_RING_ENTRIES);
+    xsk_ring_prod__submit(&queue->fill, queue->ring);
 }
 
 static int open_queue(struct xdp *xdp, const char *interface, struct xdp_queue *queue)
 {
     const struct xsk_socket_config config = {
-        .rx_size = XDP_RING_ENTRIES,
-        .tx_size = XDP_RING_ENTRIES,
+        .rx_size = queue->ring,
+        .tx_size = queue->ring,
         .libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
         .bind_flags = (uint16_t)(XDP_USE_NEED_WAKEUP |
                                  (xdp->facts.mode == XDP_ATTACH_GENERIC ? XDP_COPY : 0)),
@@ -204,11 +207,12 @@ static void close_queue(struct xdp_queue *queue)
     if (queue->umem)
         xsk_umem__delete(queue->umem);
     if (queue->frames)
-        munmap(queue->frames, AREA_BYTES);
+        munmap(queue->frames, queue->room);
+    free(queue->free);
     memset(queue, 0, sizeof(*queue));
 }
 
-static int open_queues(struct xdp *xdp, const char *interface)
+static int open_queues(struct xdp *xdp, const struct xdp_open_options *options)
 {
     xdp->queues = calloc(xdp->facts.queues, sizeof(*xdp->queues));
     if (!xdp->queues)
@@ -221,7 +225,8 @@ static int open_queues(struct xdp *xdp, const char *interface)
                 nanosleep(&(struct timespec){.tv_nsec = BUSY_PAUSE_NS}, NULL);
             close_queue(queue);
             queue->number = i;
-            result = open_queue(xdp, interface, queue);
+            queue->ring = options->ring ? options->ring : XDP_RING;
+            result = open_queue(xdp, options->interface, queue);
         }
         if (result)
             return result;
@@ -260,7 +265,7 @@ static int open_all(const struct xdp_open_options *options, struct xdp *xdp,
     if (result)
         return result;
     *ret_step = XDP_STEP_SOCKET;
-    return open_queues(xdp, options->interface);
+    return open_queues(xdp, options);
 }
 
 int xdp_open(const struct xdp_open_options *options, struct xdp **ret_xdp, enum xdp_step *ret_step)
