@@ -29,19 +29,22 @@ space := $(empty) $(empty)
 # src/without/NAME.c stands in for them, and src/sys/built.c says so. Objects that know nothing of it are shared.
 # A new one is a line in each of these four, a row in built.c, what is refused in config/parts.c, and a stand-in if one is needed.
 WITHOUT          =
-OPTIONAL         = grpc hiredis liburing openssl seccomp
+OPTIONAL         = grpc hiredis liburing libxdp openssl seccomp
 FILES_grpc      := $(wildcard src/doors/grpc*.c)
 FILES_hiredis   := $(wildcard src/cmd/serve_replica*.c src/replica/link*.c) src/replica/redis.c
 FILES_liburing   = src/net/io_uring.c
+FILES_libxdp     = src/net/af_xdp.c src/net/xdp_open.c
 FILES_openssl   := $(wildcard src/doors/tls*.c) src/replica/link_tls.c
 LIBS_grpc        = -lnghttp2 -lprotobuf-c
 LIBS_hiredis     = -lhiredis
 LIBS_liburing    = -luring
+LIBS_libxdp      = -lxdp -lbpf
 LIBS_openssl     = -lssl -lcrypto
 LIBS_seccomp     = -lseccomp
 PACKAGES_grpc    = libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev
 PACKAGES_hiredis = libhiredis-dev
 PACKAGES_liburing = liburing-dev
+PACKAGES_libxdp  = libxdp-dev libbpf-dev
 PACKAGES_openssl = libssl-dev
 PACKAGES_seccomp = libseccomp-dev
 LEFT_OUT        := $(sort $(WITHOUT))
@@ -108,9 +111,8 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test coverage interleave faults-inside soak bench bench-quick bench-doors bench-quiet bench-cluster fuzz race lossy flood faults sim without tidy format install \
-        install-files uninstall manuals deb test-package reproducible packages clean help deps deps-deb deps-arm64 arm64 \
-        deps-test deps-ci \
+# All tasks that `make help` names, and those that they share.
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' Makefile) install-files packages deps deps-deb deps-arm64 deps-test deps-ci \
         programs compile is-whole objects variants
 
 all: deps ## build build/mete and the client library
@@ -136,13 +138,25 @@ bench-quick: deps-test all ## the same with short rounds (about a minute)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
 	@python3 bench/compare.py --quick $(ARGS)
 
+bench-start: all ## from the start to the first answer with 10,000,000 entries, cold and after kill -9 (a minute); ARGS="--rounds 9"
+	@python3 bench/start.py $(ARGS)
+
 bench-doors: deps-test all ## RESP and HTTP beside Redis, redis-cell and nginx (two minutes); ARGS="--quick"
 	@command -v nginx >/dev/null || tests/lib/install-packages nginx-light
 	@python3 bench/compare_doors.py $(ARGS)
 
+bench-xdp: deps-ci all ## single checks past the socket, beside the sockets and nginx (four minutes; root); ARGS="--quick"
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/xdp_load build/bench/circulate.bpf.o
+	@python3 bench/compare_xdp.py $(ARGS)
+
 bench-quiet: deps-test all ## what the doors' full load costs the worker's own latency (a minute; root)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/worker_latency
 	@python3 bench/compare_quiet.py $(ARGS)
+
+bench-snapshot: deps-test all ## what writing snapshots costs a worker, and how long one takes (a minute; root)
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/worker_latency build/bench/micro_snapshot
+	@build/bench/micro_snapshot
+	@python3 bench/compare_snapshot.py $(ARGS)
 
 fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=fuzz $(FUZZ_PROGRAMS)
@@ -164,6 +178,10 @@ coverage: deps-test ## runs the suite and says which lines it ran; each parser a
 lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each is charged once (six minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_COUNT=$(or $(COUNT),10000000) python3 tests/e2e/test_repeats.py
+
+kill9: deps-test ## ROUNDS=1000 of kill -9 under full load: what was answered is there after each (ten minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
+	@METE_BUILD=build/check METE_SHOW=1 METE_ROUNDS=$(or $(ROUNDS),1000) python3 tests/e2e/test_kill9.py
 
 flood: deps-test ## COUNT=1000000000 random subjects from one tenant: memory stays, the others notice nothing (five minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory compile build/tests/property/crowd_feed
@@ -226,7 +244,7 @@ INSTALLED = $(AT)/bin/mete $(LIBRARY)/libmete.a $(LIBRARY)/libmete.so $(LIBRARY)
             $(SHARE)/man/man1/mete.1 $(SHARE)/man/man5/mete.yaml.5 $(SHARE)/man/man7/mete-protocol.7 \
             $(SHARE)/man/man3/mete_client.3 $(SHARE)/bash-completion/completions/mete \
             $(SHARE)/zsh/vendor-completions/_mete $(SHARE)/fish/vendor_completions.d/mete.fish \
-            $(UNITS)/mete.service $(UNITS)/mete.socket $(AT)/lib/sysusers.d/mete.conf \
+            $(UNITS)/mete.service $(UNITS)/mete.socket $(SHARE)/mete/mete-af-xdp.conf $(AT)/lib/sysusers.d/mete.conf \
             $(AT)/lib/tmpfiles.d/mete.conf $(AT)/lib/sysctl.d/60-mete.conf
 
 # Without building anything, so that it installs what was built and tested, by whoever may write there. The
@@ -251,6 +269,7 @@ install-files:
 	sed -e 's|/usr/bin/mete|$(PREFIX)/bin/mete|' -e 's|/etc/mete/|$(SYSCONFDIR)/mete/|' systemd/mete.service >$(UNITS)/mete.service
 	chmod 644 $(UNITS)/mete.service
 	install -D -m 644 systemd/mete.socket $(UNITS)/mete.socket
+	install -D -m 644 systemd/mete-af-xdp.conf $(SHARE)/mete/mete-af-xdp.conf
 	install -D -m 644 systemd/mete.sysusers $(AT)/lib/sysusers.d/mete.conf
 	install -D -m 644 systemd/mete.tmpfiles $(AT)/lib/tmpfiles.d/mete.conf
 	install -D -m 644 systemd/mete.sysctl $(AT)/lib/sysctl.d/60-mete.conf
@@ -282,7 +301,7 @@ clean: ## remove build/
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-15s %s\n", $$1, $$2}'
 
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
 PACKAGES      = gcc libc6-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev \
@@ -348,6 +367,12 @@ $(BUILD)/sim: $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/sim/*
 $(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(BUILD)/obj/all.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# The load's XDP program. Not part of the daemon, whose own is written in instructions (src/net/xdp_program.c).
+$(BUILD)/bench/%.bpf.o: bench/xdp/%.bpf.c bench/xdp/circulate.h
+	@mkdir -p $(@D)
+	@echo "  bpf  $<"
+	@clang -O2 -g -target bpf -Wall -Wextra -Werror -Ibench -I/usr/include/$(shell gcc -dumpmachine) -c -o $@ $<
 
 # -Wconversion where bytes from outside are turned into numbers.
 $(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o $(OBJ)/src/replica/%.o $(OBJ)/src/doors/resp%.o: CFLAGS += $(STRICT)

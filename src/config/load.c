@@ -15,6 +15,7 @@
 #include "config/api_keys.h"
 #include "config/certificates.h"
 #include "config/digest.h"
+#include "config/interface.h"
 #include "config/parts.h"
 #include "config/redis.h"
 #include "config/report.h"
@@ -52,7 +53,13 @@ static int read_file(const struct report *report, char **ret_text, size_t *ret_l
     *ret_len = len;
     return 0;
 fail:
-    report_at(report, 0, "cannot be read: %s", strerror(errno));
+    if (errno == EACCES)
+        report_at(report, 0,
+                  "cannot be read: %s: user %u needs to read it and to pass its folders; as with "
+                  "`chgrp mete FILE; chmod 640 FILE`",
+                  strerror(errno), (unsigned)geteuid());
+    else
+        report_at(report, 0, "cannot be read: %s", strerror(errno));
     if (fd >= 0)
         close(fd);
     free(text);
@@ -159,6 +166,8 @@ static int build(const struct config_options *options, const struct report *repo
         result = redis_judge(report, config);
     if (result == 0)
         result = parts_judge(report, config);
+    if (result == 0)
+        result = interface_judge(report, config);
     if (result == 0 && !roots.tenants)
         result = report_at(report, 1,
                            "tenants: at least one is needed; for example tenants: "
@@ -261,7 +270,9 @@ void config_destroy(struct config *config)
     free(config->namespace_name);
     secret_release(config);
     free(config->listen_admin);
+    free(config->table_file);
     free(config->listen_unix);
+    free(config->xdp.interface);
     free(config->listen_resp.path);
     free(config->listen_http.path);
     free(config->listen_grpc.path);
@@ -273,6 +284,7 @@ void config_destroy(struct config *config)
     certificates_release(config);
     free(config->echo_rule);
     free(config->key_file);
+    free(config->snapshot_path);
     redis_free(config);
     free(config->path);
     free(config);

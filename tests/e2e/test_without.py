@@ -20,6 +20,7 @@ PARTS = {
     "grpc": ("listen.grpc=127.0.0.1:0", "gRPC", ("libnghttp2", "libprotobuf-c"), ("nghttp2/", "protobuf-c/")),
     "hiredis": ("redis.url=redis://127.0.0.1:1", "Redis", ("libhiredis",), ("hiredis/",)),
     "liburing": ("backend=io_uring", "io_uring", ("liburing",), ("liburing.h",)),
+    "libxdp": ("backend=af_xdp", "AF_XDP", ("libxdp", "libbpf"), ("xdp/", "bpf/")),
     "openssl": ("listen.http_tls=127.0.0.1:0", "TLS", ("libssl", "libcrypto"), ("openssl/",)),
     "seccomp": (None, None, ("libseccomp",), ("seccomp.h",)),
 }
@@ -50,6 +51,15 @@ class Whole(unittest.TestCase):
         optional = set(re.search(r"^OPTIONAL *= (.*)$", makefile, re.M)[1].split())
         self.assertLessEqual(set(PARTS), optional)
         self.assertEqual(lists(WHOLE), [optional, set()])
+
+    def test_32_bit(self):
+        """Not built for a machine without what the table needs, and that is the first thing said."""
+        done = run("gcc", "-m32", "-fsyntax-only", "-Isrc", "-Iinclude", str(ROOT / "src/main.c"))
+        if "unrecognized command-line option" in done.stderr:
+            self.skipTest("a compiler without -m32")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("error: #error \"mete needs a 64-bit machine: an entry changes by one compare-and-swap of 16 bytes\"",
+                      done.stderr.splitlines()[0])
 
     def test_a_word_that_is_none(self):
         done = subprocess.run(["make", "-s", "WITHOUT=grpc opensll", "compile"], cwd=ROOT, text=True, capture_output=True)
