@@ -173,7 +173,7 @@ interleave: deps-test ## every schedule of three threads with at most three pree
 
 coverage: deps-test ## runs the suite and says which lines it ran; each parser at least 95 % (ten minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=coverage programs
-	@tests/coverage/report.py --run $(ARGS)
+	@METE_FAULT_RUNS=250 tests/coverage/report.py --run $(ARGS)
 
 lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each is charged once (six minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
@@ -195,7 +195,7 @@ faults: deps-test ## several nodes and real Redis through every fault: 1,000 cut
 
 faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, clocks fail inside: each 1,000 times and more (four minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
-	@METE_BUILD=build/check METE_COUNT=1000 python3 tests/e2e/test_faults_start.py
+	@METE_BUILD=build/check METE_FAULT_RUNS=1000 python3 tests/e2e/test_faults_start.py
 	@for file in inside doors; do METE_BUILD=build/check METE_HITS=$(or $(HITS),10000) python3 tests/e2e/test_faults_$$file.py || exit 1; done
 
 soak: deps-test all ## MINUTES=10 of traffic on every door, reloads, a Redis behind a bad network: memory, lost answers, latency; ARGS="--faults send_short=1/100"
