@@ -44,7 +44,9 @@ void batch_begin(struct replicator *replicator, struct partition *partition)
     partition->oldest_ns = UINT64_MAX;
     for (; count > 0 && partition->flight_count < BATCH_MAX_KEYS; count--)
         take_row(replicator, partition, replicator_row(replicator, partition->waiting.first));
-    partition->sequence++;
+    /* release: who takes the memory up after this process ended in between finds the whole batch
+     * under the new number, or no batch under the old one */
+    __atomic_store_n(&partition->sequence, partition->sequence + 1, __ATOMIC_RELEASE);
     partition->is_in_flight = true;
     partition->must_send = true;
     partition->send_ns = replicator->now_ns;
