@@ -305,6 +305,6 @@ void replicator_answer(struct replicator *replicator, const struct batch_answer 
         };
         settle_row(replicator, row, &heard);
     }
-    /* release: see batch_begin() */
-    __atomic_store_n(&partition->answered, partition->sequence, __ATOMIC_RELEASE);
+    batch_settle_before(); /* only then is it answered */
+    partition->answered = partition->sequence;
 }

@@ -44,9 +44,8 @@ void batch_begin(struct replicator *replicator, struct partition *partition)
     partition->oldest_ns = UINT64_MAX;
     for (; count > 0 && partition->flight_count < BATCH_MAX_KEYS; count--)
         take_row(replicator, partition, replicator_row(replicator, partition->waiting.first));
-    /* release: who takes the memory up after this process ended in between finds the whole batch
-     * under the new number, or no batch under the old one */
-    __atomic_store_n(&partition->sequence, partition->sequence + 1, __ATOMIC_RELEASE);
+    batch_settle_before(); /* the whole batch stands under its number, or under none */
+    partition->sequence++;
     partition->is_in_flight = true;
     partition->must_send = true;
     partition->send_ns = replicator->now_ns;

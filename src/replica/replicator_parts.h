@@ -102,6 +102,13 @@ void replicator_rest(struct replicator *replicator, struct row *row);
 /* replicator_resume.c: what the memory holds of the process before. */
 void replicator_resume(struct replicator *replicator);
 
+/* What was written before stands in the memory before what is written behind, wherever the process
+ * ends in between: processors write in order for who comes later, and so must the compiler. */
+static inline void batch_settle_before(void)
+{
+    __asm__ volatile("" ::: "memory");
+}
+
 /* replicator_batch.c: from rows into a batch. */
 void batch_begin(struct replicator *replicator, struct partition *partition);
 void batch_compose(struct replicator *replicator, struct partition *partition);
