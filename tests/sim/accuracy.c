@@ -101,6 +101,7 @@ static bool run(const struct task *task, double seconds)
     world.stop_ns = (int64_t)(seconds * 1e9);
     world.end_ns = world.stop_ns + 1200 * MS;
     world.limit.sync = task->is_exact ? SYNC_EXACT : SYNC_SHARED;
+    world.limit.on_loss = task->is_exact ? LOSS_DENY : LOSS_SHARE;
     world.spec = (struct limit_spec){.algorithm = ALGORITHM_TOKEN_BUCKET,
                                      .count = task->rate,
                                      .period_ns = 1000 * MS,

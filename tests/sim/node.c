@@ -150,6 +150,7 @@ static void decide(struct world *world, struct node *node, const struct parked *
     node->shared.has_waited = has_waited;
     engine_check_batch(&node->engine, &check, 1, &now, &answer);
     node->shared.has_waited = false;
+    judge_verdict(world, index_of(world, node), key, cost, answer.flags);
     if (!(answer.flags & METE_VERDICT_ALLOW))
         return;
     if (world->on_charge)

@@ -31,6 +31,7 @@ static const char *const WRONG_NAMES[WRONG_COUNT] = {
     [WRONG_GRANTS] = "grants are not charged",
     [WRONG_RING] = "events of the ring are lost",
     [WRONG_LIFE] = "a new life taken for the old one",
+    [WRONG_LOSS] = "another on_backend_loss",
 };
 
 uint64_t sim_random(struct world *world, uint64_t bound) /* splitmix64, Sebastiano Vigna */
