@@ -190,7 +190,6 @@ void judge_delivered(struct world *world, const struct packet *packet)
         seen->widest_before = seen->widest;
         node_state(&world->nodes[packet->node], key, &share);
         seen->widest = share;
-        judge_heard(world, packet->node, key);
         if (is_bucket(world))
             world->seen[packet->node][key][0].best =
                 merge_larger(world->seen[packet->node][key][0].best, seen->cell);

@@ -11,7 +11,7 @@ static bool is_bucket(const struct world *world)
 
 bool judge_may_lose(const struct world *world)
 {
-    return world->faults & ~(uint32_t)(FAULT_DOUBLE | FAULT_CROWD);
+    return world->faults & ~(uint32_t)FAULT_DOUBLE;
 }
 
 /* What the node's view owes now, in true ticks. */
@@ -34,9 +34,10 @@ static bool has_own_room(const struct world *world, const struct alone *alone, u
 }
 
 /* One partition may answer while another does not: then it knows what others charged. */
-void judge_heard(struct world *world, uint32_t node, uint32_t key)
+void judge_heard(struct world *world, const struct packet *packet)
 {
-    world->alone[node][key].since_ns = 0;
+    for (uint32_t i = 0; i < packet->count; i++)
+        world->alone[packet->node][sim_key_number(packet->keys[i].key)].since_ns = 0;
 }
 
 /* DENY: nothing passes. FULL: what one's own bucket has room for passes. */

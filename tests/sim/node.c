@@ -323,6 +323,7 @@ void node_receive(struct world *world, struct node *node, struct packet *packet)
         flight->is_under_way = false;
         judge_delivered(world, packet);
     }
+    judge_heard(world, packet);
     answer(world, node, packet);
     if (world->wrong == WRONG_SINCE)
         forget_since(world, node, packet);

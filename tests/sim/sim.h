@@ -252,7 +252,7 @@ void judge_end(struct world *world);
 /* judge_loss.c */
 void judge_verdict(struct world *world, uint32_t node, uint32_t key, uint32_t cost, uint32_t flags);
 void judge_alone(struct world *world, uint32_t node, uint32_t key, uint64_t window, uint32_t cost);
-void judge_heard(struct world *world, uint32_t node, uint32_t key);
+void judge_heard(struct world *world, const struct packet *packet);
 bool judge_may_lose(const struct world *world); /* may a node ever decide without the store? */
 
 #endif
