@@ -349,6 +349,12 @@ void node_step(struct world *world, struct node *node)
 
     if (node->down_until_ns > world->now_ns)
         return;
+    if (world->late_ns > 0 && node->asleep_until_ns <= world->now_ns &&
+        sim_random(world, 20 * FLUSH_NS / (uint64_t)world->step_ns) == 0)
+        node->asleep_until_ns =
+            world->now_ns + (int64_t)sim_random(world, (uint64_t)world->late_ns);
+    if (node->asleep_until_ns > world->now_ns)
+        return;
     if (world->wrong == WRONG_SHARE)
         spend_all(world, node);
     if (world->wrong == WRONG_RING && sim_random(world, 100) == 0)

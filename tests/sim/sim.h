@@ -128,6 +128,7 @@ struct node {
     uint32_t row;                    /* the rule's, in the table */
     int64_t clock_ns, host_error_ns; /* ahead of true time */
     int64_t cut_until_ns, down_until_ns;
+    int64_t asleep_until_ns; /* its replication thread alone */
 };
 
 struct cell {                    /* of the store */
@@ -199,6 +200,7 @@ struct world {
     int64_t excess;   /* beyond the limit: ticks, or units */
     int64_t flash_ns; /* when far more than the limit is asked at once; 0: never */
     bool gives_back;  /* refunds and resets happen, too */
+    int64_t late_ns;  /* one flush in 20 a replication thread is not scheduled, for up to this */
     double demand;    /* units a second for each key; 0: by overload_percent */
     void (*on_charge)(struct world *world, uint32_t key, uint32_t cost);
     const char *fault;
@@ -218,7 +220,7 @@ bool world_begin(struct world *world);
 void world_run(struct world *world); /* after one of these; ends it, too */
 
 /* accuracy.c */
-int accuracy_print(bool is_short);
+int accuracy_print(bool is_short, uint64_t late_ms);
 
 /* node.c */
 bool node_create(struct world *world, struct node *node);
