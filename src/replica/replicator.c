@@ -10,9 +10,11 @@
  *                   it was denied, which is demand
  *   at once         keys that nothing is known of, or nothing new: TOUCHES_PER_FLUSH per tenant and
  *                   flush; keys that charged more than a quarter of what this node may spend;
- * grants each second     an empty one, so that the store counts the node Keys that were used within
- * LINGER_NS are read though nothing happens to them here, LINGER_READS of them per flush: who looks
- * sees what others charged.
+ *                   grants
+ *   each second     an empty one, so that the store counts the node
+ *
+ * Keys that were used within LINGER_NS are read though nothing happens to them here, LINGER_READS
+ * of them per flush: who looks sees what others charged.
  *
  * Guarantee: the units that left the rings and entries = those in batches that were answered once +
  * those in flight + those in rows + state.lost_units. */

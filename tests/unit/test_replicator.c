@@ -385,6 +385,63 @@ static void test_grants_come_and_go_back(void **state)
     node_destroy(node);
 }
 
+/* The window before is read on for a while; that leaves what is in hand of the present one alone.
+ */
+static void test_a_passed_window_leaves_the_grant(void **state)
+{
+    (void)state;
+    struct store store = {.count = 0};
+    static struct limit limit = {.interval = 1000 * MS,
+                                 .burst = 10,
+                                 .algorithm = ALGORITHM_FIXED_WINDOW,
+                                 .sync = SYNC_EXACT,
+                                 .on_loss = LOSS_DENY};
+    struct node *node = node_create(&limit, 1);
+    struct ring_event want = {.kind = RING_WANT, .owner = 1, .key = KEY, .units = 10};
+    uint8_t share = 0;
+
+    for (uint64_t ms = 1980; ms < 2020; ms++) { /* BASE is a whole number of seconds */
+        if (ms == 1990 || ms == 2005) {
+            want.window = share_window_at(&limit, BASE + ms * MS);
+            assert_true(ring_push(&node->ring, &want));
+            ring_publish(&node->ring);
+            want.units = 3;
+        }
+        turn(node, &store, ms * MS);
+        if (ms >= 2005)
+            assert_int_equal(grant_units_of(&limit, state_of(node, &share), want.window), 3);
+    }
+    node_destroy(node);
+}
+
+/* A window begins with the share of the one before it, whatever became of older ones. */
+static void test_a_share_is_of_the_last_window(void **state)
+{
+    (void)state;
+    struct store store = {.count = 0};
+    static const struct limit limit = {.interval = 100 * MS,
+                                       .burst = 1000,
+                                       .algorithm = ALGORITHM_FIXED_WINDOW,
+                                       .sync = SYNC_SHARED};
+    struct node *nodes[NODES] = {node_create(&limit, 1), node_create(&limit, 2)};
+    uint8_t share = 0;
+
+    for (uint64_t ms = 1000; ms < 1600; ms += 5) {
+        const bool begins = ms % 100 == 0 && ms >= 1200;
+        for (unsigned i = 0; i < NODES; i++)
+            if (i == 0 || ms >= 1100) /* the first window is all of one node */
+                charge(nodes[i], &limit, 4, ms * MS);
+        for (unsigned i = 0; i < NODES; i++)
+            turn(nodes[i], &store, ms * MS);
+        for (unsigned i = 0; i < NODES && begins; i++) {
+            state_of(nodes[i], &share);
+            assert_in_range(share, share_of(2, 3), share_of(1, 3));
+        }
+    }
+    for (unsigned i = 0; i < NODES; i++)
+        node_destroy(nodes[i]);
+}
+
 /* A reset reaches the store before what was charged after it. */
 static void test_a_reset_reaches_the_store(void **state)
 {
@@ -430,6 +487,8 @@ int main(void)
         cmocka_unit_test(test_the_next_process_tells_the_rest),
         cmocka_unit_test(test_a_damaged_memory_is_survived),
         cmocka_unit_test(test_grants_come_and_go_back),
+        cmocka_unit_test(test_a_passed_window_leaves_the_grant),
+        cmocka_unit_test(test_a_share_is_of_the_last_window),
         cmocka_unit_test(test_a_reset_reaches_the_store),
         cmocka_unit_test(test_finishing_leaves_nothing),
     };
