@@ -111,6 +111,7 @@ static void diff_durations(struct diff *diff, const struct config *from, const s
         {"repeats.window", from->repeat_window_ns, to->repeat_window_ns},
         {"repeats.ahead", from->repeat_ahead_ns, to->repeat_ahead_ns},
         {"doors.idle", from->door_idle_ns, to->door_idle_ns},
+        {"table.snapshot_every", from->snapshot_every_ns, to->snapshot_every_ns},
     };
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         char texts[2][32];
@@ -149,6 +150,24 @@ static void diff_numbers(struct diff *diff, const struct config *from, const str
     value_format_bytes(from->repeat_bytes, texts[0], sizeof(texts[0]));
     value_format_bytes(to->repeat_bytes, texts[1], sizeof(texts[1]));
     diff_text(diff, "repeats.memory", false, texts[0], texts[1]);
+}
+
+static void diff_interface(struct diff *diff, const struct config_xdp *from,
+                           const struct config_xdp *to)
+{
+    static const char *const modes[] = CONFIG_XDP_MODES;
+    char queues[2][32], vlans[2][32], rings[2][32];
+    for (unsigned side = 0; side < 2; side++) {
+        const struct config_xdp *xdp = side ? to : from;
+        snprintf(queues[side], sizeof(queues[side]), xdp->queues ? "%u" : "auto", xdp->queues);
+        snprintf(vlans[side], sizeof(vlans[side]), "%" PRIu64, xdp->vlan);
+        snprintf(rings[side], sizeof(rings[side]), "%" PRIu64, xdp->ring);
+    }
+    diff_text(diff, "listen.interface", false, from->interface, to->interface);
+    diff_text(diff, "af_xdp.queues", false, queues[0], queues[1]);
+    diff_text(diff, "af_xdp.mode", false, modes[from->mode], modes[to->mode]);
+    diff_text(diff, "af_xdp.vlan", false, vlans[0], vlans[1]);
+    diff_text(diff, "af_xdp.ring", false, rings[0], rings[1]);
 }
 
 static void diff_headers(struct diff *diff, unsigned from, unsigned to)
@@ -200,8 +219,9 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     static const char *const logs[] = {"text", "json"};
     static const char *const filters[] = {"auto", "off"};
     static const char *const steerings[] = {"flow", "cpu"};
-    static const char *const backends[] = {"auto", "io_uring", "mmsg"};
+    static const char *const backends[] = CONFIG_BACKENDS;
     static const char *const on_full[] = {"evict", "allow", "deny"};
+    static const char *const on_bad_file[] = {"start", "refuse"};
 
     diff_networks(diff, from, to, "removed");
     diff_networks(diff, to, from, "added");
@@ -237,7 +257,12 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_text(diff, "filter", false, filters[from->filter], filters[to->filter]);
     diff_text(diff, "steering", false, steerings[from->steering], steerings[to->steering]);
     diff_text(diff, "backend", false, backends[from->backend], backends[to->backend]);
+    diff_interface(diff, &from->xdp, &to->xdp);
     diff_text(diff, "table.on_full", false, on_full[from->on_full], on_full[to->on_full]);
+    diff_text(diff, "table.file", false, from->table_file, to->table_file);
+    diff_text(diff, "table.on_bad_file", false, on_bad_file[from->on_bad_file],
+              on_bad_file[to->on_bad_file]);
+    diff_text(diff, "table.snapshot", false, from->snapshot_path, to->snapshot_path);
     diff_numbers(diff, from, to);
     diff_redis(diff, &from->redis, &to->redis);
     diff_key(diff, from, to);

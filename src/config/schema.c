@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "config/fields.h"
+#include "config/interface.h"
 #include "config/redis.h"
 #include "config/report.h"
 #include "config/schema_lists.h"
@@ -28,6 +29,7 @@ enum field_type {
     TYPE_PEM,       /* struct config_file; `none` has no path */
     TYPE_URL,       /* char *, where a store is; `none` is NULL */
     TYPE_USER,      /* char *, its user; `none` is NULL */
+    TYPE_INTERFACE, /* char *, the name of a network interface; `none` is NULL */
     TYPE_FILE,      /* char *, a path of any length, made absolute; `none` is NULL */
     TYPE_ID,        /* uint64_t in [min, max]; `auto` is 0 */
     TYPE_NUMBER,    /* uint64_t in [min, max] */
@@ -52,16 +54,24 @@ struct field {
     const char *fallback;       /* the default, NULL: none */
 };
 
-static const char *const BACKENDS[] = {"auto", "io_uring", "mmsg", NULL};
+static const char *const BACKENDS[] = CONFIG_BACKENDS;
+static const char *const XDP_MODES[] = CONFIG_XDP_MODES;
 static const char *const FILTERS[] = {"auto", "off", NULL};
 static const char *const STEERINGS[] = {"flow", "cpu", NULL};
 static const char *const HEADERS[] = CONFIG_HEADERS_NAMES;
 static const char *const RELOADS[] = {"signal", "watch", NULL};
 static const char *const LOGS[] = {"text", "json", NULL};
 static const char *const CLIENTS[] = {"optional", "required", NULL};
+static const char *const ON_BAD_FILE[] = {"start", "refuse", NULL};
 static const char *const ON_FULL[] = {"evict", "allow", "deny", NULL};
-_Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2, "as BACKENDS");
+_Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2 &&
+                   BACKEND_AF_XDP == 3,
+               "as BACKENDS");
+_Static_assert(CONFIG_XDP_AUTO == 0 && CONFIG_XDP_NATIVE == 1 && CONFIG_XDP_GENERIC == 2,
+               "as XDP_MODES");
+_Static_assert(sizeof(enum config_xdp_mode) == sizeof(unsigned), "set as unsigned");
 _Static_assert(ON_FULL_EVICT == 0 && ON_FULL_ALLOW == 1 && ON_FULL_DENY == 2, "as ON_FULL");
+_Static_assert(ON_BAD_FILE_START == 0 && ON_BAD_FILE_REFUSE == 1, "as ON_BAD_FILE");
 _Static_assert(CLIENTS_OPTIONAL == 0 && CLIENTS_REQUIRED == 1, "as CLIENTS");
 _Static_assert(sizeof(enum config_clients) == sizeof(unsigned), "set as unsigned");
 _Static_assert(FILTER_AUTO == 0 && FILTER_OFF == 1, "as FILTERS");
@@ -72,6 +82,7 @@ _Static_assert(sizeof(enum config_reload) == sizeof(unsigned), "set as unsigned"
 _Static_assert(CONFIG_LOG_TEXT == 0 && CONFIG_LOG_JSON == 1, "as LOGS");
 _Static_assert(sizeof(enum config_log) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_backend) == sizeof(unsigned), "set as unsigned");
+_Static_assert(sizeof(enum config_on_bad_file) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_on_full) == sizeof(unsigned), "set as unsigned");
 
 #define AT(member) .offset = offsetof(struct config, member)
@@ -98,7 +109,7 @@ static const struct field FIELDS[] = {
     {.path = "listen.http_tls", .type = TYPE_DOOR, AT(listen_http_tls)},
     {.path = "listen.grpc_tls", .type = TYPE_DOOR, AT(listen_grpc_tls)},
     {.path = "listen.metrics", .type = TYPE_DOOR, AT(listen_metrics)},
-    {.path = "listen.interface", .type = TYPE_UNSERVED},
+    {.path = "listen.interface", .type = TYPE_INTERFACE, AT(xdp.interface)},
     {.path = "tls", .type = TYPE_SECTION},
     {.path = "tls.certificate", .type = TYPE_PEM, AT(tls.certificate)},
     {.path = "tls.key", .type = TYPE_PEM, AT(tls.key)},
@@ -172,6 +183,15 @@ static const struct field FIELDS[] = {
      .max = CONFIG_MAX_SPIN_US,
      .fallback = "0"},
     {.path = "backend", .type = TYPE_CHOICE, AT(backend), .choices = BACKENDS, .fallback = "auto"},
+    {.path = "af_xdp", .type = TYPE_SECTION},
+    BETWEEN(TYPE_AUTO, "af_xdp.queues", xdp.queues, 1, CONFIG_MAX_XDP_QUEUES, "auto"),
+    {.path = "af_xdp.mode",
+     .type = TYPE_CHOICE,
+     AT(xdp.mode),
+     .choices = XDP_MODES,
+     .fallback = "auto"},
+    BETWEEN(TYPE_NUMBER, "af_xdp.vlan", xdp.vlan, 0, 4094, "0"),
+    BETWEEN(TYPE_NUMBER, "af_xdp.ring", xdp.ring, CONFIG_MIN_XDP_RING, CONFIG_MAX_XDP_RING, "4096"),
     {.path = "filter", .type = TYPE_CHOICE, AT(filter), .choices = FILTERS, .fallback = "auto"},
     {.path = "steering",
      .type = TYPE_CHOICE,
@@ -190,9 +210,15 @@ static const struct field FIELDS[] = {
      AT(on_full),
      .choices = ON_FULL,
      .fallback = "evict"},
-    {.path = "table.file", .type = TYPE_NONE},
-    {.path = "table.snapshot", .type = TYPE_NONE},
-    {.path = "table.snapshot_every", .type = TYPE_UNSERVED},
+    {.path = "table.file", .type = TYPE_FILE, AT(table_file)},
+    {.path = "table.on_bad_file",
+     .type = TYPE_CHOICE,
+     AT(on_bad_file),
+     .choices = ON_BAD_FILE,
+     .fallback = "start"},
+    {.path = "table.snapshot", .type = TYPE_FILE, AT(snapshot_path)},
+    BETWEEN(TYPE_DURATION, "table.snapshot_every", snapshot_every_ns, 1000000000, 86400000000000ull,
+            "60s"),
     {.path = "tiers", .type = TYPE_TIERS},
     {.path = "tenants", .type = TYPE_TENANTS},
     {.path = "key_file", .type = TYPE_KEY_FILE},
@@ -246,11 +272,6 @@ static int apply_choice(const struct report *report, const struct node *node,
     size_t count = 0;
     while (field->choices[count])
         count++;
-    if (field->choices == BACKENDS && node->kind == NODE_SCALAR &&
-        strcmp(node->text, "af_xdp") == 0)
-        return report_node(report, node,
-                           "'af_xdp' is not served by this version; auto, io_uring "
-                           "and mmsg are");
     return value_choice(report, node, field->choices, count, ret_choice);
 }
 
@@ -280,6 +301,8 @@ static int apply(const struct report *report, const struct field *field, const s
         return redis_apply_url(report, node, member);
     case TYPE_USER:
         return redis_apply_user(report, node, member);
+    case TYPE_INTERFACE:
+        return interface_apply_name(report, node, member);
     case TYPE_FILE:
         return secret_apply_path(report, node, config, member);
     case TYPE_ID:

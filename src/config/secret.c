@@ -297,6 +297,7 @@ int secret_reserve_seeds(const struct report *report, uint32_t count, struct con
         return report_memory(report);
     config->seeds = memory;
     config->seed_total = count;
+    config->key_fingerprint = digest_seed("", config->reader->has_key ? config->reader->key : NULL);
     config->secrets_are_unlocked |= !is_locked && config->reader->has_key;
     return 0;
 }

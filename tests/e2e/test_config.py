@@ -101,7 +101,10 @@ BROKEN = [
     ("key is a folder", "key_file: /\n" + TENANT, 1, "key_file", "/ is not a regular file"),
     ("nobody to believe", "listen: {udp: [127.0.0.1:1, 192.0.2.1:1]}\ntenants:\n  - name: a\n", 3,
      "tenants[0].secret_files", "listen.udp 192.0.2.1:1 is reached from beyond loopback, so tenant 'a' needs"),
-    ("interface", "listen: {interface: eth0}\n" + TENANT, 1, "listen.interface", "not served"),
+    ("long interface", "listen: {interface: abcdefghijklmnop}\n" + TENANT, 1, "listen.interface", "no name of an interface"),
+    ("way onto an interface", "af_xdp: {mode: fast}\n" + TENANT, 1, "af_xdp.mode", "one of auto, native, generic"),
+    ("frames that wait", "af_xdp: {ring: 1000}\n" + TENANT, 0, "af_xdp.ring", "no power of two"),
+    ("vlan", "af_xdp: {vlan: 4095}\n" + TENANT, 1, "af_xdp.vlan", "0 to 4094"),
     ("network", "trusted_networks: [nowhere]\n" + TENANT, 1, "trusted_networks[0]", "10.0.0.0/8"),
     ("prefix", "trusted_networks: [10.0.0.0/33]\n" + TENANT, 1, "trusted_networks[0]", "0 to 32"),
     ("host bits", "trusted_networks: [10.1.2.3/8]\n" + TENANT, 1, "trusted_networks[0]",
@@ -109,12 +112,11 @@ BROKEN = [
     ("no workers", "workers: 0\n" + TENANT, 1, "workers", "from 1 to 256"),
     ("too many workers", "workers: 257\n" + TENANT, 1, "workers", "from 1 to 256"),
     ("backend", "backend: epoll\n" + TENANT, 1, "backend", "one of auto, io_uring, mmsg"),
-    ("af_xdp", "backend: af_xdp\n" + TENANT, 1, "backend", "not served"),
     ("few entries", "table:\n  entries: 15\n" + TENANT, 2, "table.entries", "from 16"),
     ("entries in words", "table:\n  entries: many\n" + TENANT, 2, "table.entries", "'many'"),
     ("negative entries", "table:\n  entries: -1\n" + TENANT, 2, "table.entries", "'-1'"),
-    ("table file", "table:\n  file: /dev/shm/x\n" + TENANT, 2, "table.file", "not served"),
-    ("snapshot", "table:\n  snapshot: /var/x\n" + TENANT, 2, "table.snapshot", "not served"),
+    ("bad table file", "table:\n  on_bad_file: mend\n" + TENANT, 2, "table.on_bad_file", "start, refuse"),
+    ("snapshot", "table:\n  snapshot_every: 1ms\n" + TENANT, 2, "table.snapshot_every", "1s"),
     ("on_full", "table:\n  on_full: panic\n" + TENANT, 2, "table.on_full", "evict, allow, deny"),
     # Tiers and tenants.
     ("no tenants", "workers: 1\n", 1, "tenants", "at least one is needed"),
@@ -283,7 +285,7 @@ listen:
 trusted_networks: [10.0.0.0/8, "fd00::/8", 192.0.2.7, "::ffff:198.51.100.0/120", 0.0.0.0/0]
 workers: 3
 backend: mmsg
-table: {entries: 100000, on_full: deny, file: none, snapshot: none}
+table: {entries: 100000, on_full: deny, file: none, snapshot: /tmp/a.snapshot, snapshot_every: 90s}
 tiers:
   free:
     rules:
