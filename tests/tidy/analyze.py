@@ -32,8 +32,8 @@ def run(command):
 
 
 def findings(tool, output):
-    """Of what a tool printed: (tool, file, line, function or "", check, text)."""
-    found, function = set(), ""
+    """Of what a tool printed: (tool, file, line, function or "-", check, text)."""
+    found, function = set(), "-"
     for line in output.splitlines():
         head, match = FUNCTION.match(line), FINDING.match(line)
         if head:
@@ -41,7 +41,7 @@ def findings(tool, output):
         if match:
             name = os.path.relpath(ROOT / match["file"], ROOT)
             check = (match["check"] or match["grade"]).removeprefix("-W")
-            found.add((tool, name, int(match["line"]), function if tool == "gcc" else "", check, match["text"]))
+            found.add((tool, name, int(match["line"]), function, check, match["text"]))
     return found
 
 
@@ -68,12 +68,12 @@ def known():
     return rules
 
 
-def judge(found, rules):
-    """What no rule knows; counts the rules' uses."""
+def judge(unit, found, rules):
+    """What no rule knows, of what was found in a file and its headers; counts the rules' uses."""
     new = []
     for one in sorted(found):
-        tool, name, _, function, check, _ = one
-        key = (name, function, check)
+        tool, _, _, function, check, _ = one
+        key = (unit, function, check)
         if tool == "gcc" and key in rules:
             rules[key] += 1
         else:
@@ -94,11 +94,11 @@ def main():
     started, found, new, rules = time.monotonic(), set(), 0, known()
     tools = [tool for name, tool in TOOLS.items() if arguments.tool in (None, name)]
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        work = [pool.submit(tool, name, flags) for tool in tools for name in files]
+        work = {pool.submit(tool, name, flags): name for tool in tools for name in files}
         for one in concurrent.futures.as_completed(work):
-            for tool, name, line, function, check, text in judge(one.result() - found, rules):
+            for tool, name, line, function, check, text in judge(work[one], one.result() - found, rules):
                 new += 1
-                print(f"{name}:{line}: {function + '(): ' if function else ''}{text} [{tool}: {check}]", flush=True)
+                print(f"{name}:{line}: {function + '(): ' if function != '-' else ''}{text} [{tool}: {check}]", flush=True)
             found |= one.result()
     stale = [] if arguments.files or arguments.tool == "clang-tidy" else [key for key, uses in rules.items() if not uses]
     for key in stale:
