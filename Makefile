@@ -198,6 +198,9 @@ faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, c
 	@METE_BUILD=build/check METE_COUNT=1000 python3 tests/e2e/test_faults_start.py
 	@for file in inside doors; do METE_BUILD=build/check METE_HITS=$(or $(HITS),10000) python3 tests/e2e/test_faults_$$file.py || exit 1; done
 
+soak: deps-test all ## MINUTES=10 of traffic on every door, reloads, a Redis behind a bad network: memory, lost answers, latency; ARGS="--faults send_short=1/100"
+	@METE_BUILD=$(BUILD) tests/soak/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
+
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
 	@python3 bench/cluster.py $(ARGS)

@@ -158,6 +158,20 @@ def word_faults(name, text):
     return faults
 
 
+def promise_faults(text, targets):
+    """Of each row of the tables of promises: what it names must exist, and it must name something that proves it."""
+    faults, rows = [], re.findall(r"^\| (?!never|promise|---)(.*?) \|$", text.split("## Promises", 1)[-1], re.M)
+    for row in rows:
+        promise, *proofs = row.split(" | ")
+        named = re.findall(r"`([^`]+)`", " ".join(proofs))
+        paths = [name for words in named for name in words.split() if re.match(r"(tests|bench|deploy|\.ci)/", name)]
+        faults += [f"{promise}: there is no {path}" for path in paths if not (ROOT / path).exists()]
+        faults += [f"{promise}: no `make {target}`" for words in named for target in re.findall(r"^make ([\w-]+)", words) if target not in targets]
+        if not paths:
+            faults.append(f"{promise}: nothing proves it")
+    return faults if rows else ["no promises"]
+
+
 class Tidy(unittest.TestCase):
     def judge(self, rule, suffixes, skip=()):
         faults = [f for name in sources(*suffixes) if name not in skip for f in rule(name, text_of(name))]
@@ -187,6 +201,15 @@ class Tidy(unittest.TestCase):
         self.judge(word_faults, (".c", ".h", ".py", ".md", "Makefile", ".yaml"), skip=("tests/tidy/test_tidy.py",))
         self.assertTrue(word_faults("a.c", "/* TODO */"))
         self.assertTrue(word_faults("a.md", "see /work/main"))
+
+    def test_promises_have_proofs(self):
+        targets = set(re.findall(r"^([\w-]+):", text_of("Makefile"), re.M))
+        text = text_of("tests/README.md")
+        self.assertEqual(promise_faults(text, targets), [])
+        self.assertTrue(promise_faults("## Promises\n| it flies | `tests/unit/test_wings.c` | |\n", targets))
+        self.assertTrue(promise_faults("## Promises\n| it flies | `bench/demo` | `make fly` |\n", targets))
+        self.assertTrue(promise_faults("## Promises\n| it flies | | |\n", targets))
+        self.assertTrue(promise_faults("", targets))
 
     def test_every_source_says_what_it_is(self):
         """A header starts with a comment; so does a source without a header of its own."""
