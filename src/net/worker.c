@@ -69,7 +69,8 @@ static void look_for_flood(struct worker *worker, uint64_t boot_ns, uint64_t io_
     look.dropped = counter_read(&cell[COUNTER_KERNEL_DROPS]);
     look.received = counter_read(&cell[COUNTER_RECEIVED]);
     bool was_on = worker->filter.is_on;
-    if (worker->udp.policy.config->filter == FILTER_AUTO &&
+    /* past the sockets a filter on them would drop nothing of a flood, and say that it did */
+    if (worker->udp.policy.config->filter == FILTER_AUTO && !worker->xdp &&
         filter_judge(&worker->filter, &look) != was_on)
         set_filter(worker, !was_on);
 }
