@@ -109,6 +109,12 @@ struct config_network { /* of trusted_networks; v4 is kept as v4-mapped v6 */
     uint8_t bits;
 };
 
+struct config_overload {      /* when more is asked than can be answered */
+    uint64_t delay_budget_ns; /* the sockets' buffers hold what it takes so long to answer */
+    uint64_t max_age_ns;      /* a request that was first sent longer ago is of no use */
+    uint64_t shed_answers;    /* a second and worker */
+};
+
 struct config_redis {           /* the store of several nodes; url NULL: there is none */
     char *url;                  /* redis_judge_url() takes it */
     char *user, *password_file; /* or NULL; the password is read at the start */
@@ -255,7 +261,8 @@ struct config {
     enum config_filter filter;     /* drop floods in the kernel */
     enum config_steering steering; /* which worker gets a datagram */
     unsigned workers;              /* 0: auto, one per usable core */
-    uint64_t spin_us;              /* how long a worker looks for datagrams before it sleeps */
+    struct config_overload overload;
+    uint64_t spin_us; /* how long a worker looks for datagrams before it sleeps */
     enum config_backend backend;
     struct config_redis redis;
     uint64_t table_entries;

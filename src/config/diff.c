@@ -107,16 +107,20 @@ static void diff_durations(struct diff *diff, const struct config *from, const s
     const struct {
         const char *field;
         uint64_t from, to;
+        bool is_live;
     } fields[] = {
-        {"repeats.window", from->repeat_window_ns, to->repeat_window_ns},
-        {"repeats.ahead", from->repeat_ahead_ns, to->repeat_ahead_ns},
-        {"doors.idle", from->door_idle_ns, to->door_idle_ns},
+        {"repeats.window", from->repeat_window_ns, to->repeat_window_ns, false},
+        {"repeats.ahead", from->repeat_ahead_ns, to->repeat_ahead_ns, false},
+        {"doors.idle", from->door_idle_ns, to->door_idle_ns, false},
+        {"overload.delay_budget", from->overload.delay_budget_ns, to->overload.delay_budget_ns,
+         false},
+        {"overload.max_age", from->overload.max_age_ns, to->overload.max_age_ns, true},
     };
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         char texts[2][32];
         value_format_duration(fields[i].from, texts[0], sizeof(texts[0]));
         value_format_duration(fields[i].to, texts[1], sizeof(texts[1]));
-        diff_text(diff, fields[i].field, false, texts[0], texts[1]);
+        diff_text(diff, fields[i].field, fields[i].is_live, texts[0], texts[1]);
     }
 }
 
@@ -140,6 +144,9 @@ static void diff_numbers(struct diff *diff, const struct config *from, const str
     snprintf(texts[0], sizeof(texts[0]), "%" PRIu64, from->spin_us);
     snprintf(texts[1], sizeof(texts[1]), "%" PRIu64, to->spin_us);
     diff_text(diff, "spin_us", true, texts[0], texts[1]);
+    snprintf(texts[0], sizeof(texts[0]), "%" PRIu64, from->overload.shed_answers);
+    snprintf(texts[1], sizeof(texts[1]), "%" PRIu64, to->overload.shed_answers);
+    diff_text(diff, "overload.shed_answers", true, texts[0], texts[1]);
     snprintf(texts[0], sizeof(texts[0]), "%" PRIu64, from->table_entries);
     snprintf(texts[1], sizeof(texts[1]), "%" PRIu64, to->table_entries);
     diff_text(diff, "table.entries", false, texts[0], texts[1]);

@@ -56,6 +56,15 @@ static void print_repeats(const struct config *config, FILE *out)
     fprintf(out, "repeats: {window: %s, ahead: %s, memory: %s}\n", window, ahead, memory);
 }
 
+static void print_overload(const struct config_overload *overload, FILE *out)
+{
+    char budget[32], age[32];
+    value_format_duration(overload->delay_budget_ns, budget, sizeof(budget));
+    value_format_duration(overload->max_age_ns, age, sizeof(age));
+    fprintf(out, "overload: {delay_budget: %s, max_age: %s, shed_answers: %" PRIu64 "}\n", budget,
+            age, overload->shed_answers);
+}
+
 /* The end of `doors`. */
 static void print_headers(unsigned bits, FILE *out)
 {
@@ -159,6 +168,7 @@ static void print_top(const struct config *config, FILE *out)
     fprintf(out, "backend: %s\nfilter: %s\nsteering: %s\n", backends[config->backend],
             config->filter == FILTER_OFF ? "off" : "auto",
             config->steering == STEERING_CPU ? "cpu" : "flow");
+    print_overload(&config->overload, out);
     fprintf(out, "table:\n  entries: %" PRIu64 "\n  on_full: %s\n", config->table_entries,
             on_full[config->on_full]);
     print_redis(&config->redis, out);
