@@ -71,7 +71,7 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick bench-doors bench-quiet bench-cluster fuzz race lossy flood faults sim tidy format install \
+.PHONY: all demo run test bench bench-quick bench-doors bench-quiet bench-overload bench-cluster fuzz race lossy flood faults sim tidy format install \
         install-files uninstall manuals deb test-package reproducible packages clean help deps deps-deb deps-arm64 arm64 \
         deps-test deps-ci \
         programs compile
@@ -127,6 +127,10 @@ faults: deps-test ## several nodes and real Redis through every fault: 1,000 cut
 	@for file in exact cluster faults; do \
 	    METE_BUILD=build/check METE_RACES=1000 METE_ROUNDS=5 METE_CUTS=1000 METE_OUTAGE=30 \
 	        python3 tests/e2e/test_replica_$$file.py || exit 1; done
+
+bench-overload: deps-test all ## goodput, ages, fair shares and recovery at up to three times the capacity (two minutes); ARGS="--quick"
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/overload_load
+	@python3 bench/overload.py $(ARGS)
 
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
