@@ -41,8 +41,8 @@ static int set_receive_buffer(int fd, int domain, int bytes)
     socklen_t len = sizeof(has);
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) == 0)
         return 0;
-    int gets = probe_receive_buffer(domain, bytes);
-    if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &has, &len) == 0 && gets < has && gets / 2 < bytes)
+    int given = probe_receive_buffer(domain, bytes);
+    if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &has, &len) == 0 && given < has && given / 2 < bytes)
         return 0;
     return setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) < 0 ? -errno : 0;
 }
