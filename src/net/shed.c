@@ -272,6 +272,7 @@ static void begin(struct shed *shed, uint64_t now_ns)
     memset(shed->tenants, 0, sizeof(shed->tenants));
     shed->tenants[SHED_TENANTS].threshold = GATE_ALL;
     shed->is_on = true;
+    shed->long_looks = 0;
     shed->level = UINT64_MAX;
     shed->capacity = 0;
     shed->calm_since_ns = now_ns;
@@ -293,7 +294,9 @@ bool shed_take_look(struct shed *shed, const struct shed_look *look)
     bool must_set = false;
     if (!shed->is_on) {
         bool is_long = look->has_lost || look->fill_percent >= LONG_PERCENT;
-        if (is_long && shed->doubt_ns >= shed->options.budget_ns)
+        bool goes_on = is_long && !shed->rests && shed->doubt_ns >= shed->options.budget_ns;
+        shed->long_looks = goes_on ? shed->long_looks + 1 : 0;
+        if (shed->long_looks >= SHED_LOOKS)
             begin(shed, look->now_ns);
     } else if (elapsed_ns) {
         measure_capacity(shed, elapsed_ns);

@@ -1,9 +1,11 @@
 /* What a worker leaves out when more is asked than it can answer, and how much of it for whom.
  *
  * Overload is a queue that does not get empty: the worker has found more behind every receive for
- * the delay budget, and the sockets' buffers, which hold what that budget takes, are half full or
- * lose datagrams. Waiting alone is not, a closed loop keeps a short queue for ever. It is over when
- * for SHED_CALM_NS nobody asked for more than there is and the queue was empty in between.
+ * the delay budget, and in SHED_LOOKS looks, while it ran, the sockets' buffers, which hold what
+ * that budget takes, were half full or lost datagrams. Waiting alone is none, a closed loop keeps a
+ * short queue for ever; nor is what came while the worker was kept from running, for that is
+ * answered in as short a time as it took. It is over when for SHED_CALM_NS nobody asked for more
+ * than there is and the queue was empty in between.
  *
  * While it lasts each tenant has a share of what the worker can do, the max-min fair one in checks
  * a second: who asks for less than the level gets all of it, the others get the level. Capacity is
@@ -34,6 +36,7 @@
 
 #define SHED_TENANTS 256u
 #define SHED_LOOK_NS 10000000u  /* between two looks while there may be an overload */
+#define SHED_LOOKS 8u           /* with a long queue, one after the other: then it is an overload */
 #define SHED_GATE_NS 50000000u  /* the gate is set at most so often: the kernel compiles it anew */
 #define SHED_CALM_NS 200000000u /* without any shedding: then it is over */
 
@@ -69,12 +72,13 @@ struct shed_look { /* what the worker saw */
 struct shed {
     struct shed_options options;
     bool is_on;
-    bool was_full;         /* the last receive left something behind */
-    uint64_t empty_at_ns;  /* the queue was empty at that instant */
-    uint64_t doubt_ns;     /* what came may have waited so long; 0: it did not */
-    uint32_t rests;        /* turns since the last look that left nothing behind */
-    uint32_t turns;        /* all of them */
-    uint64_t looked_at_ns; /* 0: not yet in this doubt */
+    bool was_full;        /* the last receive left something behind */
+    uint64_t empty_at_ns; /* the queue was empty at that instant */
+    uint64_t doubt_ns;    /* what came may have waited so long; 0: it did not */
+    uint32_t rests;       /* turns since the last look that left nothing behind */
+    uint32_t turns;       /* all of them */
+    uint32_t long_looks;  /* one after the other that saw a long queue */
+    uint64_t looked_at_ns;
     uint64_t next_look_ns;
     uint64_t calm_since_ns;
     uint64_t gate_set_ns;

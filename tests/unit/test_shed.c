@@ -28,11 +28,21 @@ static void start(struct shed *shed)
         .budget_ns = 20 * MS, .max_age_ns = 100 * MS, .answers_per_second = 1000};
 }
 
-/* The queue was not seen empty since 0, and is long. */
+/* So many looks, 10 ms apart, the last at now_ns, of which each sees a queue that was not empty
+ * since 0. */
+static void look_at(struct shed *shed, unsigned count, struct shed_look look)
+{
+    const uint64_t last_ns = look.now_ns;
+    while (count--) {
+        look.now_ns = last_ns - count * SHED_LOOK_NS;
+        shed_note(shed, true, look.now_ns);
+        assert_false(shed_take_look(shed, &look));
+    }
+}
+
 static void begin(struct shed *shed, uint64_t now_ns)
 {
-    assert_true(shed_note(shed, true, now_ns));
-    assert_false(shed_take_look(shed, &(struct shed_look){.now_ns = now_ns, .fill_percent = 100}));
+    look_at(shed, SHED_LOOKS, (struct shed_look){.now_ns = now_ns, .fill_percent = 100});
     assert_true(shed->is_on);
 }
 
@@ -97,29 +107,50 @@ static void the_oldest_go_first(void **state)
     free(shed);
 }
 
-static void a_look_begins_it(void **state)
+static void a_queue_that_stays_long_begins_it(void **state)
 {
     (void)state;
     const struct {
         uint64_t now_ns;
+        unsigned looks;
         uint32_t fill_percent;
         bool has_lost, begins;
     } cases[] = {
-        {19 * MS, 100, true, false}, /* within the budget */
-        {20 * MS, 49, false, false}, /* a short queue, as a closed loop keeps */
-        {20 * MS, 50, false, true},  {20 * MS, 0, true, true}, {20 * SECOND, 49, false, false},
+        {85 * MS, SHED_LOOKS, 100, true, false},  /* the first was within the budget */
+        {100 * MS, SHED_LOOKS, 49, false, false}, /* a short queue, as a closed loop keeps */
+        {100 * MS, SHED_LOOKS, 50, false, true},
+        {100 * MS, SHED_LOOKS, 0, true, true},
+        {100 * MS, SHED_LOOKS - 1, 100, true, false},
+        {20 * SECOND, 1, 100, true, false}, /* it did not run meanwhile */
+        {20 * SECOND, 100, 49, false, false},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct shed *shed = calloc(1, sizeof(*shed));
-        start(shed);
-        shed_note(shed, true, cases[i].now_ns);
         struct shed_look look = {.now_ns = cases[i].now_ns,
                                  .fill_percent = cases[i].fill_percent,
                                  .has_lost = cases[i].has_lost};
-        assert_false(shed_take_look(shed, &look));
+        start(shed);
+        look_at(shed, cases[i].looks, look);
         assert_int_equal(shed->is_on, cases[i].begins);
         free(shed);
     }
+}
+
+static void a_rest_begins_the_count_anew(void **state)
+{
+    (void)state;
+    struct shed *shed = calloc(1, sizeof(*shed));
+    struct shed_look look = {.now_ns = 100 * MS, .fill_percent = 100};
+    start(shed);
+    look_at(shed, SHED_LOOKS - 1, look);
+    shed_note(shed, false, 101 * MS);
+    look.now_ns = 200 * MS;
+    look_at(shed, SHED_LOOKS - 1, look);
+    assert_false(shed->is_on);
+    look.now_ns = 210 * MS;
+    look_at(shed, 1, look);
+    assert_true(shed->is_on);
+    free(shed);
 }
 
 /* One look's worth of datagrams, so many of each tenant; then the look. */
@@ -163,8 +194,8 @@ static void shares_are_fair(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct shed *shed = calloc(1, sizeof(*shed));
         start(shed);
-        begin(shed, 20 * MS);
-        feed(shed, cases[i].asked, 4, 30 * MS, 100);
+        begin(shed, 100 * MS);
+        feed(shed, cases[i].asked, 4, 110 * MS, 100);
         for (unsigned t = 0; t < 4; t++)
             assert_int_equal(count_passed(shed, t + 1, METE_CHECK, cases[i].asked[t]),
                              cases[i].fair[t]);
@@ -178,8 +209,8 @@ static void releases_are_never_shed(void **state)
     static const uint32_t many[] = {5000, 5000};
     struct shed *shed = calloc(1, sizeof(*shed));
     start(shed);
-    begin(shed, 20 * MS);
-    feed(shed, many, 2, 30 * MS, 100);
+    begin(shed, 100 * MS);
+    feed(shed, many, 2, 110 * MS, 100);
     assert_int_equal(count_passed(shed, 1, METE_CHECK, 5000), 3125);
     assert_int_equal(count_passed(shed, 1, METE_CHECK, 5000), 0);
     assert_int_equal(count_passed(shed, 1, METE_RELEASE, 5000), 5000);
@@ -194,8 +225,8 @@ static void answers_have_a_budget(void **state)
     struct shed *shed = calloc(1, sizeof(*shed));
     static const uint32_t many[] = {5000};
     start(shed);
-    begin(shed, 20 * MS);
-    feed(shed, many, 1, 30 * MS, 100);
+    begin(shed, 100 * MS);
+    feed(shed, many, 1, 110 * MS, 100);
     assert_int_equal(count_passed(shed, 1, METE_CHECK, 3125), 3125);
     uint64_t told = 0;
     for (uint64_t i = 0; i < 100000; i++) { /* a second of them */
@@ -213,8 +244,9 @@ static void answers_have_a_budget(void **state)
 
 #define TENANTS 4u
 #define QUEUE 65536u
-#define ANSWER_NS 2600u /* what an answer costs the worker, and what reading and leaving out does  \
-                         */
+#define ANSWER_NS                                                                                  \
+    2600u /* what an answer costs the worker, and what reading and leaving out does                \
+           */
 #define LEAVE_NS 700u
 #define TURN_NS 1500u
 #define BATCH 32u
@@ -413,7 +445,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(doubt_is_a_queue_that_does_not_get_empty),
         cmocka_unit_test(the_oldest_go_first),
-        cmocka_unit_test(a_look_begins_it),
+        cmocka_unit_test(a_queue_that_stays_long_begins_it),
+        cmocka_unit_test(a_rest_begins_the_count_anew),
         cmocka_unit_test(shares_are_fair),
         cmocka_unit_test(releases_are_never_shed),
         cmocka_unit_test(answers_have_a_budget),
