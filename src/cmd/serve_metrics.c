@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cmd/serve_replica.h"
+#include "cmd/serve_snapshot.h"
 #include "cmd/server.h"
 #include "doors/tls.h"
 #include "obs/counters.h"
@@ -131,6 +132,15 @@ static void print_table(const struct serve_metrics *metrics, struct http_out *ou
               table_eviction_count(server->table));
     print_one(out, "mete_table_swept_total", "counter", "Entries back at rest that were freed.",
               sum(server, COUNTER_SWEPT));
+    struct table_resumed found;
+    table_look_resumed(server->table, &found);
+    print_one(out, "mete_table_life", "gauge",
+              "Processes that this table had, this one included; more than 1: it started warm.",
+              found.life);
+    print_one(out, "mete_table_taken_total", "counter",
+              "Entries taken over from the process before.", found.taken);
+    print_one(out, "mete_table_damaged_total", "counter",
+              "Entries of the process before that could not be and were freed.", found.damaged);
 }
 
 /* By the names that Prometheus' own libraries have for them. */
@@ -178,6 +188,7 @@ static void render(void *context, const struct config *config, struct http_out *
                   "Unix time at which the certificate of the doors ends.",
                   (uint64_t)tls_not_after(config->tls.context));
     serve_print_replica_metrics(server, out);
+    serve_print_snapshot_metrics(server, out);
     print_process(out);
 }
 
@@ -192,10 +203,7 @@ int serve_metrics_init(struct serve_metrics *metrics, struct server *server)
         metrics->door.pages[i].bytes = malloc(PAGE_BYTES);
         is_whole &= metrics->door.pages[i].bytes != NULL;
     }
-    if (is_whole)
-        return 0;
-    serve_metrics_deinit(metrics);
-    return -ENOMEM;
+    return is_whole ? 0 : -ENOMEM;
 }
 
 void serve_metrics_deinit(struct serve_metrics *metrics)

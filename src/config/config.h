@@ -21,11 +21,13 @@
 #include "core/limit.h"
 
 enum config_filter { FILTER_AUTO, FILTER_OFF };
+enum config_shedding { SHEDDING_AUTO, SHEDDING_OFF };
 enum config_steering { STEERING_FLOW, STEERING_CPU };
 enum config_reload { RELOAD_SIGNAL, RELOAD_WATCH };
 enum config_log { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 enum config_backend { BACKEND_AUTO, BACKEND_IO_URING, BACKEND_MMSG };
 enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
+enum config_on_bad_file { ON_BAD_FILE_START, ON_BAD_FILE_REFUSE };
 
 #define CONFIG_MAX_LISTEN 8u
 #define CONFIG_MAX_WORKERS 256u
@@ -113,6 +115,7 @@ struct config_overload {      /* when more is asked than can be answered */
     uint64_t delay_budget_ns; /* the sockets' buffers hold what it takes so long to answer */
     uint64_t max_age_ns;      /* a request that was first sent longer ago is of no use */
     uint64_t shed_answers;    /* a second and worker */
+    enum config_shedding shedding;
 };
 
 struct config_redis {           /* the store of several nodes; url NULL: there is none */
@@ -250,6 +253,7 @@ struct config {
     uint64_t otlp_sample_every;        /* a span of each so-many-th decision; 0: who is told to */
     uint64_t otlp_every_ns;            /* metrics */
     char *key_file;                    /* absolute, or NULL; its bytes are in no memory */
+    uint64_t key_fingerprint;          /* of its bytes; of nothing without */
     char file_hash[CONFIG_HASH_SIZE];  /* of the bytes of the file, or of the embedded default */
     enum config_reload reload;
     enum config_log log;
@@ -267,7 +271,11 @@ struct config {
     struct config_redis redis;
     uint64_t table_entries;
     enum config_on_full on_full;
-    struct tenant *tenants; /* in the order of their ids */
+    char *table_file; /* NULL: the table goes with the process */
+    enum config_on_bad_file on_bad_file;
+    char *snapshot_path;        /* of table.snapshot, absolute; NULL: none is written */
+    uint64_t snapshot_every_ns; /* from the begin of one to that of the next */
+    struct tenant *tenants;     /* in the order of their ids */
     uint32_t tenant_count;
     const struct tenant *anonymous; /* the tenant `default`, or NULL */
     uint32_t index_count;           /* of rule, override and inline indices over all tenants */

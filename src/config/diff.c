@@ -115,6 +115,7 @@ static void diff_durations(struct diff *diff, const struct config *from, const s
         {"overload.delay_budget", from->overload.delay_budget_ns, to->overload.delay_budget_ns,
          false},
         {"overload.max_age", from->overload.max_age_ns, to->overload.max_age_ns, true},
+        {"table.snapshot_every", from->snapshot_every_ns, to->snapshot_every_ns, false},
     };
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         char texts[2][32];
@@ -209,6 +210,7 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     static const char *const steerings[] = {"flow", "cpu"};
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
     static const char *const on_full[] = {"evict", "allow", "deny"};
+    static const char *const on_bad_file[] = {"start", "refuse"};
 
     diff_networks(diff, from, to, "removed");
     diff_networks(diff, to, from, "added");
@@ -241,10 +243,16 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_text(diff, "otlp.endpoint", false, config_door_text(&from->otlp_endpoint),
               config_door_text(&to->otlp_endpoint));
     diff_text(diff, "listen.admin", false, from->listen_admin, to->listen_admin);
+    diff_text(diff, "overload.shedding", false, filters[from->overload.shedding],
+              filters[to->overload.shedding]);
     diff_text(diff, "filter", false, filters[from->filter], filters[to->filter]);
     diff_text(diff, "steering", false, steerings[from->steering], steerings[to->steering]);
     diff_text(diff, "backend", false, backends[from->backend], backends[to->backend]);
     diff_text(diff, "table.on_full", false, on_full[from->on_full], on_full[to->on_full]);
+    diff_text(diff, "table.file", false, from->table_file, to->table_file);
+    diff_text(diff, "table.on_bad_file", false, on_bad_file[from->on_bad_file],
+              on_bad_file[to->on_bad_file]);
+    diff_text(diff, "table.snapshot", false, from->snapshot_path, to->snapshot_path);
     diff_numbers(diff, from, to);
     diff_redis(diff, &from->redis, &to->redis);
     diff_key(diff, from, to);

@@ -140,6 +140,25 @@ static void keep_syncs(struct config *config)
             rule_settle_sync(&config->tenants[i].rules[j], config->redis.url != NULL);
 }
 
+static int keep_table(struct keeping *keeping, const struct config *running, struct config *config)
+{
+    config->table_entries =
+        keep_number(keeping, "table.entries", running->table_entries, config->table_entries);
+    config->on_full = (enum config_on_full)keep_number(keeping, "table.on_full", running->on_full,
+                                                       config->on_full);
+    config->on_bad_file = (enum config_on_bad_file)keep_number(
+        keeping, "table.on_bad_file", running->on_bad_file, config->on_bad_file);
+    return keep_text(keeping, "table.file", running->table_file, &config->table_file);
+}
+
+static int keep_snapshot(struct keeping *keeping, const struct config *running,
+                         struct config *config)
+{
+    config->snapshot_every_ns = keep_number(keeping, "table.snapshot_every",
+                                            running->snapshot_every_ns, config->snapshot_every_ns);
+    return keep_text(keeping, "table.snapshot", running->snapshot_path, &config->snapshot_path);
+}
+
 int config_keep(struct config *config, const struct config *running, FILE *names)
 {
     struct keeping keeping = {.names = names};
@@ -181,19 +200,21 @@ int config_keep(struct config *config, const struct config *running, FILE *names
         keep_number(&keeping, "doors.idle", running->door_idle_ns, config->door_idle_ns);
     if (result == 0)
         result = keep_redis(&keeping, &running->redis, &config->redis);
+    if (result == 0)
+        result = keep_snapshot(&keeping, running, config);
     keep_syncs(config);
     config->listen_admin_is_default = running->listen_admin_is_default;
     config->workers = (unsigned)keep_number(&keeping, "workers", running->workers, config->workers);
     config->backend =
         (enum config_backend)keep_number(&keeping, "backend", running->backend, config->backend);
-    config->table_entries =
-        keep_number(&keeping, "table.entries", running->table_entries, config->table_entries);
-    config->on_full = (enum config_on_full)keep_number(&keeping, "table.on_full", running->on_full,
-                                                       config->on_full);
+    if (result == 0)
+        result = keep_table(&keeping, running, config);
     config->steering = (enum config_steering)keep_number(&keeping, "steering", running->steering,
                                                          config->steering);
     config->filter =
         (enum config_filter)keep_number(&keeping, "filter", running->filter, config->filter);
+    config->overload.shedding = (enum config_shedding)keep_number(
+        &keeping, "overload.shedding", running->overload.shedding, config->overload.shedding);
     config->overload.delay_budget_ns =
         keep_number(&keeping, "overload.delay_budget", running->overload.delay_budget_ns,
                     config->overload.delay_budget_ns);

@@ -61,8 +61,9 @@ static void print_overload(const struct config_overload *overload, FILE *out)
     char budget[32], age[32];
     value_format_duration(overload->delay_budget_ns, budget, sizeof(budget));
     value_format_duration(overload->max_age_ns, age, sizeof(age));
-    fprintf(out, "overload: {delay_budget: %s, max_age: %s, shed_answers: %" PRIu64 "}\n", budget,
-            age, overload->shed_answers);
+    fprintf(
+        out, "overload: {shedding: %s, delay_budget: %s, max_age: %s, shed_answers: %" PRIu64 "}\n",
+        overload->shedding == SHEDDING_OFF ? "off" : "auto", budget, age, overload->shed_answers);
 }
 
 /* The end of `doors`. */
@@ -117,10 +118,24 @@ static void print_redis(const struct config_redis *redis, FILE *out)
             flush, wait, redis->nodes, id, redis->partitions, redis->rows, redis->ring);
 }
 
+static void print_table(const struct config *config, FILE *out)
+{
+    static const char *const on_full[] = {"evict", "allow", "deny"};
+    char every[32];
+
+    value_format_duration(config->snapshot_every_ns, every, sizeof(every));
+    fprintf(out, "table:\n  entries: %" PRIu64 "\n  on_full: %s\n", config->table_entries,
+            on_full[config->on_full]);
+    print_path(out, "  file", config->table_file);
+    fprintf(out, "  on_bad_file: %s\n",
+            config->on_bad_file == ON_BAD_FILE_REFUSE ? "refuse" : "start");
+    print_path(out, "  snapshot", config->snapshot_path);
+    fprintf(out, "  snapshot_every: %s\n", every);
+}
+
 static void print_top(const struct config *config, FILE *out)
 {
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
-    static const char *const on_full[] = {"evict", "allow", "deny"};
     char network[64], idle[32];
 
     fputs("namespace: ", out);
@@ -169,8 +184,7 @@ static void print_top(const struct config *config, FILE *out)
             config->filter == FILTER_OFF ? "off" : "auto",
             config->steering == STEERING_CPU ? "cpu" : "flow");
     print_overload(&config->overload, out);
-    fprintf(out, "table:\n  entries: %" PRIu64 "\n  on_full: %s\n", config->table_entries,
-            on_full[config->on_full]);
+    print_table(config, out);
     print_redis(&config->redis, out);
 }
 

@@ -15,6 +15,9 @@
 uint64_t clock_boot_ns(void); /* CLOCK_BOOTTIME */
 uint64_t clock_real_ns(void); /* CLOCK_REALTIME */
 
+/* CPU time that this thread has used. */
+uint64_t clock_thread_ns(void);
+
 /* Between two looks at something that another core will change: leaves a core's other half alone.
  */
 static inline void clock_pause(void)
@@ -50,6 +53,9 @@ bool clock_has_stepped(struct clock_steps *steps, uint64_t boot_ns, uint64_t rea
 
 /* Sets wall to the host's clock: real_ns was read at boot_ns. */
 void wall_init(struct wall *wall, uint64_t boot_ns, uint64_t real_ns);
+/* The same, but not before floor_ns, which this clock may have said already: what it is ahead is
+ * slewed out. */
+void wall_resume(struct wall *wall, uint64_t boot_ns, uint64_t real_ns, uint64_t floor_ns);
 /* Follows the host's clock. boot_ns never decreases from call to call. */
 void wall_update(struct wall *wall, uint64_t boot_ns, uint64_t real_ns);
 

@@ -53,6 +53,9 @@ bool owners_upkeep(struct table *table, uint32_t groups, owners_clock_fn *now_ns
 bool owners_has_emptied(const struct table *table);
 void owners_reclaim(struct table *table, owners_row_fn *on_free, void *context);
 
+/* May entries of one limit be judged by the other, as far as a row is asked? */
+bool owners_is_same_kind(const struct limit *a, const struct limit *b);
+
 /* Rows that a change could still take. */
 uint32_t owners_free_count(const struct table *table);
 
@@ -60,6 +63,11 @@ uint32_t owners_free_count(const struct table *table);
 int owners_reserve_region(struct table *table, uint32_t tenant_id, uint64_t entries);
 /* The tenant's region, or the shared rest if it was given none. */
 struct table_region owners_region(const struct table *table, uint32_t tenant_id);
+
+/* Is the region at an index, from 1 on, the tenant's, of a size for so many entries? */
+bool owners_is_region(const struct table *table, uint32_t index, uint32_t tenant_id,
+                      uint64_t entries);
+uint32_t owners_region_count(const struct table *table); /* with the shared rest */
 
 /* Of the table's making. */
 struct owners;

@@ -27,12 +27,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / (os.environ.get("METE_BUILD") or "build/check")
 METE = str(BUILD / "mete")
 SANITIZED = "asan" in BUILD.name or "tsan" in BUILD.name
+COUNTED = "coverage" in BUILD.name  # writes what it counted at its end, which no filter of system calls lets it
 BACKENDS = ("io_uring", "mmsg")
 CLIENT_IDS = itertools.count(1000)
 PATIENCE_S = 30  # a limit against hanging, not a measure
 
 READY = re.compile(r"^mete: (?P<version>\S+) udp (?P<udp>\S+)( unix (?P<unix>\S+))?( resp (?P<resp>\S+))?( http (?P<http>\S+))?( grpc (?P<grpc>\S+))?( resp_tls (?P<resp_tls>\S+))?( http_tls (?P<http_tls>\S+))?( grpc_tls (?P<grpc_tls>\S+))?( metrics (?P<metrics>\S+))? workers (?P<workers>\d+) backend (?P<backend>\w+) "
-                   r"table (?P<entries>\d+) entries (?P<mib>[\d.]+) MiB( in huge pages)?$")
+                   r"table (?P<entries>\d+) entries (?P<mib>[\d.]+) MiB( in huge pages)?"
+                   r"( (?P<start>cold|warm with (more than )?\d+))?$")
 
 
 def mete(*arguments, **options):
@@ -117,10 +119,10 @@ class Client:
 
 class Daemon:
     def __init__(self, config=None, sets=(), *, backend="auto", workers=1, listen="127.0.0.1:0", entries=65536,
-                 preexec=None, environment=None, command=(), path=None):
+                 preexec=None, environment=None, command=(), path=None, program=METE):
         self.folder = tempfile.mkdtemp(prefix="mete-")
         self.admin = os.path.join(self.folder, "admin.sock")
-        arguments = [*command, METE, "serve"]
+        arguments = [*command, program, "serve"]
         if path is not None:
             arguments += ["--config", str(path)]
         if config is not None:
@@ -133,9 +135,10 @@ class Daemon:
                     f"table.entries={entries}", *sets):
             arguments += ["--set", one]
         self.lines, self.said = queue.Queue(), []
+        environment = {**os.environ, **(environment or {})}
+        self.prepare(environment)
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, text=True, preexec_fn=preexec,
-                                        env={**os.environ, **(environment or {})})
+                                        stderr=subprocess.PIPE, text=True, preexec_fn=preexec, env=environment)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         try:
@@ -143,6 +146,9 @@ class Daemon:
         except BaseException:
             self.close()
             raise
+
+    def prepare(self, environment):
+        """For those who add to it what only the folder's name can say."""
 
     def _read(self):
         for line in self.process.stderr:
@@ -162,6 +168,7 @@ class Daemon:
         self.resp_tls, self.http_tls = match["resp_tls"], match["http_tls"]
         self.resp, self.http, self.metrics = match["resp"], match["http"], match["metrics"]
         self.grpc, self.grpc_tls = match["grpc"], match["grpc_tls"]
+        self.start = match["start"]  # of a table in a file, else None
         self.workers, self.entries = int(match["workers"]), int(match["entries"])
         self.addresses = [parse_address(text) for text in match["udp"].split(",")]
         self.address, self.port = self.addresses[0], self.addresses[0][1]
@@ -192,6 +199,11 @@ class Daemon:
         strange = [line for line in self.said if not line.startswith("mete: ")]
         assert not strange, said
         assert not os.path.exists(self.admin), "the admin socket was left behind"
+
+    def kill(self):
+        """kill -9, at once; then its last answers are in our sockets."""
+        self.process.kill()
+        self.process.wait()
 
     def close(self):
         if self.process.poll() is None:

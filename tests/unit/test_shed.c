@@ -144,10 +144,10 @@ static void a_rest_begins_the_count_anew(void **state)
     start(shed);
     look_at(shed, SHED_LOOKS - 1, look);
     shed_note(shed, false, 101 * MS);
-    look.now_ns = 200 * MS;
-    look_at(shed, SHED_LOOKS - 1, look);
-    assert_false(shed->is_on);
     look.now_ns = 210 * MS;
+    look_at(shed, SHED_LOOKS, look); /* the first of them saw that rest */
+    assert_false(shed->is_on);
+    look.now_ns = 220 * MS;
     look_at(shed, 1, look);
     assert_true(shed->is_on);
     free(shed);
