@@ -37,6 +37,7 @@ struct worker {
                                            UNIX one; closed by who opened them */
     unsigned socket_count;
     unsigned udp_socket_count; /* the first of them */
+    struct xdp *xdp;           /* the interface of backend af_xdp, or NULL */
     struct counters *counters;
     struct rule_counters *rule_counters;
     struct secret_counters *secret_counters; /* as rule_counters, by the rows of inline limits */
@@ -65,6 +66,7 @@ struct worker {
     struct shed shed;
     uint32_t drops_at_look[CONFIG_MAX_LISTEN]; /* as above, at the last look at the load */
     uint64_t overload_since_ns;
+    uint64_t io_drops; /* of the backend, then */
     uint64_t repeat_cursor;
     uint32_t repeat_swept_ms; /* up to where worker 0 has done its upkeep of the repeat set */
     struct engine engine;
