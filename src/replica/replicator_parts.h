@@ -106,7 +106,7 @@ void replicator_resume(struct replicator *replicator);
  * ends in between: processors write in order for who comes later, and so must the compiler. */
 static inline void batch_settle_before(void)
 {
-    __asm__ volatile("" ::: "memory");
+    __asm__("" ::: "memory"); /* without outputs: never left out */
 }
 
 /* replicator_batch.c: from rows into a batch. */
