@@ -7,6 +7,7 @@
 #   tsan    (build/tsan)    thread sanitizer, the table's lock variant (clang)
 #   clang   (build/clang)   as check, by clang
 #   fuzz    (build/fuzz)    libFuzzer with address and undefined sanitizers
+#   coverage (build/coverage) counts which lines ran; without the filter of system calls, as counts are written at the end
 #   arm64   (build/arm64)   as check, for aarch64 by a cross compiler; qemu-user runs its unit tests
 FLAVOUR ?= release
 
@@ -16,6 +17,7 @@ CC_clang   = clang
 CC_asan    = clang
 CC_tsan    = clang
 CC_fuzz    = clang
+CC_coverage = gcc
 CC_arm64   = aarch64-linux-gnu-gcc
 CC         = $(CC_$(FLAVOUR))
 
@@ -62,6 +64,8 @@ FLAGS_tsan    = -O1 -Werror -fsanitize=thread -DMETE_TABLE_LOCK
 LINK_tsan     = -fsanitize=thread
 FLAGS_fuzz    = -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LINK_fuzz     = -fsanitize=fuzzer,address,undefined
+FLAGS_coverage = -O1 -Werror --coverage -fprofile-update=atomic -DMETE_WITHOUT_SECCOMP
+LINK_coverage  = --coverage
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 TARGET  := $(shell $(CC) -dumpmachine 2>/dev/null)
@@ -104,9 +108,8 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick bench-doors bench-quiet bench-snapshot bench-cluster fuzz race lossy flood faults sim without tidy format install \
-        install-files uninstall manuals deb test-package reproducible packages clean help deps deps-deb deps-arm64 arm64 \
-        deps-test deps-ci \
+# All tasks that `make help` names, and those that they share.
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' Makefile) install-files packages deps deps-deb deps-arm64 deps-test deps-ci \
         programs compile is-whole objects variants
 
 all: deps ## build build/mete and the client library
@@ -153,6 +156,15 @@ race: deps-ci ## the race tests under the thread sanitizer
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=tsan $(RACE_PROGRAMS)
 	@for program in $(RACE_PROGRAMS); do $$program $(ARGS) || exit 1; done
 
+interleave: deps-test ## every schedule of three threads with at most three preemptions in the table, and of mistakes in it (four minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check build/check/tests/race/exhaust_table
+	@build/check/tests/race/exhaust_table $(ARGS)
+	@METE_LONG=1 METE_BUILD=build/check python3 tests/race/test_mistakes.py
+
+coverage: deps-test ## runs the suite and says which lines it ran; each parser at least 95 % (ten minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=coverage programs
+	@tests/coverage/report.py --run $(ARGS)
+
 lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each is charged once (six minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_COUNT=$(or $(COUNT),10000000) python3 tests/e2e/test_repeats.py
@@ -166,6 +178,11 @@ faults: deps-test ## several nodes and real Redis through every fault: 1,000 cut
 	@for file in exact cluster faults; do \
 	    METE_BUILD=build/check METE_RACES=1000 METE_ROUNDS=5 METE_CUTS=1000 METE_OUTAGE=30 \
 	        python3 tests/e2e/test_replica_$$file.py || exit 1; done
+
+faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, clocks fail inside: each 1,000 times and more (four minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
+	@METE_BUILD=build/check METE_COUNT=1000 python3 tests/e2e/test_faults_start.py
+	@for file in inside doors; do METE_BUILD=build/check METE_HITS=$(or $(HITS),10000) python3 tests/e2e/test_faults_$$file.py || exit 1; done
 
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
@@ -266,7 +283,7 @@ clean: ## remove build/
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-15s %s\n", $$1, $$2}'
 
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
 PACKAGES      = gcc libc6-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev \
@@ -293,7 +310,7 @@ objects:
 	@echo $(OBJ_LIB)
 is-whole:
 	@$(if $(LEFT_OUT),echo "the suite needs a whole build; \`make without\` tries builds WITHOUT something" >&2; exit 2)
-programs: is-whole compile manuals $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim
+programs: is-whole compile manuals $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim $(FAULTY)
 
 $(BUILD)/mete: $(OBJ)/src/main.o $(OBJ_LIB)
 	@echo "  link $@"
@@ -313,6 +330,16 @@ $(BUILD)/obj/all.a: $(OBJ_LIB)
 $(BUILD)/tests/%: $(OBJ)/tests_bench/%.o $(BUILD)/obj/all.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+# The daemon with faults inside (tests/fault/fault.h): the same objects, linked with these calls caught.
+FAULT_CALLS = send recv sendmsg sendmmsg recvmmsg accept4 mmap pthread_create clock_gettime sandbox_filter_calls \
+              io_uring_queue_init_params io_uring_submit io_uring_submit_and_wait_timeout io_uring_submit_and_get_events \
+              $(if $(findstring -fsanitize,$(FLAGS_$(FLAVOUR))),malloc calloc realloc reallocarray aligned_alloc strdup strndup)
+FAULTY = $(BUILD)/tests/fault/mete
+$(FAULTY): $(OBJ)/src/main.o $(OBJ_LIB) $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/fault/*.c))
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	@$(CC) $(LDFLAGS) $(FAULT_CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 
 # The simulator: one program of several files.
 $(BUILD)/sim: $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/sim/*.c)) $(BUILD)/obj/all.a
@@ -374,7 +401,7 @@ $(OBJ_VARIES): $(BUILD)/obj/%.o: %.c
 $(OBJ)/clients/%.o: clients/%.c
 	@mkdir -p $(@D)
 	@echo "  cc   $<"
-	@$(CC) $(CFLAGS) -fno-lto -fPIC -fvisibility=hidden -c -o $@ $<
+	@$(CC) $(filter-out --coverage,$(CFLAGS)) -fno-lto -fPIC -fvisibility=hidden -c -o $@ $<
 
 $(OBJ)/tests_bench/%.o: tests/%.c
 	@mkdir -p $(@D)

@@ -1,6 +1,7 @@
 /* `mete serve`: the only file that knows all modules. Reads the configuration, builds what it says,
  * waits for a signal, tears down in reverse. */
 #include "cmd/cmd.h"
+#include "cmd/refusal.h"
 #include "cmd/serve_doors.h"
 #include "cmd/serve_reload.h"
 #include "cmd/serve_replica.h"
@@ -168,9 +169,11 @@ static int open_admin(struct server *server)
     const char *path = server->config->listen_admin;
     if (!path)
         return 0;
-    if (server->config->listen_admin_is_default)
-        mkdir("/run/mete", 0755); /* nobody else makes it for a daemon run by hand */
-    int result = admin_open(path, serve_answer_admin, server, &server->admin);
+    int result = 0;
+    if (server->config->listen_admin_is_default && mkdir("/run/mete", 0755) && errno != EEXIST)
+        result = -errno; /* nobody else makes it for a daemon run by hand */
+    if (!result)
+        result = admin_open(path, serve_answer_admin, server, &server->admin);
     if (!result)
         return 0;
     if (server->config->listen_admin_is_default) {
@@ -180,9 +183,10 @@ static int open_admin(struct server *server)
                   path, strerror(-result));
         return 0;
     }
+    char text[REFUSAL_BYTES];
     const char *why = result == -EADDRINUSE ? "another daemon serves there; choose another path"
                       : result == -EEXIST   ? "is there and no socket; choose another path"
-                                            : strerror(-result);
+                                            : refusal_text(result, path, text, sizeof(text));
     return cmd_fail("serve", "listen.admin: %s: %s", path, why);
 }
 

@@ -68,7 +68,13 @@ int config_read_file(const char *path, uint8_t *ret_bytes, size_t size, size_t *
         if (result == 0)
             result = read_all(fd, ret_bytes, size, ret_len);
         if (result) {
-            snprintf(problem, problem_size, "cannot be read: %s", strerror(-result));
+            size_t len =
+                (size_t)snprintf(problem, problem_size, "cannot be read: %s", strerror(-result));
+            if (result == -EACCES && len < problem_size)
+                snprintf(problem + len, problem_size - len,
+                         "; it must belong to user %u, with mode 0600, in folders that this user "
+                         "may pass",
+                         (unsigned)geteuid());
             result = -EINVAL;
         }
     }
