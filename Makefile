@@ -135,6 +135,9 @@ bench-quick: deps-test all ## the same with short rounds (about a minute)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
 	@python3 bench/compare.py --quick $(ARGS)
 
+bench-start: all ## from the start to the first answer with 10,000,000 entries, cold and after kill -9 (a minute); ARGS="--rounds 9"
+	@python3 bench/start.py $(ARGS)
+
 bench-doors: deps-test all ## RESP and HTTP beside Redis, redis-cell and nginx (two minutes); ARGS="--quick"
 	@command -v nginx >/dev/null || tests/lib/install-packages nginx-light
 	@python3 bench/compare_doors.py $(ARGS)
@@ -168,6 +171,10 @@ coverage: deps-test ## runs the suite and says which lines it ran; each parser a
 lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each is charged once (six minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_COUNT=$(or $(COUNT),10000000) python3 tests/e2e/test_repeats.py
+
+kill9: deps-test ## ROUNDS=1000 of kill -9 under full load: what was answered is there after each (ten minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
+	@METE_BUILD=build/check METE_SHOW=1 METE_ROUNDS=$(or $(ROUNDS),1000) python3 tests/e2e/test_kill9.py
 
 flood: deps-test ## COUNT=1000000000 random subjects from one tenant: memory stays, the others notice nothing (five minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory compile build/tests/property/crowd_feed

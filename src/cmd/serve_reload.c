@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "cmd/serve_snapshot.h"
+#include "cmd/serve_table.h"
 #include "cmd/server.h"
 #include "config/diff.h"
 #include "config/keep.h"
@@ -181,7 +182,8 @@ static void say_done(struct server *server, const struct config *before, const c
 
 bool serve_upkeep(struct server *server)
 {
-    bool has_more = owners_upkeep(server->table, UPKEEP_GROUPS, now_ns, server);
+    bool has_more = serve_settle_table(server);
+    has_more = owners_upkeep(server->table, UPKEEP_GROUPS, now_ns, server) || has_more;
     if (owners_has_emptied(server->table)) {
         publish_wait(server->publish);
         serve_renew_snapshot(server);

@@ -313,8 +313,13 @@ void serve_load_snapshot(struct server *server)
     struct snapshot_source source;
     struct snapshot_reader reader;
 
+    struct table_resumed found;
+
     if (!snapshot)
         return;
+    table_look_resumed(server->table, &found);
+    if (found.is_resumed)
+        return; /* table.file knows it all to the last unit */
     const int result = snapshot_open(snapshot->file.path, false, &source);
     if (result == -ENOENT)
         return; /* the first start */

@@ -21,7 +21,8 @@ unsigned serve_count_snapshot(const struct config *config);
 /* Opens the folder. Results: 0, or an exit status after saying what is wrong. */
 int serve_open_snapshot(struct server *server);
 
-/* Puts what was written last into the table, before anybody charges; says what came of it. A file
+/* Puts what was written last into a new table, before anybody charges (one that was taken up from
+ * table.file knows better); says what came of it. A file
  * that cannot be used is a cold start, and is kept as FILE.old when it is replaced. */
 void serve_load_snapshot(struct server *server);
 

@@ -116,6 +116,9 @@ static void print_table(const struct config *config, FILE *out)
     value_format_duration(config->snapshot_every_ns, every, sizeof(every));
     fprintf(out, "table:\n  entries: %" PRIu64 "\n  on_full: %s\n", config->table_entries,
             on_full[config->on_full]);
+    print_path(out, "  file", config->table_file);
+    fprintf(out, "  on_bad_file: %s\n",
+            config->on_bad_file == ON_BAD_FILE_REFUSE ? "refuse" : "start");
     print_path(out, "  snapshot", config->snapshot_path);
     fprintf(out, "  snapshot_every: %s\n", every);
 }

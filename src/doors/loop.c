@@ -242,7 +242,8 @@ void loop_count_apart(struct loop *loop, struct rule_counters *rule_counters,
 int loop_start(struct loop *loop)
 {
     loop->boot_ns = clock_boot_ns();
-    wall_init(&loop->wall, loop->boot_ns, real_ns(loop));
+    wall_resume(&loop->wall, loop->boot_ns, real_ns(loop),
+                table_wall_floor_ns(loop->options.table, loop->boot_ns));
     sampling_init(&loop->timed, TIMED_PER_LOOK, loop->boot_ns, loop->boot_ns);
     loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
     int result = -pthread_create(&loop->thread, NULL, thread_main, loop);

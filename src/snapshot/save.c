@@ -7,7 +7,7 @@
 #define PIECE_GROUPS 1024u /* 128 KiB of the table between two pauses */
 
 struct saving {
-    const struct table *table;
+    struct table *table;
     const struct snapshot_header *header;
     const struct snapshot_hooks *hooks;
     struct replace *file;
@@ -137,7 +137,7 @@ static int save_end(struct saving *saving)
     return replace_write(saving->file, &saving->end, sizeof(saving->end));
 }
 
-int snapshot_save(const struct table *table, struct snapshot_header *header,
+int snapshot_save(struct table *table, struct snapshot_header *header,
                   const struct snapshot_hooks *hooks, struct replace *file,
                   struct snapshot_report *ret_report)
 {

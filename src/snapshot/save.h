@@ -36,7 +36,7 @@ struct snapshot_report {
 /* Writes header and table into a file that was begun, all but replace_commit(). header: id, boot
  * id, fingerprint and names; the rest is filled in. Results: 0; -EAGAIN (a row got another owner),
  * -ECANCELED (pause() said stop), -ENOMEM, or what writing gave: -ENOSPC, -EIO, ... */
-int snapshot_save(const struct table *table, struct snapshot_header *header,
+int snapshot_save(struct table *table, struct snapshot_header *header,
                   const struct snapshot_hooks *hooks, struct replace *file,
                   struct snapshot_report *ret_report);
 

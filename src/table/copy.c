@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "table/doubts.h"
 #include "table/lease.h"
 #include "table/mapping.h"
 #include "table/pair.h"
@@ -35,8 +36,8 @@ static bool copy_live(const struct table *table, const struct table_entry *entry
     }
 }
 
-bool table_copy(const struct table *table, uint64_t *cursor, uint32_t groups,
-                const struct instant *now, struct table_copies *copies)
+bool table_copy(struct table *table, uint64_t *cursor, uint32_t groups, const struct instant *now,
+                struct table_copies *copies)
 {
     const uint64_t group_count = table->header->entry_count / TABLE_GROUP_ENTRIES;
 
@@ -46,6 +47,7 @@ bool table_copy(const struct table *table, uint64_t *cursor, uint32_t groups,
         if (copies->entry_count + TABLE_GROUP_ENTRIES > copies->entry_size ||
             copies->lease_count + TABLE_GROUP_ENTRIES > copies->lease_size)
             return true;
+        table_trust_group(table, (uint32_t)*cursor);
         for (uint32_t i = 0; i < TABLE_GROUP_ENTRIES; i++) {
             const enum entry_kind kind = meta_kind(pair_meta(&group[i]));
 

@@ -41,8 +41,8 @@ struct table_copies {
 
 /* Looks at up to `groups` groups from *cursor on, adds copies, moves the cursor. Stops early when a
  * list might not hold one more group. False: the end of the table is reached. */
-bool table_copy(const struct table *table, uint64_t *cursor, uint32_t groups,
-                const struct instant *now, struct table_copies *copies);
+bool table_copy(struct table *table, uint64_t *cursor, uint32_t groups, const struct instant *now,
+                struct table_copies *copies);
 
 enum table_put { TABLE_PUT, TABLE_PUT_AGAIN, TABLE_PUT_FULL };
 

@@ -85,7 +85,7 @@ static inline void machine_close(struct machine *machine)
     rmdir(machine->folder);
 }
 
-static inline int machine_save(struct machine *machine, const struct table *table,
+static inline int machine_save(struct machine *machine, struct table *table,
                                struct snapshot_report *ret_report)
 {
     const struct snapshot_hooks hooks = {
