@@ -29,19 +29,22 @@ space := $(empty) $(empty)
 # src/without/NAME.c stands in for them, and src/sys/built.c says so. Objects that know nothing of it are shared.
 # A new one is a line in each of these four, a row in built.c, what is refused in config/parts.c, and a stand-in if one is needed.
 WITHOUT          =
-OPTIONAL         = grpc hiredis liburing openssl seccomp
+OPTIONAL         = grpc hiredis liburing libxdp openssl seccomp
 FILES_grpc      := $(wildcard src/doors/grpc*.c)
 FILES_hiredis   := $(wildcard src/cmd/serve_replica*.c src/replica/link*.c) src/replica/redis.c
 FILES_liburing   = src/net/io_uring.c
+FILES_libxdp     = src/net/af_xdp.c src/net/xdp_open.c
 FILES_openssl   := $(wildcard src/doors/tls*.c) src/replica/link_tls.c
 LIBS_grpc        = -lnghttp2 -lprotobuf-c
 LIBS_hiredis     = -lhiredis
 LIBS_liburing    = -luring
+LIBS_libxdp      = -lxdp -lbpf
 LIBS_openssl     = -lssl -lcrypto
 LIBS_seccomp     = -lseccomp
 PACKAGES_grpc    = libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev
 PACKAGES_hiredis = libhiredis-dev
 PACKAGES_liburing = liburing-dev
+PACKAGES_libxdp  = libxdp-dev libbpf-dev
 PACKAGES_openssl = libssl-dev
 PACKAGES_seccomp = libseccomp-dev
 LEFT_OUT        := $(sort $(WITHOUT))
@@ -142,6 +145,10 @@ bench-doors: deps-test all ## RESP and HTTP beside Redis, redis-cell and nginx (
 	@command -v nginx >/dev/null || tests/lib/install-packages nginx-light
 	@python3 bench/compare_doors.py $(ARGS)
 
+bench-xdp: deps-ci all ## single checks past the socket, beside the sockets and nginx (four minutes; root); ARGS="--quick"
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/xdp_load build/bench/circulate.bpf.o
+	@python3 bench/compare_xdp.py $(ARGS)
+
 bench-quiet: deps-test all ## what the doors' full load costs the worker's own latency (a minute; root)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/worker_latency
 	@python3 bench/compare_quiet.py $(ARGS)
@@ -191,6 +198,9 @@ faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, c
 	@METE_BUILD=build/check METE_COUNT=1000 python3 tests/e2e/test_faults_start.py
 	@for file in inside doors; do METE_BUILD=build/check METE_HITS=$(or $(HITS),10000) python3 tests/e2e/test_faults_$$file.py || exit 1; done
 
+soak: deps-test all ## MINUTES=10 of traffic on every door, reloads, a Redis behind a bad network: memory, lost answers, latency; ARGS="--faults send_short=1/100"
+	@METE_BUILD=$(BUILD) tests/soak/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
+
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
 	@python3 bench/cluster.py $(ARGS)
@@ -234,7 +244,7 @@ INSTALLED = $(AT)/bin/mete $(LIBRARY)/libmete.a $(LIBRARY)/libmete.so $(LIBRARY)
             $(SHARE)/man/man1/mete.1 $(SHARE)/man/man5/mete.yaml.5 $(SHARE)/man/man7/mete-protocol.7 \
             $(SHARE)/man/man3/mete_client.3 $(SHARE)/bash-completion/completions/mete \
             $(SHARE)/zsh/vendor-completions/_mete $(SHARE)/fish/vendor_completions.d/mete.fish \
-            $(UNITS)/mete.service $(UNITS)/mete.socket $(AT)/lib/sysusers.d/mete.conf \
+            $(UNITS)/mete.service $(UNITS)/mete.socket $(SHARE)/mete/mete-af-xdp.conf $(AT)/lib/sysusers.d/mete.conf \
             $(AT)/lib/tmpfiles.d/mete.conf $(AT)/lib/sysctl.d/60-mete.conf
 
 # Without building anything, so that it installs what was built and tested, by whoever may write there. The
@@ -259,6 +269,7 @@ install-files:
 	sed -e 's|/usr/bin/mete|$(PREFIX)/bin/mete|' -e 's|/etc/mete/|$(SYSCONFDIR)/mete/|' systemd/mete.service >$(UNITS)/mete.service
 	chmod 644 $(UNITS)/mete.service
 	install -D -m 644 systemd/mete.socket $(UNITS)/mete.socket
+	install -D -m 644 systemd/mete-af-xdp.conf $(SHARE)/mete/mete-af-xdp.conf
 	install -D -m 644 systemd/mete.sysusers $(AT)/lib/sysusers.d/mete.conf
 	install -D -m 644 systemd/mete.tmpfiles $(AT)/lib/tmpfiles.d/mete.conf
 	install -D -m 644 systemd/mete.sysctl $(AT)/lib/sysctl.d/60-mete.conf
@@ -356,6 +367,12 @@ $(BUILD)/sim: $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/sim/*
 $(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(BUILD)/obj/all.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# The load's XDP program. Not part of the daemon, whose own is written in instructions (src/net/xdp_program.c).
+$(BUILD)/bench/%.bpf.o: bench/xdp/%.bpf.c bench/xdp/circulate.h
+	@mkdir -p $(@D)
+	@echo "  bpf  $<"
+	@clang -O2 -g -target bpf -Wall -Wextra -Werror -Ibench -I/usr/include/$(shell gcc -dumpmachine) -c -o $@ $<
 
 # -Wconversion where bytes from outside are turned into numbers.
 $(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o $(OBJ)/src/replica/%.o $(OBJ)/src/doors/resp%.o: CFLAGS += $(STRICT)

@@ -9,6 +9,7 @@
 #include "cmd/serve_snapshot.h"
 #include "cmd/serve_sockets.h"
 #include "cmd/serve_table.h"
+#include "cmd/serve_xdp.h"
 #include "cmd/server.h"
 
 #include <errno.h>
@@ -205,7 +206,9 @@ static int start_workers(struct server *server)
         int result = worker_start(worker);
         if (result)
             return cmd_fail("serve", "backend: %s cannot start: %s%s",
-                            server->config->backend == BACKEND_MMSG ? "mmsg" : "io_uring",
+                            server->config->backend == BACKEND_MMSG     ? "mmsg"
+                            : server->config->backend == BACKEND_AF_XDP ? "af_xdp"
+                                                                        : "io_uring",
                             strerror(-result),
                             server->config->backend == BACKEND_IO_URING
                                 ? "; backend: auto would fall back to mmsg"
@@ -264,6 +267,8 @@ static int start(struct server *server)
     if (!result)
         result = serve_open_doors(server);
     if (!result)
+        result = serve_open_xdp(server);
+    if (!result)
         result = serve_open_snapshot(server);
     if (!result) {
         drop_privileges();
@@ -291,6 +296,7 @@ static void stop(struct server *server)
     serve_stop_replica(server);
     watch_close(&server->watch);
     admin_close(server->admin);
+    serve_close_xdp(server);
     serve_close_sockets(server);
     serve_close_table(server);
     publish_destroy(server->publish);

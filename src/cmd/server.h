@@ -43,6 +43,7 @@ struct server {
     int unix_socket;            /* -1: none; the first worker's */
     bool unix_socket_is_passed; /* its path is the service manager's to remove */
     struct worker *workers;
+    struct xdp *xdp;                     /* NULL: the backend is another */
     struct counters *counters;           /* per thread that judges */
     uint32_t row_count;                  /* owner rows of the table */
     unsigned set_count;                  /* of rule_counters, see cmd/serve_observe.h */

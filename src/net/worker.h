@@ -36,6 +36,7 @@ struct worker {
                                            UNIX one; closed by who opened them */
     unsigned socket_count;
     unsigned udp_socket_count; /* the first of them */
+    struct xdp *xdp;           /* the interface of backend af_xdp, or NULL */
     struct counters *counters;
     struct rule_counters *rule_counters;
     struct secret_counters *secret_counters; /* as rule_counters, by the rows of inline limits */
@@ -61,6 +62,7 @@ struct worker {
     uint64_t wait_ns;      /* and then sleeps at most so long */
     struct filter filter;
     uint32_t kernel_drops[CONFIG_MAX_LISTEN]; /* of each socket, at the last look */
+    uint64_t io_drops;                        /* of the backend, then */
     uint64_t repeat_cursor;
     uint32_t repeat_swept_ms; /* up to where worker 0 has done its upkeep of the repeat set */
     struct engine engine;

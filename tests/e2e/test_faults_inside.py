@@ -11,15 +11,15 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib import mete_wire as wire
 from lib.daemon import BUILD
-from lib.faulty import HITS, POINTS, SEED, Faulty
+from lib.faulty import HITS, SEED, Faulty
 
 class Datagrams(unittest.TestCase):
     """Distinct requests, each sent again until it is answered; the buckets and the daemon's counters are the judges."""
 
-    FEEDS = 4  # each with a flow and rules of its own, so that answers to several leave together
+    FEEDS, ROUNDS = 4, 8  # each with a flow and rules of its own, so that answers to several leave together
     CONFIG = "tenants:\n  - name: default\n    rules:\n" + "".join(
         f"      - {{name: {few}b{i}, algorithm: token_bucket, rate: 1/10000s, burst: {burst}}}\n"
-        for i in range(FEEDS) for few, burst in (("", 30000), ("few_", 1)))
+        for i in range(FEEDS * ROUNDS) for few, burst in (("", 30000), ("few_", 1)))
     SHAPES = ("single", "batch", "all", "most", "pair", "either")
 
     def start_feed(self, daemon, index, count):
@@ -31,28 +31,28 @@ class Datagrams(unittest.TestCase):
     def judge_feed(self, daemon, index, feed):
         out, err = feed.communicate(timeout=300)
         self.assertEqual((feed.returncode, err), (0, ""), f"METE_SEED={SEED}")
-        units = {shape: int(number) for shape, number in re.findall(r"^b\d (\w+) .* units (\d+)$", out, re.M)}
+        units = {shape: int(number) for shape, number in re.findall(r"^b\d+ (\w+) .* units (\d+)$", out, re.M)}
         self.assertEqual(tuple(units), self.SHAPES)
         either = units["either"] // 2  # with two units of its own, each took the one that two wanted
         self.assertEqual(daemon.rule(f"few_b{index}")["units"], units["pair"] + either)
         self.assertEqual(daemon.rule(f"b{index}")["units"], sum(units.values()) - units["pair"])
 
-    def judge(self, backend, faults, count=6 * HITS):
-        daemon = Faulty(faults, self.CONFIG, backend=backend, workers=1, entries=2 << 20)
-        try:
+    def judge(self, backend, faults, wanted, count=6000):
+        """Rounds until each point in `wanted` was hit so often: fewer calls carry more on a busy machine."""
+        with Faulty(faults, self.CONFIG, backend=backend, workers=1, entries=2 << 20) as daemon:
             before = daemon.descriptors()
-            feeds = [self.start_feed(daemon, index, count) for index in range(self.FEEDS)]
-            for index, feed in enumerate(feeds):
-                self.judge_feed(daemon, index, feed)
+            for first in range(0, self.FEEDS * self.ROUNDS, self.FEEDS):
+                feeds = {index: self.start_feed(daemon, index, count) for index in range(first, first + self.FEEDS)}
+                for index, feed in feeds.items():
+                    self.judge_feed(daemon, index, feed)
+                if all(daemon.hits(point) >= HITS for point in wanted):
+                    break
             self.assertEqual(daemon.descriptors(), before)
-            daemon.stop()
-            return {point: daemon.hits(point) for point in POINTS}
-        finally:
-            daemon.close()
+            for point in wanted:
+                self.assertGreaterEqual(daemon.hits(point), HITS, point)
 
     def test_system_calls(self):
-        points = self.judge("mmsg", f"enobufs=1/8x{HITS},eagain=1/8x{HITS}")
-        self.assertEqual((points["enobufs"], points["eagain"]), (HITS, HITS))
+        self.judge("mmsg", f"enobufs=1/5x{HITS},eagain=1/5x{HITS}", ["enobufs", "eagain"])
 
     def test_short_sends(self):
         """What is left of a batch is sent after; the daemon stands still while the questions come, so that they are one."""
@@ -77,12 +77,10 @@ class Datagrams(unittest.TestCase):
             daemon.close()
 
     def test_rings(self):
-        points = self.judge("io_uring", f"enobufs=1/4x{HITS},eagain=1/8x{HITS}")
-        self.assertEqual((points["enobufs"], points["eagain"]), (HITS, HITS))
+        self.judge("io_uring", f"enobufs=1/3x{HITS},eagain=1/5x{HITS}", ["enobufs", "eagain"])
 
     def test_short_completion_queue(self):
-        points = self.judge("io_uring", "cq=1/1")
-        self.assertGreaterEqual(points["cq"], HITS)
+        self.judge("io_uring", "cq=1/1", ["cq"])
 
 
 class Clock(unittest.TestCase):

@@ -237,6 +237,8 @@ class Units(unittest.TestCase):
             for unit in ("mete.service", "mete.socket"):
                 text = (SYSTEMD / unit).read_text().replace("/usr/bin/mete", METE)
                 pathlib.Path(folder, unit).write_text(re.sub(r"^Documentation=.*\n", "", text, flags=re.M))
+            pathlib.Path(folder, "mete.service.d").mkdir()
+            shutil.copy(SYSTEMD / "mete-af-xdp.conf", folder + "/mete.service.d")
             done = self.analyze("verify", folder + "/mete.service", folder + "/mete.socket")
             about_us = [line for line in done.stderr.splitlines() if "mete" in line]
             self.assertEqual((done.returncode, about_us), (0, []))
@@ -250,7 +252,7 @@ class Units(unittest.TestCase):
 
     def test_every_line_says_why(self):
         """A setting stands under a comment, its own or its group's."""
-        for unit in ("mete.service", "mete.socket"):
+        for unit in ("mete.service", "mete.socket", "mete-af-xdp.conf"):
             explained = False
             for number, line in enumerate((SYSTEMD / unit).read_text().splitlines(), 1):
                 if line.startswith("#"):
