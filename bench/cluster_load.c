@@ -449,6 +449,7 @@ int main(int argc, char **argv)
     load.latency_us = calloc(load.room, sizeof(*load.latency_us));
     if (!ports || !load.nodes || !load.admitted_ns || !load.owed || !load.latency_us ||
         open_nodes(&load, ports)) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the program ends here */
         fprintf(stderr, "usage: cluster_load --nodes PORT,... --rule NAME --rate N [OPTION...]\n");
         return 2;
     }

@@ -352,7 +352,7 @@ static int parse_tenants(struct loading *loading, const struct node *list)
 {
     const struct report *report = loading->report;
     struct config *config = loading->config;
-    struct placed_tenant *placed = calloc(list->count, sizeof(*placed));
+    struct placed_tenant *placed = calloc((size_t)list->count + 1, sizeof(*placed));
     int result = reserve_secrets(loading, list);
     if (result == 0)
         result = secret_reserve_seeds(report, list->count, config);

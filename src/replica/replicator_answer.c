@@ -229,8 +229,20 @@ static void keep_grant(struct replicator *replicator, struct row *row, const str
                       .until_ns = replicator->now_ns + GRANT_KEEP_NS};
 }
 
+/* Settled already, by a process that ended before the whole answer was: a grant counts once. */
+static void pass_over(struct replicator *replicator, struct row *row)
+{
+    row->place = ROW_QUIET;
+    if (row_is_pending(row))
+        replicator_list(replicator, row, false);
+}
+
 static void settle_row(struct replicator *replicator, struct row *row, const struct heard *heard)
 {
+    if (!row->delta.is_sent) {
+        pass_over(replicator, row);
+        return;
+    }
     delta_settle(&row->delta, &heard->answer);
     row->answered_ns = replicator->now_ns;
     settle_share(replicator, row, heard);
@@ -321,4 +333,6 @@ void replicator_answer(struct replicator *replicator, const struct batch_answer 
         };
         settle_row(replicator, row, &heard);
     }
+    batch_settle_before(); /* only then is it answered */
+    partition->answered = partition->sequence;
 }

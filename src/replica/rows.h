@@ -63,6 +63,8 @@ struct rows {
 
 /* Results: 0, -ENOMEM. */
 int rows_create(struct rows *rows, uint32_t count, uint32_t partitions);
+/* The same in memory of the caller's, count rows of it, which stays its: with what it holds. */
+void rows_use(struct rows *rows, void *memory, uint32_t count, uint32_t partitions);
 void rows_destroy(struct rows *rows);
 
 /* NULL: unknown. */

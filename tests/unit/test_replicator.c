@@ -46,6 +46,8 @@ struct node {
     struct replicator *replicator;
     struct ring *rings[1];
     struct demand *demands[1];
+    uint64_t id;
+    char memory[1 << 16] __attribute__((aligned(64))); /* outlives the replicator */
 };
 
 static const struct limit BUCKET = {/* 1000/s, burst 100 */
@@ -61,6 +63,35 @@ static const struct limit EXACT = {.interval = 1600 * MS, /* 10/s, burst 10 */
                                    .sync = SYNC_EXACT,
                                    .on_loss = LOSS_DENY};
 
+/* A process: its rings and all that it does not leave to the next. */
+static void begin_process(struct node *node, uint64_t now_ns, bool resumes)
+{
+    ring_init(&node->ring, node->ring_cells, 256);
+    demand_init(&node->demand, node->demand_cells, 64);
+    shared_state_init(&node->shared);
+    node->rings[0] = &node->ring;
+    node->demands[0] = &node->demand;
+    const struct replicator_options options = {
+        .table = node->table,
+        .rings = node->rings,
+        .demands = node->demands,
+        .thread_count = 1,
+        .shared = &node->shared,
+        .node_id = node->id,
+        .incarnation = 1,
+        .partitions = 1,
+        .rows = 64,
+        .nodes = 1,
+        .flush_ns = 5 * MS,
+        .now_ns = now_ns,
+        .wall_ns = BASE + now_ns,
+        .memory = node->memory,
+        .resumes = resumes,
+    };
+    assert_true(replicator_memory_size(1, 64) <= sizeof(node->memory));
+    assert_int_equal(replicator_create(&options, &node->replicator), 0);
+}
+
 static struct node *node_create(const struct limit *limit, uint64_t id)
 {
     struct node *node = aligned_alloc(128, sizeof(*node));
@@ -73,27 +104,8 @@ static struct node *node_create(const struct limit *limit, uint64_t id)
     assert_int_equal(table_create(&table, &node->table), 0);
     owner.region = table_region_shared(node->table);
     assert_int_equal(table_owner_set(node->table, 1, &owner), 0);
-    ring_init(&node->ring, node->ring_cells, 256);
-    demand_init(&node->demand, node->demand_cells, 64);
-    shared_state_init(&node->shared);
-    node->rings[0] = &node->ring;
-    node->demands[0] = &node->demand;
-    const struct replicator_options options = {
-        .table = node->table,
-        .rings = node->rings,
-        .demands = node->demands,
-        .thread_count = 1,
-        .shared = &node->shared,
-        .node_id = id,
-        .incarnation = 1,
-        .partitions = 1,
-        .rows = 64,
-        .nodes = 1,
-        .flush_ns = 5 * MS,
-        .now_ns = 1000 * MS,
-        .wall_ns = BASE + 1000 * MS,
-    };
-    assert_int_equal(replicator_create(&options, &node->replicator), 0);
+    node->id = id;
+    begin_process(node, 1000 * MS, false);
     return node;
 }
 
@@ -266,6 +278,76 @@ static void test_what_is_sent_again_counts_once(void **state)
     node_destroy(node);
 }
 
+/* A process that ends at any step leaves what it had not told to the next, which is the same node
+ * to the store: nothing is lost, and nothing counts twice. */
+static void test_the_next_process_tells_the_rest(void **state)
+{
+    (void)state;
+    static struct batch_answer answer;
+
+    for (unsigned end = 0; end < 6; end++) {
+        struct store store = {.count = 0};
+        struct node *node = node_create(&BUCKET, 1);
+        struct replicator_state look;
+
+        turn(node, &store, 1000 * MS);
+        charge(node, &BUCKET, 20, 1001 * MS); /* 0: known to the ring alone */
+        if (end >= 1)                         /* in a row */
+            replicator_tick(node->replicator, 1001 * MS);
+        if (end >= 2) { /* in a batch that does not arrive */
+            const struct batch *batch = replicator_next(node->replicator, 1001 * MS);
+            assert_non_null(batch);
+            store.now_us = (BASE + 1001 * MS) / 1000;
+            if (end >= 3) /* in one whose answer does not */
+                store_apply(&store, batch, &answer);
+        }
+        if (end >= 4) { /* and something waits for the next batch */
+            charge(node, &BUCKET, 5, 1002 * MS);
+            replicator_tick(node->replicator, 1002 * MS);
+        }
+        if (end >= 5)
+            replicator_answer(node->replicator, &answer, 1002 * MS);
+        replicator_destroy(node->replicator);
+        begin_process(node, 1010 * MS, true);
+        replicator_look(node->replicator, 1010 * MS, &look);
+        assert_int_equal(look.in_flight, end >= 2 && end <= 4);
+        charge(node, &BUCKET, 7, 1011 * MS);
+        for (uint64_t ms = 1011; ms < 1030; ms++)
+            turn(node, &store, ms * MS);
+        assert_int_equal(store.usage, end >= 4 ? 32 : 27);
+        replicator_look(node->replicator, 1030 * MS, &look);
+        assert_int_equal(look.repeats, end == 3 || end == 4);
+        assert_int_equal(look.pending_keys + look.gaps, 0);
+        node_destroy(node);
+    }
+}
+
+/* What stands in that memory is not believed: rows of nobody, or of nowhere, are emptied. */
+static void test_a_damaged_memory_is_survived(void **state)
+{
+    (void)state;
+    uint64_t seed = 1;
+
+    for (unsigned world = 0; world < 200; world++) {
+        struct store store = {.count = 0};
+        struct node *node = node_create(&BUCKET, 1);
+
+        turn(node, &store, 1000 * MS);
+        charge(node, &BUCKET, 20, 1001 * MS);
+        replicator_tick(node->replicator, 1001 * MS);
+        assert_non_null(replicator_next(node->replicator, 1001 * MS));
+        replicator_destroy(node->replicator);
+        for (unsigned i = 0; i < 200; i++) {
+            seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+            node->memory[(seed >> 33) % replicator_memory_size(1, 64)] ^= (char)(1 << (seed >> 61));
+        }
+        begin_process(node, 1010 * MS, true);
+        for (uint64_t ms = 1011; ms < 1030; ms++)
+            turn(node, &store, ms * MS);
+        node_destroy(node);
+    }
+}
+
 /* Grants: spent by the node, and what is left after a while belongs to all again. */
 static void test_grants_come_and_go_back(void **state)
 {
@@ -402,6 +484,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_charge_reaches_the_other_node),
         cmocka_unit_test(test_what_is_sent_again_counts_once),
+        cmocka_unit_test(test_the_next_process_tells_the_rest),
+        cmocka_unit_test(test_a_damaged_memory_is_survived),
         cmocka_unit_test(test_grants_come_and_go_back),
         cmocka_unit_test(test_a_passed_window_leaves_the_grant),
         cmocka_unit_test(test_a_share_is_of_the_last_window),
