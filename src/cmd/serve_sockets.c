@@ -12,16 +12,21 @@
 
 #include "cmd/cmd.h"
 #include "cmd/refusal.h"
+#include "cmd/serve_buffers.h"
 #include "cmd/server.h"
 #include "net/socket.h"
 #include "sys/passed.h"
 
 #define BUSY_TRIES 20u
 #define BUSY_PAUSE_NS 50000000l
-#define RECEIVE_BUFFER_BYTES (4 << 20) /* asked for; the system may grant less */
 
-static const struct socket_options socket_wishes = {.receive_buffer_bytes = RECEIVE_BUFFER_BYTES,
-                                                    .join = true};
+static struct socket_options socket_wishes(const struct server *server)
+{
+    return (struct socket_options){
+        .receive_buffer_bytes = serve_buffer_bytes(server->config) / 2, /* it gives twice as much */
+        .join = true,
+    };
+}
 
 /* The kernel lets go of the sockets of a killed daemon's rings only some time after it died: who is
  * restarted at once would find its own port busy, so a busy port is tried for a second, and a
@@ -62,7 +67,8 @@ static int open_own(struct server *server)
     for (unsigned i = 0; i < config->listen_udp_count; i++) {
         struct config_address *listen = &config->listen_udp[i];
         int sockets[CONFIG_MAX_WORKERS];
-        int result = open_group(listen, &socket_wishes, sockets, server->worker_count);
+        const struct socket_options wishes = socket_wishes(server);
+        int result = open_group(listen, &wishes, sockets, server->worker_count);
         if (result == -EADDRINUSE)
             return cmd_fail("serve",
                             "listen.udp: %s is busy: another mete or another program holds it; "
@@ -163,6 +169,7 @@ static int check_passed(const struct server *server, const struct passed_socket 
 static int share_out(struct server *server, unsigned group, const int *fds, unsigned count)
 {
     const struct config_address *listen = &server->config->listen_udp[group];
+    const struct socket_options wishes = socket_wishes(server);
     int sockets[CONFIG_MAX_WORKERS];
     if (count == 0)
         return cmd_fail("serve",
@@ -175,7 +182,7 @@ static int share_out(struct server *server, unsigned group, const int *fds, unsi
             return cmd_fail("serve", "listen.udp: no descriptor for %s: %s", listen->text,
                             strerror(errno));
         server->workers[w].sockets[group] = sockets[w];
-        int result = socket_prepare(sockets[w], &listen->address, &socket_wishes);
+        int result = socket_prepare(sockets[w], &listen->address, &wishes);
         if (result)
             return cmd_fail("serve", "listen.udp: the passed socket for %s: %s", listen->text,
                             strerror(-result));
@@ -239,6 +246,8 @@ int serve_open_sockets(struct server *server)
         result = open_own(server);
     if (result == 0 && count == 0)
         result = open_unix(server);
+    if (result == 0)
+        serve_say_buffers(server);
     free(passed);
     return result;
 }
