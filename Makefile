@@ -332,7 +332,7 @@ objects:
 	@echo $(OBJ_LIB)
 is-whole:
 	@$(if $(LEFT_OUT),echo "the suite needs a whole build; \`make without\` tries builds WITHOUT something" >&2; exit 2)
-programs: is-whole compile manuals $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim $(FAULTY)
+programs: is-whole compile manuals $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim $(BUILD)/tests/fault/mete
 
 $(BUILD)/mete: $(OBJ)/src/main.o $(OBJ_LIB)
 	@echo "  link $@"
@@ -357,8 +357,7 @@ $(BUILD)/tests/%: $(OBJ)/tests_bench/%.o $(BUILD)/obj/all.a
 FAULT_CALLS = send recv sendmsg sendmmsg recvmmsg accept4 mmap pthread_create clock_gettime sandbox_filter_calls \
               io_uring_queue_init_params io_uring_submit io_uring_submit_and_wait_timeout io_uring_submit_and_get_events \
               $(if $(findstring -fsanitize,$(FLAGS_$(FLAVOUR))),malloc calloc realloc reallocarray aligned_alloc strdup strndup)
-FAULTY = $(BUILD)/tests/fault/mete
-$(FAULTY): $(OBJ)/src/main.o $(OBJ_LIB) $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/fault/*.c))
+$(BUILD)/tests/fault/mete: $(OBJ)/src/main.o $(OBJ_LIB) $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/fault/*.c))
 	@mkdir -p $(@D)
 	@echo "  link $@"
 	@$(CC) $(LDFLAGS) $(FAULT_CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)

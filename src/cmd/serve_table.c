@@ -15,6 +15,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/serve_reload.h"
+#include "cmd/serve_replica.h"
 #include "cmd/server.h"
 #include "obs/log.h"
 #include "sys/clock.h"
@@ -35,6 +36,7 @@ static struct table_options options_of(struct server *server)
     };
     if (config->repeat_window_ns)
         options.section_bytes[TABLE_SECTION_REPEATS] = config->repeat_bytes * server->worker_count;
+    options.section_bytes[TABLE_SECTION_REPLICA] = serve_replica_bytes(config);
     return options;
 }
 
