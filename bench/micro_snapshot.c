@@ -168,11 +168,9 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--tiny") == 0)
             keys = 10000;
-        else if (i + 1 == argc)
-            is_good = false;
-        else if (strcmp(argv[i], "--keys") == 0)
+        else if (i + 1 < argc && strcmp(argv[i], "--keys") == 0)
             keys = strtoull(argv[++i], NULL, 10);
-        else if (strcmp(argv[i], "--folder") == 0)
+        else if (i + 1 < argc && strcmp(argv[i], "--folder") == 0)
             folder = argv[++i];
         else
             is_good = false;

@@ -57,9 +57,11 @@ static void emit_move(struct writer *writer, unsigned to, unsigned from)
 
 static void emit_add(struct writer *writer, unsigned to, int32_t number)
 {
+    /* NOLINTBEGIN(misc-redundant-expression): two of the names happen to be 0 */
     emit(writer,
          (struct bpf_insn){.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = to & 0xF, .imm = number},
          NO_LABEL);
+    /* NOLINTEND(misc-redundant-expression) */
 }
 
 static void emit_load(struct writer *writer, unsigned size, unsigned to, unsigned from, int offset)
@@ -212,6 +214,7 @@ static void write_ends(struct writer *writer, const struct xdp_program *program)
     place(writer, LABEL_TAKE);
     emit_load(writer, BPF_W, BPF_REG_2, CONTEXT, offsetof(struct xdp_md, rx_queue_index));
     emit(writer,
+         /* NOLINTNEXTLINE(misc-redundant-expression): as above */
          (struct bpf_insn){.code = BPF_LD | BPF_DW | BPF_IMM,
                            .dst_reg = BPF_REG_1,
                            .src_reg = BPF_PSEUDO_MAP_FD,

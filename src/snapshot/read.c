@@ -63,7 +63,7 @@ static int read_file(void *context, uint64_t offset, void *ret_bytes, size_t len
 int snapshot_open(const char *path, bool only_looks, struct snapshot_source *ret_source)
 {
     const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat status;
+    struct stat status = {0};
     int result = file < 0 || fstat(file, &status) < 0 ? -errno : 0;
 
     if (!result && !S_ISREG(status.st_mode))
