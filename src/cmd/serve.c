@@ -6,6 +6,7 @@
 #include "cmd/serve_replica.h"
 #include "cmd/serve_say.h"
 #include "cmd/serve_sockets.h"
+#include "cmd/serve_table.h"
 #include "cmd/server.h"
 
 #include <errno.h>
@@ -14,14 +15,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "obs/log.h"
-#include "sys/memory.h"
 #include "sys/sandbox.h"
 
 #define MAX_SETS 64u
@@ -88,31 +87,6 @@ static unsigned usable_cpus(cpu_set_t *ret_set)
     return count < 1 ? 1 : (unsigned)count;
 }
 
-static int make_table(struct server *server)
-{
-    struct table_options options = {
-        .entries = server->config->table_entries,
-        .owner_rows = server->row_count,
-        .time_base_ns = server->started_boot_ns,
-        .huge_pages = true,
-    };
-    if (getrandom(options.index_secret, sizeof(options.index_secret), 0) < 0 ||
-        getrandom(&options.boot_id, sizeof(options.boot_id), 0) < 0)
-        return cmd_fail("serve", "no random numbers: %s", strerror(errno));
-    if ((options.boot_id & 0xFFFF) == 0)
-        options.boot_id |= 1; /* boot bits 0 mean: unknown */
-    int result = table_create(&options, &server->table);
-    if (result)
-        return cmd_fail("serve", "table.entries: %llu entries need %.1f MiB of memory: %s",
-                        (unsigned long long)options.entries, (double)options.entries / 32768,
-                        strerror(-result));
-    result = engine_bind_owners(server->table, server->config);
-    if (result)
-        return cmd_fail("serve", "table.entries: the tenants' regions do not fit: %s",
-                        strerror(-result));
-    return 0;
-}
-
 static void *zeroed(size_t align, size_t size)
 {
     void *memory = aligned_alloc(align, (size + align - 1) / align * align);
@@ -125,19 +99,24 @@ static void *zeroed(size_t align, size_t size)
 static int make_counters(struct server *server)
 {
     const size_t align = _Alignof(struct counters);
-    server->row_count = serve_row_count(server->config->index_count);
     const size_t rows = server->row_count;
     const size_t cells = server->thread_count * rows;
-    server->workers = calloc(server->worker_count, sizeof(*server->workers));
-    server->turns_seen = calloc(server->worker_count, sizeof(*server->turns_seen));
     server->counters = zeroed(align, server->thread_count * sizeof(*server->counters));
     server->secret_counters = zeroed(align, cells * sizeof(*server->secret_counters));
     server->secret_carried = calloc(rows, sizeof(*server->secret_carried));
     server->quota_words = zeroed(align, rows * sizeof(*server->quota_words));
     server->quota_credits = zeroed(align, cells * sizeof(*server->quota_credits));
-    if (!server->workers || !server->turns_seen || !server->counters || !server->secret_counters ||
-        !server->secret_carried || !server->quota_words || !server->quota_credits ||
-        observe_make(server))
+    if (!server->counters || !server->secret_counters || !server->secret_carried ||
+        !server->quota_words || !server->quota_credits || observe_make(server))
+        return cmd_fail("serve", "workers: no memory for %u of them", server->worker_count);
+    return 0;
+}
+
+static int make_workers(struct server *server)
+{
+    server->workers = calloc(server->worker_count, sizeof(*server->workers));
+    server->turns_seen = calloc(server->worker_count, sizeof(*server->turns_seen));
+    if (!server->workers || !server->turns_seen)
         return cmd_fail("serve", "workers: no memory for %u of them", server->worker_count);
     return 0;
 }
@@ -217,7 +196,7 @@ static int start_workers(struct server *server)
         worker->publish = server->publish;
         worker->config = server->config;
         worker->table = server->table;
-        worker->repeats = server->repeat_memory ? &server->repeats : NULL;
+        worker->repeats = server->has_repeats ? &server->repeats : NULL;
         if (i == 0 && server->unix_socket >= 0)
             worker->sockets[worker->socket_count++] = server->unix_socket;
         worker->counters = &server->counters[i];
@@ -269,7 +248,7 @@ static int start(struct server *server, bool takes_over)
         server->worker_count = CONFIG_MAX_WORKERS;
     server->thread_count = server->worker_count + serve_count_threads(server->config) +
                            serve_count_replica(server->config);
-    int result = make_counters(server);
+    int result = make_workers(server);
     if (!result) {
         assign_cpus(server);
         result = serve_inherit(server);
@@ -281,9 +260,11 @@ static int start(struct server *server, bool takes_over)
         result = serve_open_sockets(server); /* before the table: a busy port is told at once */
     }
     if (!result)
-        result = make_table(server);
+        result = serve_make_table(server);
     if (!result)
-        result = serve_make_repeats(server);
+        result = make_counters(server);
+    if (!result)
+        result = takes_over ? 0 : serve_make_repeats(server);
     if (!result)
         result = make_policy(server);
     if (!result)
@@ -324,8 +305,7 @@ static void stop(struct server *server)
         close(server->handover.fd);
     serve_close_sockets(server);
     serve_drop_inherited(server);
-    memory_release(server->repeat_memory, server->repeat_size);
-    table_destroy(server->table);
+    serve_close_table(server);
     publish_destroy(server->publish);
     free(server->quota_credits);
     free(server->quota_words);
@@ -428,7 +408,8 @@ int cmd_serve(int argc, char **argv)
     struct server server = {.options = &options,
                             .watch = {.fd = -1},
                             .unix_socket = -1,
-                            .handover = {.fd = -1},
+                            .handover = {.fd = -1, .table_fd = -1},
+                            .table_file = {.fd = -1},
                             .usage_lock = PTHREAD_MUTEX_INITIALIZER};
     notify_open(&server.notify);
     watch_look(&server.watch, options.path);

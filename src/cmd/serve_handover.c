@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cmd/serve_handover_table.h"
+#include "cmd/serve_table.h"
 #include "cmd/server.h"
 #include "obs/log.h"
 #include "sys/handover.h"
@@ -24,6 +25,7 @@ static void give_up(struct server *server, const char *why)
 {
     log_event(LOG_WARNING, "handover", "pid %d (%s) did not take over: %s; serving on",
               server->handover.pid, server->handover.version, why);
+    serve_keep_table(server);
     end_handover(server);
 }
 
@@ -90,9 +92,11 @@ static int send_sockets(struct server *server)
         return -ENOMEM;
     *packing = (struct packing){.server = server, .is_counting = true};
     serve_each_socket(server, pack, packing);
-    packing->result = send_facts(server, packing->total);
+    packing->result = send_facts(server, packing->total + (server->table_file.fd >= 0));
     packing->is_counting = false;
     serve_each_socket(server, pack, packing);
+    if (server->table_file.fd >= 0)
+        pack(packing, HANDOVER_TABLE_ROLE, server->table_file.fd);
     send_packed(packing);
     int result = packing->result;
     free(packing);
@@ -131,6 +135,8 @@ void serve_begin_handover(struct server *server, const struct admin_peer *peer, 
     server->handover = (struct handover){.fd = fd, .pid = peer->pid};
     snprintf(server->handover.version, sizeof(server->handover.version), "%s", version);
     log_event(LOG_INFO, "handover", "pid %d (%s) prepares to take over", peer->pid, version);
+    while (serve_settle_table(server)) /* the new one is to believe all that it says */
+        ;
     int result = send_sockets(server);
     if (result)
         give_up(server, strerror(-result));
@@ -163,30 +169,33 @@ static int say(const struct server *server, enum handover_kind kind)
     return handover_send(server->handover.fd, &message, HANDOVER_PATIENCE_MS);
 }
 
-static int hear(const struct server *server, enum handover_kind kind, int patience_ms)
+/* ret_word: what it says, or NULL. */
+static int hear(const struct server *server, enum handover_kind kind, uint32_t *ret_word)
 {
     struct handover_room *room = malloc(sizeof(*room));
     if (!room)
         return -ENOMEM;
-    int result = handover_receive(server->handover.fd, room, patience_ms);
+    int result = handover_receive(server->handover.fd, room, HANDOVER_PATIENCE_MS);
     for (unsigned i = 0; !result && i < room->fd_count; i++)
         close(room->fds[i]);
     if (!result && room->kind != kind)
         result = -EPROTO;
+    if (!result && ret_word && room->len >= sizeof(*ret_word))
+        memcpy(ret_word, room->bytes, sizeof(*ret_word));
     free(room);
     return result;
 }
 
 /* Nobody serves from here until the new one does, or this one again. */
-static int hand_over(struct server *server)
+static int hand_over(struct server *server, bool is_joined)
 {
     int result = come_to_rest(server);
     if (!result)
         result = say(server, HANDOVER_TABLE);
     if (!result)
-        result = serve_send_table(server, server->handover.fd);
+        result = serve_send_table(server, is_joined);
     if (!result)
-        result = hear(server, HANDOVER_TAKEN, HANDOVER_PATIENCE_MS);
+        result = hear(server, HANDOVER_TAKEN, NULL);
     if (!result) /* by us, because the manager listens to its main process alone */
         notify_say(&server->notify, "MAINPID=%d", server->handover.pid);
     if (!result) {
@@ -194,16 +203,19 @@ static int hand_over(struct server *server)
         if (result)
             notify_say(&server->notify, "MAINPID=%d", (int)getpid());
     }
-    if (result)
+    if (result) {
+        serve_keep_table(server);
         go_on(server);
+    }
     return result;
 }
 
 bool serve_go_on_handover(struct server *server)
 {
-    int result = hear(server, HANDOVER_READY, HANDOVER_PATIENCE_MS);
+    uint32_t is_joined = 0;
+    int result = hear(server, HANDOVER_READY, &is_joined);
     if (!result)
-        result = hand_over(server);
+        result = hand_over(server, is_joined != 0);
     if (result) {
         give_up(server, result == -ECONNRESET || result == -EPIPE ? "it is gone"
                         : result == -EOPNOTSUPP ? "the backend cannot come to rest on this kernel"

@@ -24,40 +24,34 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "table/carry.h"
+
 #define HANDOVER_PROTOCOL 1u
 #define HANDOVER_COMMAND "handover"
 #define HANDOVER_PATIENCE_MS 2000        /* while nobody serves */
-#define HANDOVER_START_PATIENCE_MS 10000 /* of the new one, for the first answer and for the rest  \
-                                          */
+#define HANDOVER_START_PATIENCE_MS 10000 /* of the new one */
 #define HANDOVER_ROLE_SIZE 16u
 #define HANDOVER_VERSION_SIZE 64u
 
-enum handover_kind { /* of messages */
-                     HANDOVER_FACTS = 1,
-                     HANDOVER_SOCKETS, /* descriptors; bytes: a role of HANDOVER_ROLE_SIZE for each
-                                        */
-                     HANDOVER_READY,
-                     HANDOVER_TABLE, /* the bytes of the table follow, then those of the repeat set
-                                      */
-                     HANDOVER_TAKEN,
-                     HANDOVER_YOURS,
+/* Of messages. SOCKETS has descriptors, and as bytes a role of HANDOVER_ROLE_SIZE for each. READY
+ * says by a uint32_t whether the table is joined (1) or to be copied. After TABLE follow, without a
+ * head, what tenants have left of their checks and what is to be copied. */
+enum handover_kind {
+    HANDOVER_FACTS = 1,
+    HANDOVER_SOCKETS,
+    HANDOVER_READY,
+    HANDOVER_TABLE,
+    HANDOVER_TAKEN,
+    HANDOVER_YOURS,
 };
 
 struct handover_facts { /* between processes of one machine: as it lies in memory */
     uint32_t protocol;
     uint32_t socket_count;
     char version[HANDOVER_VERSION_SIZE];
-    uint64_t table_bytes;
-    uint64_t entries;
-    uint64_t index_secret[2];
-    uint64_t boot_id;
-    uint64_t time_base_ns;
-    uint64_t repeat_bytes;
-    uint64_t repeat_secret[2];
-    uint32_t owner_rows;
-    uint32_t layout_version;
-    uint32_t unix_socket_is_passed;
-    uint32_t zero;
+    struct table_making table; /* with the secret that places keys */
+    uint64_t quota_bytes;
+    uint64_t unix_socket_is_passed;
 };
 
 struct admin_peer;
@@ -67,7 +61,11 @@ struct handover {                        /* of either side */
     int fd;                              /* -1: none is under way */
     int pid;                             /* of the other process */
     char version[HANDOVER_VERSION_SIZE]; /* and what it is */
-    struct handover_facts facts;         /* the new one's: of the other */
+    /* the new one's: */
+    struct handover_facts facts; /* of the other */
+    unsigned socket_count;       /* that came */
+    int table_fd;                /* of its table.file; -1: none */
+    bool is_joined;              /* the table is the very memory */
 };
 
 /* ---- the running one ---- */

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/serve_table.h"
 #include "cmd/server.h"
 #include "config/diff.h"
 #include "config/keep.h"
@@ -180,7 +181,8 @@ static void say_done(struct server *server, const struct config *before, const c
 
 bool serve_upkeep(struct server *server)
 {
-    bool has_more = owners_upkeep(server->table, UPKEEP_GROUPS, now_ns, server);
+    bool has_more = serve_settle_table(server);
+    has_more = owners_upkeep(server->table, UPKEEP_GROUPS, now_ns, server) || has_more;
     if (owners_has_emptied(server->table)) {
         publish_wait(server->publish);
         pthread_mutex_lock(&server->usage_lock);

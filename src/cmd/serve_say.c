@@ -4,10 +4,11 @@
 #include <string.h>
 
 #include "cmd/serve_doors.h"
+#include "cmd/serve_table.h"
 #include "cmd/server.h"
 #include "obs/log.h"
 
-void serve_say_ready(const struct server *server)
+void serve_say_ready(struct server *server)
 {
     char addresses[CONFIG_MAX_LISTEN * 72];
     size_t len = 0;
@@ -32,11 +33,13 @@ void serve_say_ready(const struct server *server)
         log_event(LOG_WARNING, "start",
                   "secrets: their memory cannot be locked and may reach the swap; "
                   "LimitMEMLOCK= or `ulimit -l` allows more");
-    char doors[768];
+    char doors[768], found[64];
+    serve_format_start(server, found, sizeof(found));
     serve_format_doors(server->config, doors, sizeof(doors));
-    log_event(LOG_INFO, "start", "%s udp %s%s workers %u backend %s table %llu entries %.1f MiB%s",
-              METE_VERSION, addresses, doors, server->worker_count, worker->backend,
+    log_event(LOG_INFO, "start",
+              "%s udp %s%s workers %u backend %s table %llu entries %.1f MiB%s%s", METE_VERSION,
+              addresses, doors, server->worker_count, worker->backend,
               (unsigned long long)table_entry_count(server->table),
               (double)table_size_bytes(server->table) / 1048576,
-              table_has_huge_pages(server->table) ? " in huge pages" : "");
+              table_has_huge_pages(server->table) ? " in huge pages" : "", found);
 }

@@ -4,6 +4,6 @@
 
 struct server;
 
-void serve_say_ready(const struct server *server);
+void serve_say_ready(struct server *server);
 
 #endif

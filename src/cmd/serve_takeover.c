@@ -85,7 +85,7 @@ static int take_facts(struct server *server, const struct handover_room *room)
     facts->version[sizeof(facts->version) - 1] = '\0';
     memcpy(server->handover.version, facts->version, sizeof(facts->version));
     server->unix_socket_is_passed = facts->unix_socket_is_passed != 0;
-    return serve_judge_facts(server);
+    return 0;
 }
 
 static int take_sockets(struct server *server, const struct handover_room *room)
@@ -98,9 +98,15 @@ static int take_sockets(struct server *server, const struct handover_room *room)
         struct passed_socket socket;
         char role[HANDOVER_ROLE_SIZE] = "";
         if (!result)
+            memcpy(role, room->bytes + i * HANDOVER_ROLE_SIZE, HANDOVER_ROLE_SIZE - 1);
+        server->handover.socket_count++;
+        if (strcmp(role, HANDOVER_TABLE_ROLE) == 0) {
+            server->handover.table_fd = room->fds[i];
+            continue;
+        }
+        if (!result)
             result = passed_look(room->fds[i], &socket);
         if (!result) {
-            memcpy(role, room->bytes + i * HANDOVER_ROLE_SIZE, HANDOVER_ROLE_SIZE - 1);
             socket.name[0] = '\0';
             result = inherit_add(&server->inheritance, &socket, INHERIT_TAKEN, role);
         }
@@ -119,7 +125,7 @@ static int hear_all(struct server *server, struct handover_room *room)
     if (result)
         return fail(server, "no answer from", result);
     result = take_facts(server, room);
-    while (!result && server->inheritance.count < server->handover.facts.socket_count) {
+    while (!result && server->handover.socket_count < server->handover.facts.socket_count) {
         result = handover_receive(fd, room, HANDOVER_START_PATIENCE_MS);
         result = result ? fail(server, "no sockets from", result) : take_sockets(server, room);
     }
@@ -147,14 +153,16 @@ int serve_ask_handover(struct server *server)
         return cmd_fail("serve", "--take-over: no memory");
     result = hear_all(server, room);
     free(room);
-    return result;
+    return result ? result : serve_judge_table(server);
 }
 
 /* ---- when all is open ---- */
 
 static int exchange(struct server *server, enum handover_kind say, enum handover_kind hear)
 {
-    const struct handover_message message = {.kind = (uint16_t)say};
+    const uint32_t word = server->handover.is_joined;
+    const struct handover_message message = {
+        .kind = (uint16_t)say, .len = sizeof(word), .bytes = &word};
     struct handover_room *room = malloc(sizeof(*room));
     if (!room)
         return -ENOMEM;
@@ -184,10 +192,12 @@ int serve_take_over(struct server *server)
     loop_wait_held(server->grpc_loop);
     loop_wait_held(server->metrics_loop);
     int result = exchange(server, HANDOVER_READY, HANDOVER_TABLE);
-    if (!result)
-        result = serve_receive_table(server, server->handover.fd);
-    if (!result)
+    if (!result) {
+        result = serve_receive_table(server);
+        if (result)
+            return result;
         result = exchange(server, HANDOVER_TAKEN, HANDOVER_YOURS);
+    }
     if (result)
         return fail(server, "could not take over from", result);
     server->leaves_paths = false;

@@ -22,8 +22,9 @@
 #include "doors/tls.h"
 #include "net/worker.h"
 #include "obs/counters.h"
+#include "sys/mapfile.h"
 #include "sys/notify.h"
-#include "table/table.h"
+#include "table/resume.h"
 
 #define SERVER_MAX_DOORS 8u
 
@@ -33,7 +34,8 @@ struct server {
     struct policy *policy;                /* what is published */
     struct publish *publish;
     struct table *table;
-    uint64_t started_boot_ns;
+    struct mapfile table_file;  /* of the table; fd -1: it goes with the process */
+    uint64_t started_boot_ns;   /* this process; the table's clock may count from earlier */
     unsigned worker_count;      /* configured */
     unsigned thread_count;      /* that judge: the workers, then the doors' loop if there is one */
     unsigned running_count;     /* started */
@@ -60,9 +62,8 @@ struct server {
     struct secret_sum *secret_carried;       /* per row; wraps, so that it may be negative */
     struct quota_word *quota_words;          /* per row */
     struct quota_credit *quota_credits;      /* row_count per thread, thread by thread */
-    struct repeat_set repeats;               /* of all workers, if repeat_memory is there */
-    void *repeat_memory;
-    size_t repeat_size;
+    struct repeat_set repeats;               /* of all workers, in the table's mapping */
+    bool has_repeats;
     atomic_bool stop;
     atomic_bool rest;         /* of the workers: see net/worker.h */
     struct handover handover; /* that is under way */
@@ -88,7 +89,8 @@ struct server {
 void serve_answer_admin(void *server, const struct admin_peer *peer, const char *command,
                         FILE *out);
 
-/* What was already answered, reserved whole. Results: 0, or an exit status after saying why. */
+/* What was already answered, in the table's mapping. Results: 0, or an exit status after saying
+ * why. */
 int serve_make_repeats(struct server *server);
 
 #endif

@@ -26,6 +26,7 @@ enum config_reload { RELOAD_SIGNAL, RELOAD_WATCH };
 enum config_log { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 enum config_backend { BACKEND_AUTO, BACKEND_IO_URING, BACKEND_MMSG };
 enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
+enum config_on_bad_file { ON_BAD_FILE_START, ON_BAD_FILE_REFUSE };
 
 #define CONFIG_MAX_LISTEN 8u
 #define CONFIG_MAX_WORKERS 256u
@@ -260,6 +261,8 @@ struct config {
     struct config_redis redis;
     uint64_t table_entries;
     enum config_on_full on_full;
+    char *table_file; /* NULL: the table goes with the process */
+    enum config_on_bad_file on_bad_file;
     struct tenant *tenants; /* in the order of their ids */
     uint32_t tenant_count;
     const struct tenant *anonymous; /* the tenant `default`, or NULL */

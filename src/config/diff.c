@@ -202,6 +202,7 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     static const char *const steerings[] = {"flow", "cpu"};
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
     static const char *const on_full[] = {"evict", "allow", "deny"};
+    static const char *const on_bad_file[] = {"start", "refuse"};
 
     diff_networks(diff, from, to, "removed");
     diff_networks(diff, to, from, "added");
@@ -238,6 +239,9 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_text(diff, "steering", false, steerings[from->steering], steerings[to->steering]);
     diff_text(diff, "backend", false, backends[from->backend], backends[to->backend]);
     diff_text(diff, "table.on_full", false, on_full[from->on_full], on_full[to->on_full]);
+    diff_text(diff, "table.file", false, from->table_file, to->table_file);
+    diff_text(diff, "table.on_bad_file", false, on_bad_file[from->on_bad_file],
+              on_bad_file[to->on_bad_file]);
     diff_numbers(diff, from, to);
     diff_redis(diff, &from->redis, &to->redis);
     diff_key(diff, from, to);

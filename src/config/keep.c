@@ -140,6 +140,17 @@ static void keep_syncs(struct config *config)
             rule_settle_sync(&config->tenants[i].rules[j], config->redis.url != NULL);
 }
 
+static int keep_table(struct keeping *keeping, const struct config *running, struct config *config)
+{
+    config->table_entries =
+        keep_number(keeping, "table.entries", running->table_entries, config->table_entries);
+    config->on_full = (enum config_on_full)keep_number(keeping, "table.on_full", running->on_full,
+                                                       config->on_full);
+    config->on_bad_file = (enum config_on_bad_file)keep_number(
+        keeping, "table.on_bad_file", running->on_bad_file, config->on_bad_file);
+    return keep_text(keeping, "table.file", running->table_file, &config->table_file);
+}
+
 int config_keep(struct config *config, const struct config *running, FILE *names)
 {
     struct keeping keeping = {.names = names};
@@ -186,10 +197,8 @@ int config_keep(struct config *config, const struct config *running, FILE *names
     config->workers = (unsigned)keep_number(&keeping, "workers", running->workers, config->workers);
     config->backend =
         (enum config_backend)keep_number(&keeping, "backend", running->backend, config->backend);
-    config->table_entries =
-        keep_number(&keeping, "table.entries", running->table_entries, config->table_entries);
-    config->on_full = (enum config_on_full)keep_number(&keeping, "table.on_full", running->on_full,
-                                                       config->on_full);
+    if (result == 0)
+        result = keep_table(&keeping, running, config);
     config->steering = (enum config_steering)keep_number(&keeping, "steering", running->steering,
                                                          config->steering);
     config->filter =

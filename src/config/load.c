@@ -258,6 +258,7 @@ void config_destroy(struct config *config)
     free(config->namespace_name);
     secret_release(config);
     free(config->listen_admin);
+    free(config->table_file);
     free(config->listen_unix);
     free(config->listen_resp.path);
     free(config->listen_http.path);

@@ -161,6 +161,9 @@ static void print_top(const struct config *config, FILE *out)
             config->steering == STEERING_CPU ? "cpu" : "flow");
     fprintf(out, "table:\n  entries: %" PRIu64 "\n  on_full: %s\n", config->table_entries,
             on_full[config->on_full]);
+    print_path(out, "  file", config->table_file);
+    fprintf(out, "  on_bad_file: %s\n",
+            config->on_bad_file == ON_BAD_FILE_REFUSE ? "refuse" : "start");
     print_redis(&config->redis, out);
 }
 

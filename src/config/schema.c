@@ -59,9 +59,11 @@ static const char *const HEADERS[] = CONFIG_HEADERS_NAMES;
 static const char *const RELOADS[] = {"signal", "watch", NULL};
 static const char *const LOGS[] = {"text", "json", NULL};
 static const char *const CLIENTS[] = {"optional", "required", NULL};
+static const char *const ON_BAD_FILE[] = {"start", "refuse", NULL};
 static const char *const ON_FULL[] = {"evict", "allow", "deny", NULL};
 _Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2, "as BACKENDS");
 _Static_assert(ON_FULL_EVICT == 0 && ON_FULL_ALLOW == 1 && ON_FULL_DENY == 2, "as ON_FULL");
+_Static_assert(ON_BAD_FILE_START == 0 && ON_BAD_FILE_REFUSE == 1, "as ON_BAD_FILE");
 _Static_assert(CLIENTS_OPTIONAL == 0 && CLIENTS_REQUIRED == 1, "as CLIENTS");
 _Static_assert(sizeof(enum config_clients) == sizeof(unsigned), "set as unsigned");
 _Static_assert(FILTER_AUTO == 0 && FILTER_OFF == 1, "as FILTERS");
@@ -72,6 +74,7 @@ _Static_assert(sizeof(enum config_reload) == sizeof(unsigned), "set as unsigned"
 _Static_assert(CONFIG_LOG_TEXT == 0 && CONFIG_LOG_JSON == 1, "as LOGS");
 _Static_assert(sizeof(enum config_log) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_backend) == sizeof(unsigned), "set as unsigned");
+_Static_assert(sizeof(enum config_on_bad_file) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_on_full) == sizeof(unsigned), "set as unsigned");
 
 #define AT(member) .offset = offsetof(struct config, member)
@@ -190,7 +193,12 @@ static const struct field FIELDS[] = {
      AT(on_full),
      .choices = ON_FULL,
      .fallback = "evict"},
-    {.path = "table.file", .type = TYPE_NONE},
+    {.path = "table.file", .type = TYPE_FILE, AT(table_file)},
+    {.path = "table.on_bad_file",
+     .type = TYPE_CHOICE,
+     AT(on_bad_file),
+     .choices = ON_BAD_FILE,
+     .fallback = "start"},
     {.path = "table.snapshot", .type = TYPE_NONE},
     {.path = "table.snapshot_every", .type = TYPE_UNSERVED},
     {.path = "tiers", .type = TYPE_TIERS},

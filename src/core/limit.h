@@ -164,6 +164,13 @@ static inline bool limit_is_wall(const struct limit *limit)
            limit->algorithm == ALGORITHM_SLIDING_WINDOW || limit->algorithm == ALGORITHM_CALENDAR;
 }
 
+/* Is its state a tat (core/gcra.h)? */
+static inline bool limit_is_bucket(const struct limit *limit)
+{
+    return limit->algorithm == ALGORITHM_TOKEN_BUCKET ||
+           limit->algorithm == ALGORITHM_LEAKY_METER || limit->algorithm == ALGORITHM_LEAKY_QUEUE;
+}
+
 /* What may outlive the configuration: enough for limit_rest_after(), and no pointer. */
 static inline struct limit limit_without_calendar(struct limit limit)
 {

@@ -123,6 +123,15 @@ static bool has_left(const struct loop *loop)
     return true;
 }
 
+static void start_clock(struct loop *loop)
+{
+    loop->boot_ns = clock_boot_ns();
+    wall_resume(&loop->wall, loop->boot_ns, real_ns(loop),
+                table_wall_floor_ns(loop->options.table, loop->boot_ns));
+    sampling_init(&loop->timed, TIMED_PER_LOOK, loop->boot_ns, loop->boot_ns);
+    loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
+}
+
 /* Holds nothing of a policy meanwhile: between two turns. */
 static void be_at_rest(struct loop *loop)
 {
@@ -130,10 +139,12 @@ static void be_at_rest(struct loop *loop)
     while (sem_wait(&loop->go) < 0 && errno == EINTR)
         ;
     loop->is_leaving = false;
-    if (loop->is_gone)
+    if (loop->is_gone) {
         loop->stop_ns = loop->boot_ns;
-    else
-        admit(loop, true);
+        return;
+    }
+    start_clock(loop); /* for a new one the table has come only now */
+    admit(loop, true);
 }
 
 static void take_order(struct loop *loop)
@@ -292,10 +303,7 @@ void loop_count_apart(struct loop *loop, struct rule_counters *rule_counters,
 
 int loop_start(struct loop *loop)
 {
-    loop->boot_ns = clock_boot_ns();
-    wall_init(&loop->wall, loop->boot_ns, real_ns(loop));
-    sampling_init(&loop->timed, TIMED_PER_LOOK, loop->boot_ns, loop->boot_ns);
-    loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
+    start_clock(loop);
     int result = -pthread_create(&loop->thread, NULL, thread_main, loop);
     loop->is_started = result == 0;
     if (loop->is_started) /* from here: the thread itself may be past what the sandbox allows */

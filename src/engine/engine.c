@@ -1,5 +1,7 @@
 #include "engine/engine.h"
 
+#include <errno.h>
+
 #include "engine/lease.h"
 #include "table/lease.h"
 #include "table/owners.h"
@@ -87,6 +89,22 @@ int engine_bind_owners(struct table *table, struct config *config)
             return result;
     }
     return engine_rebind_owners(table, config);
+}
+
+int engine_resume_owners(struct table *table, struct config *config)
+{
+    uint32_t index = 1; /* the first region is the shared rest */
+    for (uint32_t i = 0; i < config->tenant_count; i++) {
+        const struct tenant *tenant = &config->tenants[i];
+        if (tenant->entries && !owners_is_region(table, index++, tenant->id, tenant->entries))
+            return -ESTALE;
+    }
+    if (index != owners_region_count(table))
+        return -ESTALE;
+    int result = engine_rebind_owners(table, config);
+    if (!result)
+        owners_settle(table, NULL, NULL); /* nobody uses an older configuration */
+    return result;
 }
 
 static uint64_t shortest_wrap_ns(const struct config *config)

@@ -86,6 +86,11 @@ struct engine {
  * do not fit, or the table has too few owner rows), -ENOMEM. */
 int engine_bind_owners(struct table *table, struct config *config);
 
+/* The same of a table that was taken up (table/resume.h): what changed since is left to upkeep, as
+ * by a reload. Results: 0, -ESTALE (its regions are not those that the tenants' `entries` make),
+ * -ENOSPC (too few owner rows are free), -ENOMEM. */
+int engine_resume_owners(struct table *table, struct config *config);
+
 /* The same for a later configuration, while others check: who was there before keeps row and
  * region, who is new shares what the regions left (table/owners.h says what follows). Nothing is
  * changed on failure. Results: 0, -ENOSPC (too few owner rows), -ENOMEM. */

@@ -34,9 +34,10 @@
  *     unless Y has withdrawn. X charged, so Y had withdrawn and charges nothing.
  * At worst both withdraw; a retry finds the place free.
  *
- * An open place is closed by its owner only: threads do not die alone, and the memory does not
- * outlive the process. Decisions beyond 24 bits stand in further records under tags derived from
- * the first, closed before the first is. If one of them had to give way, a repeat is stale.
+ * An open place is closed by its owner only: threads do not die alone, and who takes the memory up
+ * after its process closes what it left open (begin_place()). Decisions beyond 24 bits stand in
+ * further records under tags derived from the first, closed before the first is. If one of them had
+ * to give way, a repeat is stale.
  *
  * The 25-bit times: an instant is taken for one of the last 9.3 hours, or of the next 8 seconds
  * (workers read the clock once per batch, so another's may be ahead). The proof assumes that no
@@ -92,6 +93,16 @@ static inline uint64_t meta_old(uint64_t name, uint32_t now_ms)
     return record_meta(name, 0, now_ms - REPEAT_SWEEP_AFTER_MS, 0);
 }
 
+/* A place that was open when its process ended may have charged: it forgets a record of now, so
+ * that whatever may be a copy is STALE. */
+static void begin_place(struct record *place, const struct repeat_options *options)
+{
+    if (options->start == REPEAT_EMPTY)
+        *place = (struct record){.meta = meta_old(0, options->now_ms)};
+    else if (options->start == REPEAT_FORGOTTEN || record_is_open(*place))
+        place->meta = record_meta(place->name, 0, options->now_ms, 0);
+}
+
 int repeat_init(struct repeat_set *set, const struct repeat_options *options)
 {
     bool is_aligned = (uintptr_t)options->memory % REPEAT_BUCKET_BYTES == 0;
@@ -113,7 +124,7 @@ int repeat_init(struct repeat_set *set, const struct repeat_options *options)
         set->gap_shift++;
     for (uint64_t i = 0; i < set->bucket_count; i++)
         for (unsigned place = 0; place < RECORD_PLACES; place++)
-            set->buckets[i].place[place] = (struct record){.meta = meta_old(0, options->now_ms)};
+            begin_place(&set->buckets[i].place[place], options);
     return 0;
 }
 

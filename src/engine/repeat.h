@@ -33,9 +33,20 @@ struct repeat_bucket; /* one cache line; only repeat.c looks inside */
 #define REPEAT_MAX_BITS 2400u
 #define REPEAT_WORDS ((REPEAT_MAX_BITS + 63) / 64)
 
+/* How a set begins. */
+enum repeat_start {
+    REPEAT_EMPTY,     /* nothing was here; also after REPEAT_KEPT_NS */
+    REPEAT_RESUME,    /* with what the memory holds of a process that ended, killed or not: what was
+                         judged is known; what was claimed and not judged, charged or not, is STALE */
+    REPEAT_FORGOTTEN, /* what may have been here before now is STALE: for other windows than before
+                       */
+};
+#define REPEAT_KEPT_NS (3600ull * 1000000000) /* then no datagram of before is fresh any more */
+
 struct repeat_options {
-    void *memory; /* zeroed, aligned to REPEAT_BUCKET_BYTES; stays the caller's */
-    size_t size;  /* of the memory, at least one bucket; what exceeds whole buckets is unused */
+    void *memory; /* aligned to REPEAT_BUCKET_BYTES; stays the caller's */
+    enum repeat_start start;
+    size_t size; /* of the memory, at least one bucket; what exceeds whole buckets is unused */
     uint32_t window_ms; /* W, at least 1 */
     uint32_t ahead_ms;  /* how far a sender's clock may lead */
     uint32_t now_ms;    /* of the clock that claims will come with */

@@ -119,6 +119,11 @@ static struct instant read_clock(struct worker *worker)
         look_at_clock(worker, boot_ns);
         publish_io_counters(worker);
         look_for_flood(worker, boot_ns);
+        if (worker->index == 0)
+            table_note_alive(
+                worker->table,
+                &(struct instant){.now_ns = boot_ns - table_time_base_ns(worker->table),
+                                  .wall_ns = wall_at(&worker->wall, boot_ns)});
         sweep_repeats(worker, (uint32_t)((boot_ns - table_time_base_ns(worker->table)) / 1000000));
         refresh_samples(worker, boot_ns);
         worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
@@ -190,6 +195,15 @@ static void finish_taken(struct worker *worker)
     }
 }
 
+static void start_clock(struct worker *worker)
+{
+    uint64_t boot_ns = clock_boot_ns();
+    wall_resume(&worker->wall, boot_ns, wall_source(worker, boot_ns, clock_real_ns()),
+                table_wall_floor_ns(worker->table, boot_ns));
+    worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
+    sampling_init(&worker->timed, TIMED_PER_LOOK, boot_ns, boot_ns);
+}
+
 /* Until it is told to go on. False: it is to stop, and its sockets are another's now. */
 static bool be_at_rest(struct worker *worker)
 {
@@ -204,6 +218,7 @@ static bool be_at_rest(struct worker *worker)
     if (atomic_load_explicit(worker->stop, memory_order_relaxed))
         return false;
     io_resume(worker->io);
+    start_clock(worker); /* for a new one the table has come only now */
     return true;
 }
 
@@ -268,10 +283,7 @@ static void *thread_main(void *argument)
         return NULL;
     }
     worker->backend = worker->io->operations->name;
-    uint64_t boot_ns = clock_boot_ns();
-    wall_init(&worker->wall, boot_ns, wall_source(worker, boot_ns, clock_real_ns()));
-    worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
-    sampling_init(&worker->timed, TIMED_PER_LOOK, boot_ns, boot_ns);
+    start_clock(worker);
     set_waits(worker);
     sem_post(&worker->ready);
     worker_run(worker);

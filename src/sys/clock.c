@@ -24,6 +24,12 @@ void wall_init(struct wall *wall, uint64_t boot_ns, uint64_t real_ns)
     *wall = (struct wall){.offset_ns = real_ns - boot_ns, .since_ns = boot_ns};
 }
 
+void wall_resume(struct wall *wall, uint64_t boot_ns, uint64_t real_ns, uint64_t floor_ns)
+{
+    wall_init(wall, boot_ns, real_ns > floor_ns ? real_ns : floor_ns);
+    wall_update(wall, boot_ns, real_ns);
+}
+
 void wall_update(struct wall *wall, uint64_t boot_ns, uint64_t real_ns)
 {
     uint64_t ours_ns = wall_at(wall, boot_ns);

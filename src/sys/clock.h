@@ -50,6 +50,9 @@ bool clock_has_stepped(struct clock_steps *steps, uint64_t boot_ns, uint64_t rea
 
 /* Sets wall to the host's clock: real_ns was read at boot_ns. */
 void wall_init(struct wall *wall, uint64_t boot_ns, uint64_t real_ns);
+/* The same, but not before floor_ns, which this clock may have said already: what it is ahead is
+ * slewed out. */
+void wall_resume(struct wall *wall, uint64_t boot_ns, uint64_t real_ns, uint64_t floor_ns);
 /* Follows the host's clock. boot_ns never decreases from call to call. */
 void wall_update(struct wall *wall, uint64_t boot_ns, uint64_t real_ns);
 

@@ -158,7 +158,7 @@ static struct place find_place(const struct table *table, const struct table_pro
             struct pair pair = pair_load(&group[j]);
             enum entry_kind kind = meta_kind(pair.meta);
 
-            if (kind == ENTRY_EMPTY || meta_is_dead(pair.meta, table->life))
+            if (kind == ENTRY_EMPTY || mapping_is_dead(table, pair.meta))
                 return (struct place){&group[j], pair, 0};
             if (kind != ENTRY_LIVE)
                 continue; /* another's claim, or a lease */

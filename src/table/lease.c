@@ -1,21 +1,9 @@
 #include "table/lease.h"
 
+#include "table/doubts.h"
+#include "table/lease_words.h"
 #include "table/mapping.h"
 #include "table/pair.h"
-
-#define POSITION_LOW_BITS 23u
-#define POSITION_HIGH_BITS 10u
-#define POSITION_HIGH_SHIFT META_SHARE_SHIFT
-#define SLOTS_SHIFT (POSITION_HIGH_SHIFT + POSITION_HIGH_BITS)
-#define SLOTS_BITS 20u
-#define LEASE_STATE_MIN ((uint64_t)1 << POSITION_LOW_BITS)
-#define POSITION_LOW_MASK (LEASE_STATE_MIN - 1)
-
-_Static_assert(TABLE_MAX_ENTRIES == 1ull << (POSITION_LOW_BITS + POSITION_HIGH_BITS),
-               "every entry has a position");
-_Static_assert(SLOTS_SHIFT + SLOTS_BITS == 64, "slots end where meta does");
-_Static_assert(LIMIT_SLOTS_MAX < 1u << SLOTS_BITS, "as many slots as a limit may have");
-_Static_assert(LIMIT_SLOTS_MAX < LEASE_STATE_MIN, "no count looks like a lease");
 
 /* For a key different ids, and for an id different keys, never meet. */
 struct table_probe table_probe_lease(const struct table *table, const struct table_probe *key,
@@ -47,33 +35,6 @@ bool table_swap_count(struct table *table, const struct table_ref *ref, uint64_t
     return pair_cas(ref->entry, seen, next);
 }
 
-static bool is_lease(struct pair pair)
-{
-    return meta_kind(pair.meta) == ENTRY_LEASE && pair.state >= LEASE_STATE_MIN;
-}
-
-static struct table_lease unpack(struct table_entry *entry, struct pair pair)
-{
-    uint64_t high = pair.meta >> POSITION_HIGH_SHIFT & ((1u << POSITION_HIGH_BITS) - 1);
-
-    return (struct table_lease){
-        .ref = {.entry = entry, .state = pair.state, .meta = pair.meta},
-        .expires_ms = pair.state >> POSITION_LOW_BITS,
-        .position = high << POSITION_LOW_BITS | (pair.state & POSITION_LOW_MASK),
-        .slots = (uint32_t)(pair.meta >> SLOTS_SHIFT),
-    };
-}
-
-static struct pair pack(const struct table_lease *lease)
-{
-    return (struct pair){
-        .state = lease->expires_ms << POSITION_LOW_BITS | (lease->position & POSITION_LOW_MASK),
-        .meta = meta_held(lease->ref.meta) |
-                lease->position >> POSITION_LOW_BITS << POSITION_HIGH_SHIFT |
-                (uint64_t)lease->slots << SLOTS_SHIFT,
-    };
-}
-
 uint64_t table_position(const struct table *table, const struct table_ref *ref)
 {
     return (uint64_t)(ref->entry - table->entries);
@@ -88,9 +49,9 @@ enum table_result table_find_lease(struct table *table, const struct table_probe
         return TABLE_ABSENT;
     struct pair pair = {.state = ref.state, .meta = ref.meta};
 
-    if (!is_lease(pair))
+    if (!lease_is(pair))
         return TABLE_FULL;
-    *ret_lease = unpack(ref.entry, pair);
+    *ret_lease = lease_unpack(ref.entry, pair);
     return TABLE_FOUND;
 }
 
@@ -131,7 +92,7 @@ bool table_swap_lease(struct table *table, const struct table_lease *lease)
 {
     struct pair seen = {.state = lease->ref.state, .meta = lease->ref.meta};
 
-    if (!pair_cas(lease->ref.entry, seen, pack(lease)))
+    if (!pair_cas(lease->ref.entry, seen, lease_pack(lease)))
         return false;
     if (meta_kind(seen.meta) == ENTRY_BUSY) /* one that is renewed has its bit already */
         note_lease(table, lease->ref.entry);
@@ -145,7 +106,7 @@ static bool load_count(const struct table_entry *entry, uint32_t owner, struct p
 {
     *ret_pair = pair_load(entry);
     return meta_kind(ret_pair->meta) == ENTRY_LEASE && meta_owner(ret_pair->meta) == owner &&
-           !is_lease(*ret_pair);
+           !lease_is(*ret_pair);
 }
 
 void table_return_slots(struct table *table, uint64_t position, uint32_t owner, uint32_t slots)
@@ -153,6 +114,7 @@ void table_return_slots(struct table *table, uint64_t position, uint32_t owner, 
     struct table_entry *entry = &table->entries[position];
     struct pair seen;
 
+    table_trust_group(table, (uint32_t)(position / TABLE_GROUP_ENTRIES));
     while (load_count(entry, owner, &seen)) { /* again only if somebody else got on */
         struct pair next = {.state = seen.state - slots, .meta = seen.meta};
 
@@ -205,14 +167,15 @@ static bool sweep_group(struct table *table, struct table_entry *group, uint64_t
 {
     bool remains = false;
 
+    table_trust_group(table, (uint32_t)((uint64_t)(group - table->entries) / TABLE_GROUP_ENTRIES));
     for (unsigned i = 0; i < TABLE_GROUP_ENTRIES; i++) {
         if (meta_kind(pair_meta(&group[i])) != ENTRY_LEASE)
             continue;
         struct pair pair = pair_load(&group[i]);
 
-        if (!is_lease(pair))
+        if (!lease_is(pair))
             continue;
-        struct table_lease lease = unpack(&group[i], pair);
+        struct table_lease lease = lease_unpack(&group[i], pair);
 
         if (table_lease_is_over(&lease, now_ns) && table_end_lease(table, &lease))
             ++*ended;
@@ -222,18 +185,24 @@ static bool sweep_group(struct table *table, struct table_entry *group, uint64_t
     return remains;
 }
 
+/* Who ends between the clearing and the second look leaves a lease without its bit; the looking bit
+ * tells the next life that it must look there. */
 static void sweep_bit(struct table *table, uint64_t *word, uint64_t bit, struct table_entry *group,
                       uint64_t now_ns, uint32_t *ended)
 {
+    uint64_t *looking = &table->looking_bits[word - table->lease_bits];
+
     if (sweep_group(table, group, now_ns, ended))
         return;
+    __atomic_fetch_or(looking, bit, __ATOMIC_SEQ_CST); /* before the bit goes */
     METE_TABLE_POINT(word, true);
     __atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST);
     pair_fence(); /* the bit is cleared before the group is read again */
-    if (!sweep_group(table, group, now_ns, ended))
-        return;
-    METE_TABLE_POINT(word, true);
-    __atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST);
+    if (sweep_group(table, group, now_ns, ended)) {
+        METE_TABLE_POINT(word, true);
+        __atomic_fetch_or(word, bit, __ATOMIC_SEQ_CST);
+    }
+    __atomic_fetch_and(looking, ~bit, __ATOMIC_SEQ_CST); /* after it is back */
 }
 
 uint32_t table_sweep_leases(struct table *table, uint32_t first, uint32_t count, uint64_t now_ns)

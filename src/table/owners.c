@@ -31,8 +31,7 @@ int owners_create(uint32_t row_count, struct owners **ret_owners)
     owners->until = calloc(row_count, sizeof *owners->until);
     owners->successors = calloc(row_count, sizeof *owners->successors);
     owners->states = calloc(row_count, sizeof *owners->states);
-    owners->region_tenants = calloc(row_count + 1ull, sizeof *owners->region_tenants);
-    if (!owners->until || !owners->successors || !owners->states || !owners->region_tenants) {
+    if (!owners->until || !owners->successors || !owners->states) {
         owners_destroy(owners);
         return -ENOMEM;
     }
@@ -46,7 +45,6 @@ void owners_destroy(struct owners *owners)
         return;
     free(owners->until);
     free(owners->successors);
-    free(owners->region_tenants);
     free(owners->states);
     free(owners);
 }
@@ -70,12 +68,6 @@ static bool is_same_kind(const struct limit *a, const struct limit *b)
     return a->algorithm == b->algorithm && a->keeps_tat == b->keeps_tat &&
            (a->sync == SYNC_EXACT) == (b->sync == SYNC_EXACT) &&
            (!limit_is_wall(a) || a->interval == b->interval);
-}
-
-static bool is_bucket(const struct limit *limit)
-{
-    return limit->algorithm == ALGORITHM_TOKEN_BUCKET ||
-           limit->algorithm == ALGORITHM_LEAKY_METER || limit->algorithm == ALGORITHM_LEAKY_QUEUE;
 }
 
 /* The slot of an owner's row, or the empty one where it would be. */
@@ -187,19 +179,22 @@ void owners_commit(struct owners_change *change)
         struct limit *limit = &table->rows[row].owner.limit;
         const enum naming naming = change->namings[row];
 
-        if (naming == KEPT)
+        if (naming == KEPT) {
+            mapping_set_most(&table->rows[row], &change->limits[row], true);
             store_sync(limit, &change->limits[row]);
-
+        }
         if (naming == UNNAMED && owner_is_used(owners->states[row])) {
             owners->pending_count -= owners->states[row] == OWNER_CUTTING;
             owners->states[row] = OWNER_LEFT;
             owners->successors[row] = OWNERS_NONE;
+            table->rows[row].use = ROW_LEFT;
         } else if (naming == KEPT && !has_same_numbers(limit, &change->limits[row])) {
             store_numbers(limit, &change->limits[row]);
             owners->pending_count -= owners->states[row] == OWNER_CUTTING;
-            owners->states[row] = is_bucket(limit) ? OWNER_CHANGED : OWNER_USED;
+            owners->states[row] = limit_is_bucket(limit) ? OWNER_CHANGED : OWNER_USED;
         } else if (naming == FRESH) {
             owners->states[row] = OWNER_USED;
+            table->rows[row].use = ROW_USED;
         }
     }
     for (uint32_t row = 0; row < owners->row_count; row++) {
@@ -220,7 +215,7 @@ uint32_t owners_free_count(const struct table *table)
 
 int owners_reserve_region(struct table *table, uint32_t tenant_id, uint64_t entries)
 {
-    uint32_t *tenants = table->owners->region_tenants;
+    uint32_t *tenants = table->region_tenants;
     struct table_region region;
 
     if (tenant_id <= tenants[table->header->region_count - 1])
@@ -234,7 +229,7 @@ int owners_reserve_region(struct table *table, uint32_t tenant_id, uint64_t entr
 
 struct table_region owners_region(const struct table *table, uint32_t tenant_id)
 {
-    const uint32_t *tenants = table->owners->region_tenants;
+    const uint32_t *tenants = table->region_tenants;
     uint32_t low = 0, high = table->header->region_count;
 
     while (high - low > 1) {
@@ -246,4 +241,16 @@ struct table_region owners_region(const struct table *table, uint32_t tenant_id)
             low = middle;
     }
     return table->regions[tenants[low] == tenant_id ? low : 0];
+}
+
+bool owners_is_region(const struct table *table, uint32_t index, uint32_t tenant_id,
+                      uint64_t entries)
+{
+    return index < table->header->region_count && table->region_tenants[index] == tenant_id &&
+           table->regions[index].group_count == mapping_region_groups(entries);
+}
+
+uint32_t owners_region_count(const struct table *table)
+{
+    return table->header->region_count;
 }

@@ -61,6 +61,11 @@ int owners_reserve_region(struct table *table, uint32_t tenant_id, uint64_t entr
 /* The tenant's region, or the shared rest if it was given none. */
 struct table_region owners_region(const struct table *table, uint32_t tenant_id);
 
+/* Is the region at an index, from 1 on, the tenant's, of a size for so many entries? */
+bool owners_is_region(const struct table *table, uint32_t index, uint32_t tenant_id,
+                      uint64_t entries);
+uint32_t owners_region_count(const struct table *table); /* with the shared rest */
+
 /* Of the table's making. */
 struct owners;
 int owners_create(uint32_t row_count, struct owners **ret_owners);

@@ -26,8 +26,7 @@ struct owners {
     uint64_t next_until; /* the smallest `until` of the pending ones */
     uint64_t *until;     /* per row: the position that ends its pass */
     uint32_t *successors;
-    uint32_t *region_tenants; /* per region; the first, which is shared, has 0 */
-    uint8_t *states;          /* enum owner_state */
+    uint8_t *states; /* enum owner_state */
 };
 
 static inline bool owner_is_used(uint8_t state)

@@ -5,6 +5,7 @@
  * the pair still stands: until then they are of its key (pair.h). */
 #include "table/shared.h"
 
+#include "table/doubts.h"
 #include "table/mapping.h"
 #include "table/pair.h"
 
@@ -68,6 +69,7 @@ bool table_drain(struct table *table, uint64_t index, struct table_drained *ret_
 {
     struct table_entry *entry = &table->entries[index];
 
+    table_trust_group(table, (uint32_t)(index / TABLE_GROUP_ENTRIES));
     for (;;) { /* again only if somebody else got on */
         const struct pair pair = pair_load(entry);
 
@@ -144,6 +146,7 @@ uint32_t table_sweep_pending(struct table *table, uint64_t *cursor, uint32_t gro
     for (; groups && count + TABLE_GROUP_ENTRIES <= size; groups--) {
         const uint64_t group = *cursor < group_count ? *cursor : 0;
 
+        table_trust_group(table, (uint32_t)group);
         for (uint32_t i = 0; i < TABLE_GROUP_ENTRIES; i++) {
             const uint64_t index = group * TABLE_GROUP_ENTRIES + i;
             const uint64_t meta = pair_meta(&table->entries[index]);

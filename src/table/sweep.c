@@ -10,6 +10,7 @@
  * carries the life of the process, so a dead one's is taken over, its CLEARING marks included.
  *
  * Any thread may call anything here. */
+#include "table/doubts.h"
 #include "table/mapping.h"
 #include "table/pair.h"
 
@@ -48,13 +49,15 @@ static bool is_homed_at(const struct table *table, const struct table_entry *ent
     }
 }
 
-static bool is_overflowing(const struct table *table, uint32_t home)
+static bool is_overflowing(struct table *table, uint32_t home)
 {
     struct table_region region = region_of(table, home);
 
     for (uint32_t i = 1; i < TABLE_WINDOW_GROUPS; i++) {
         const struct table_entry *group = window_group(table, region, home, i);
 
+        table_trust_group(table,
+                          (uint32_t)((uint64_t)(group - table->entries) / TABLE_GROUP_ENTRIES));
         for (uint32_t j = 0; j < TABLE_GROUP_ENTRIES; j++) {
             if (is_homed_at(table, &group[j], home))
                 return true;
@@ -77,7 +80,7 @@ static bool mark_change(struct table_entry *first, enum entry_mark from, enum en
     }
 }
 
-static void mark_clear(const struct table *table, uint32_t group)
+static void mark_clear(struct table *table, uint32_t group)
 {
     struct table_entry *first = table->entries + (uint64_t)group * TABLE_GROUP_ENTRIES;
     enum entry_mark mark = meta_mark(pair_meta(first));
@@ -92,6 +95,13 @@ static void mark_clear(const struct table *table, uint32_t group)
     mark_change(first, MARK_CLEARING, is_overflowing(table, group) ? MARK_SET : MARK_NONE);
 }
 
+/* A life that goes on: this one, or the one beside it in an upgrade. */
+static bool is_alive(const struct table *table, uint64_t life)
+{
+    return life && (life == __atomic_load_n(&table->header->lives[0], __ATOMIC_ACQUIRE) ||
+                    life == __atomic_load_n(&table->header->lives[1], __ATOMIC_ACQUIRE));
+}
+
 /* Whether this thread may clear marks now. */
 static bool try_enter(struct table *table)
 {
@@ -101,7 +111,7 @@ static bool try_enter(struct table *table)
     uint64_t seen = __atomic_load_n(life, __ATOMIC_RELAXED); /* the exchange below decides */
 
     METE_TABLE_SEEN(seen);
-    if (seen == table->life)
+    if (seen == table->life || is_alive(table, seen))
         return false;
     METE_TABLE_POINT(life, true);
     /* acquire, with the release in leave(): the marks are as the one before left them */
@@ -130,7 +140,7 @@ static bool entry_free(struct table *table, struct table_entry *entry, const str
     struct pair pair = pair_load(entry);
     bool is_free = meta_kind(pair.meta) == ENTRY_LIVE
                        ? meta_pending(pair.meta) == 0 && mapping_debt(table, pair, now) == 0
-                       : meta_is_dead(pair.meta, table->life);
+                       : mapping_is_dead(table, pair.meta);
 
     return is_free && pair_cas(entry, pair, (struct pair){0, meta_empty(pair.meta)});
 }
@@ -146,6 +156,7 @@ uint32_t table_sweep(struct table *table, uint32_t *cursor, uint32_t groups,
         uint32_t group = *cursor < group_count ? *cursor : 0;
         struct table_entry *entries = table->entries + (uint64_t)group * TABLE_GROUP_ENTRIES;
 
+        table_trust_group(table, group);
         for (uint32_t j = 0; j < TABLE_GROUP_ENTRIES; j++)
             freed += entry_free(table, &entries[j], now);
         if (may_clear)
@@ -176,7 +187,7 @@ void table_count_owners(struct table *table, uint64_t *ret_live)
     for (uint64_t i = 0; i < table->header->entry_count; i++) {
         uint64_t meta = pair_meta(&table->entries[i]);
 
-        if (meta_is_found(meta))
+        if (meta_is_found(meta) && meta_owner(meta) < table->header->owner_rows)
             ret_live[meta_owner(meta)]++;
     }
 }

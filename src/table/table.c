@@ -8,6 +8,7 @@
 #include "table/table.h"
 
 #include "table/claim.h"
+#include "table/doubts.h"
 #include "table/mapping.h"
 #include "table/pair.h"
 
@@ -84,6 +85,7 @@ enum table_result table_find(struct table *table, const struct table_probe *prob
 {
     struct table_entry *home = home_group(table, probe->home_group);
 
+    table_trust_window(table, probe);
     if (find_in_group(home, probe, ret_ref))
         return TABLE_FOUND;
     if (meta_mark(pair_meta(home)) == MARK_NONE)

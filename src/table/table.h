@@ -32,6 +32,15 @@ struct table_entry; /* opaque: only table/ looks inside */
 #define TABLE_MAX_OWNERS (1u << 20)
 #define TABLE_MAX_ENTRIES (1ull << 33) /* the number of a group has 32 bits */
 
+struct mapfile;
+
+/* What others keep in the mapping, zeroed at its making: table_section(). */
+enum table_section {
+    TABLE_SECTION_REPEATS, /* engine/repeat.h */
+    TABLE_SECTION_REPLICA, /* rings and rows of replication */
+    TABLE_SECTIONS,
+};
+
 struct table_options {
     uint64_t entries;         /* rounded up to whole groups; at least one window (16) */
     uint32_t owner_rows;      /* rows reserved for (tenant, rule) pairs, 1..TABLE_MAX_OWNERS */
@@ -39,18 +48,31 @@ struct table_options {
     uint64_t boot_id;         /* random, not 0; names the life of the mapping */
     uint64_t time_base_ns;    /* CLOCK_BOOTTIME that instant.now_ns counts from */
     bool huge_pages;          /* ask for them (madvise) */
+    struct mapfile *file;     /* sys/mapfile.h; stays the caller's. NULL: anonymous memory */
+    uint64_t section_bytes[TABLE_SECTIONS]; /* 0: none */
 };
 
-/* Reserves and prefaults the whole mapping. Results: 0, -EINVAL (a number out of its range),
- * -ENOMEM. */
+/* Reserves and prefaults the whole mapping; of a file all that it held is gone. Results: 0, -EINVAL
+ * (a number out of its range), -ENOMEM, -ENOSPC (the file's mount is too small), or what the system
+ * said of the file. What goes on instead of beginning anew is table/resume.h. */
 int table_create(const struct table_options *options, struct table **ret_table);
 void table_destroy(struct table *table);
 
 uint64_t table_boot_id(const struct table *table);
 uint64_t table_time_base_ns(const struct table *table);
-size_t table_size_bytes(const struct table *table); /* of the mapping */
+size_t table_size_bytes(const struct table *table); /* of the mapping, less its sections */
 uint64_t table_entry_count(const struct table *table);
 bool table_has_huge_pages(const struct table *table); /* asked for and granted by the kernel */
+/* Aligned to a page; NULL if it has no bytes. */
+void *table_section(const struct table *table, enum table_section section);
+size_t table_section_size(const struct table *table, enum table_section section);
+
+/* A sign of life, now and then (every tenth of a second or so): what the next life needs of the
+ * time of this one. One thread. */
+void table_note_alive(struct table *table, const struct instant *now);
+
+/* The wall time that workers must not fall behind, at CLOCK_BOOTTIME boot_ns; 0: none is known. */
+uint64_t table_wall_floor_ns(const struct table *table, uint64_t boot_ns);
 
 /* A run of whole groups in which some owner's keys probe and evict. */
 struct table_region {

@@ -5,6 +5,7 @@
  * settled, so that any number of changes overlap and a table of any size stalls nothing. A claim of
  * a purged row is nobody's: whoever made it has passed a quiet point since. */
 #include "core/gcra.h"
+#include "table/doubts.h"
 #include "table/mapping.h"
 #include "table/owners_state.h"
 #include "table/pair.h"
@@ -65,8 +66,10 @@ static void cut(const struct table *table, struct table_entry *entry, uint32_t r
 }
 
 /* Rows whose round is over. */
-static void finish_rows(struct owners *owners)
+static void finish_rows(struct table *table)
 {
+    struct owners *owners = table->owners;
+
     owners->next_until = UINT64_MAX;
     for (uint32_t row = 0; row < owners->row_count; row++) {
         uint8_t *state = &owners->states[row];
@@ -78,6 +81,8 @@ static void finish_rows(struct owners *owners)
                 owners->next_until = owners->until[row];
             continue;
         }
+        if (*state == OWNER_CUTTING) /* no entry owes more any longer */
+            mapping_set_most(&table->rows[row], &table->rows[row].owner.limit, false);
         owners->emptied_count += *state == OWNER_PURGING;
         *state = *state == OWNER_PURGING ? OWNER_EMPTIED : OWNER_USED;
         owners->pending_count--;
@@ -95,6 +100,7 @@ bool owners_upkeep(struct table *table, uint32_t groups, owners_clock_fn *now_ns
         uint64_t group = owners->position++ % group_count;
         struct table_entry *entries = table->entries + group * TABLE_GROUP_ENTRIES;
 
+        table_trust_group(table, (uint32_t)group);
         for (uint32_t i = 0; i < TABLE_GROUP_ENTRIES; i++) {
             uint64_t meta = pair_meta(&entries[i]);
             uint32_t row = meta_owner(meta);
@@ -108,7 +114,7 @@ bool owners_upkeep(struct table *table, uint32_t groups, owners_clock_fn *now_ns
         }
     }
     if (owners->position >= owners->next_until)
-        finish_rows(owners);
+        finish_rows(table);
     return true;
 }
 
@@ -127,6 +133,7 @@ void owners_reclaim(struct table *table, owners_row_fn *on_free, void *context)
         if (on_free)
             on_free(context, row, owners->successors[row]);
         owners->states[row] = OWNER_FREE;
+        table->rows[row].use = ROW_FREE;
     }
     owners->emptied_count = 0;
 }

@@ -32,7 +32,7 @@ CLIENT_IDS = itertools.count(1000)
 PATIENCE_S = 30  # a limit against hanging, not a measure
 
 READY = re.compile(r"^mete: (?P<version>\S+) udp (?P<udp>\S+)( unix (?P<unix>\S+))?( resp (?P<resp>\S+))?( http (?P<http>\S+))?( grpc (?P<grpc>\S+))?( resp_tls (?P<resp_tls>\S+))?( http_tls (?P<http_tls>\S+))?( grpc_tls (?P<grpc_tls>\S+))?( metrics (?P<metrics>\S+))? workers (?P<workers>\d+) backend (?P<backend>\w+) "
-                   r"table (?P<entries>\d+) entries (?P<mib>[\d.]+) MiB( in huge pages)?$")
+                   r"table (?P<entries>\d+) entries (?P<mib>[\d.]+) MiB( in huge pages)?(?P<start> cold| joined| warm with .*)?$")
 
 
 def mete(*arguments, **options):
