@@ -132,8 +132,12 @@ class Daemon:
         for one in (f"listen.udp={listen}", f"listen.admin={self.admin}", f"backend={backend}", f"workers={workers}",
                     f"table.entries={entries}", *sets):
             arguments += ["--set", one]
+        self._start(arguments, preexec, environment)
+
+    def _start(self, arguments, preexec=None, environment=None, pass_fds=()):
+        self.arguments = arguments
         self.lines, self.said = queue.Queue(), []
-        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        self.process = subprocess.Popen(arguments, pass_fds=pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True, preexec_fn=preexec,
                                         env={**os.environ, **(environment or {})})
         self.reader = threading.Thread(target=self._read, daemon=True)
