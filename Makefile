@@ -18,9 +18,36 @@ CC_tsan    = clang
 CC_fuzz    = clang
 CC_arm64   = aarch64-linux-gnu-gcc
 CC         = $(CC_$(FLAVOUR))
-BUILD     := $(if $(filter release,$(FLAVOUR)),build,build/$(FLAVOUR))
 
 comma := ,
+empty :=
+space := $(empty) $(empty)
+
+# WITHOUT="openssl grpc" builds without those libraries, into build/without/grpc+openssl: files of FILES_... are left out,
+# src/without/NAME.c stands in for them, and src/sys/built.c says so. Objects that know nothing of it are shared.
+# A new one is a line in each of these four, a row in built.c, what is refused in config/parts.c, and a stand-in if one is needed.
+WITHOUT          =
+OPTIONAL         = grpc hiredis liburing openssl seccomp
+FILES_grpc      := $(wildcard src/doors/grpc*.c)
+FILES_hiredis   := $(wildcard src/cmd/serve_replica*.c src/replica/link*.c) src/replica/redis.c
+FILES_liburing   = src/net/io_uring.c
+FILES_openssl   := $(wildcard src/doors/tls*.c) src/replica/link_tls.c
+LIBS_grpc        = -lnghttp2 -lprotobuf-c
+LIBS_hiredis     = -lhiredis
+LIBS_liburing    = -luring
+LIBS_openssl     = -lssl -lcrypto
+LIBS_seccomp     = -lseccomp
+PACKAGES_grpc    = libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev
+PACKAGES_hiredis = libhiredis-dev
+PACKAGES_liburing = liburing-dev
+PACKAGES_openssl = libssl-dev
+PACKAGES_seccomp = libseccomp-dev
+LEFT_OUT        := $(sort $(WITHOUT))
+BUILT_IN        := $(filter-out $(LEFT_OUT),$(OPTIONAL))
+$(if $(filter-out $(OPTIONAL),$(LEFT_OUT)),$(error WITHOUT=$(WITHOUT): only $(OPTIONAL) can be left out))
+
+WHOLE     := $(if $(filter release,$(FLAVOUR)),build,build/$(FLAVOUR))
+BUILD     := $(WHOLE)$(if $(LEFT_OUT),/without/$(subst $(space),+,$(LEFT_OUT)))
 
 WARN  = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 STRICT = -Wconversion
@@ -44,13 +71,19 @@ SHADOW_STACK := $(if $(ARCH),-Wl$(comma)-z$(comma)shstk)
 CFLAGS  = -std=gnu11 -g -ffile-prefix-map=$(CURDIR)=. $(WARN) $(FLAGS_$(FLAVOUR)) $(ARCH) -pthread -D_GNU_SOURCE \
           -Iinclude -Isrc -I$(PROTO) -MMD -MP
 LDFLAGS = -pthread $(LINK_$(FLAVOUR))
-LIBS    = -lnghttp2 -lprotobuf-c -lseccomp -luring -lyaml -lsodium -ljansson -lz -lxxhash -lhiredis -lssl -lcrypto -lm
+LIBS    = $(foreach part,$(BUILT_IN),$(LIBS_$(part))) -lyaml -lsodium -ljansson -lz -lxxhash -lm
 
-OBJ        = $(BUILD)/obj
-SRC       := $(sort $(wildcard src/*.c src/*/*.c))
+OBJ        = $(WHOLE)/obj
+SRC       := $(filter-out $(foreach part,$(LEFT_OUT),$(FILES_$(part))), \
+               $(filter-out src/without/%,$(sort $(wildcard src/*.c src/*/*.c)))) \
+             $(wildcard $(LEFT_OUT:%=src/without/%.c))
 SRC_LIB   := $(filter-out src/main.c,$(SRC))
 CLIENT_SRC := $(wildcard clients/c/*.c)
-OBJ_LIB    = $(SRC_LIB:%.c=$(OBJ)/%.o) $(CLIENT_SRC:%.c=$(OBJ)/%.o) $(PROTO_FILES:%.proto=$(PROTO)/%.pb-c.o)
+# Those that know what was left out.
+SRC_VARIES := $(if $(LEFT_OUT),src/sys/built.c src/sys/sandbox.c)
+OBJ_VARIES  = $(SRC_VARIES:%.c=$(BUILD)/obj/%.o)
+OBJ_LIB    = $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(SRC_VARIES),$(SRC_LIB))) $(OBJ_VARIES) $(CLIENT_SRC:%.c=$(OBJ)/%.o) \
+             $(if $(filter grpc,$(BUILT_IN)),$(PROTO_FILES:%.proto=$(PROTO)/%.pb-c.o))
 
 # The messages of the gRPC door: C made of proto-spec and of protobuf's own files.
 PROTO_SPEC  := $(shell cd proto-spec && find * -name '*.proto' | sort)
@@ -71,23 +104,24 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick bench-doors bench-quiet bench-cluster fuzz race lossy flood faults sim tidy format install \
+.PHONY: all demo run test bench bench-quick bench-start bench-doors bench-quiet bench-cluster fuzz race lossy kill9 flood faults sim without tidy format install \
         install-files uninstall manuals deb test-package reproducible packages clean help deps deps-deb deps-arm64 arm64 \
         deps-test deps-ci \
-        programs compile
+        programs compile is-whole objects variants
 
 all: deps ## build build/mete and the client library
 	@$(MAKE) $(PARALLEL) --no-print-directory compile
 
 demo: all ## install what is missing, build, start a server, ask it, load it, stop it
-	@bench/demo build/mete
+	@bench/demo $(BUILD)/mete
 
 run: all ## serve in the foreground on the embedded default
-	build/mete serve $(ARGS)
+	$(BUILD)/mete serve $(ARGS)
 
 test: deps-test ## build and run the whole suite; ends with `N passed, N failed`
 	@$(MAKE) $(PARALLEL) --no-print-directory compile
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
+	@$(MAKE) --no-print-directory FLAVOUR=check variants
 	@tests/run --build build/check
 
 bench: deps-test all ## the comparison with the null echo and the targets (10 minutes); ARGS="--only batch"
@@ -97,6 +131,9 @@ bench: deps-test all ## the comparison with the null echo and the targets (10 mi
 bench-quick: deps-test all ## the same with short rounds (about a minute)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
 	@python3 bench/compare.py --quick $(ARGS)
+
+bench-start: all ## from the start to the first answer with 10,000,000 entries, cold and after kill -9 (a minute); ARGS="--rounds 9"
+	@python3 bench/start.py $(ARGS)
 
 bench-doors: deps-test all ## RESP and HTTP beside Redis, redis-cell and nginx (two minutes); ARGS="--quick"
 	@command -v nginx >/dev/null || tests/lib/install-packages nginx-light
@@ -118,6 +155,10 @@ lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_COUNT=$(or $(COUNT),10000000) python3 tests/e2e/test_repeats.py
 
+kill9: deps-test ## ROUNDS=1000 of kill -9 under full load: what was answered is there after each (ten minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
+	@METE_BUILD=build/check METE_SHOW=1 METE_ROUNDS=$(or $(ROUNDS),1000) python3 tests/e2e/test_kill9.py
+
 flood: deps-test ## COUNT=1000000000 random subjects from one tenant: memory stays, the others notice nothing (five minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory compile build/tests/property/crowd_feed
 	@METE_BUILD=build METE_FLOOD=$(or $(COUNT),1000000000) python3 tests/e2e/test_flood.py
@@ -137,6 +178,15 @@ sim: deps-test ## COUNT=1000 worlds of nodes, network and store from SEED=1 on, 
 	@build/sim --count $(or $(COUNT),1000) $(or $(SEED),1)
 	@build/sim --wrong
 	@build/sim --accuracy
+
+without: deps-test ## builds without each optional library, and without all: each serves, refuses, says what is in
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check compile
+	@$(MAKE) --no-print-directory FLAVOUR=check variants
+	@METE_BUILD=build/check python3 tests/e2e/test_without.py
+
+# Two compilations and a link each: all else is shared.
+variants:
+	@for part in $(OPTIONAL) "$(OPTIONAL)"; do $(MAKE) $(PARALLEL) --no-print-directory WITHOUT="$$part" compile || exit 1; done
 
 arm64: deps-arm64 ## the programs of C, built for aarch64, under an emulator
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=arm64 $(patsubst %.c,build/arm64/%,$(wildcard tests/unit/*.c tests/property/*.c))
@@ -221,8 +271,8 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
 
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
-PACKAGES      = gcc libc6-dev liburing-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev libseccomp-dev \
-                libssl-dev libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev libhiredis-dev
+PACKAGES      = gcc libc6-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev \
+                $(foreach part,$(BUILT_IN),$(PACKAGES_$(part)))
 PACKAGES_TEST = $(PACKAGES) g++ libcmocka-dev python3 iproute2 systemd groff-base binutils redis-tools redis-server openssl \
                 python3-redis python3-grpcio python3-h2
 PACKAGES_CI   = $(PACKAGES_TEST) clang libclang-rt-14-dev llvm-14 clang-format valgrind nginx python3-venv
@@ -241,7 +291,11 @@ deps-ci:
 	@tests/lib/install-packages $(PACKAGES_CI)
 
 compile: $(BUILD)/mete $(BUILD)/libmete.a $(BUILD)/libmete.so.$(ABI)
-programs: compile manuals $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim
+objects:
+	@echo $(OBJ_LIB)
+is-whole:
+	@$(if $(LEFT_OUT),echo "the suite needs a whole build; \`make without\` tries builds WITHOUT something" >&2; exit 2)
+programs: is-whole compile manuals $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim
 
 $(BUILD)/mete: $(OBJ)/src/main.o $(OBJ_LIB)
 	@echo "  link $@"
@@ -255,19 +309,19 @@ $(BUILD)/libmete.so.$(ABI): $(CLIENT_SRC:%.c=$(OBJ)/%.o)
 	@$(CC) -shared $(filter-out -pie -flto=auto,$(LDFLAGS)) -Wl,-soname,$(@F) -o $@ $^ -lsodium
 
 # An archive, so that a test may bring its own build of one file (the interleaving test does).
-$(OBJ)/all.a: $(OBJ_LIB)
+$(BUILD)/obj/all.a: $(OBJ_LIB)
 	@rm -f $@ && $(if $(findstring gcc,$(CC)),gcc-ar,llvm-ar-14) rcs $@ $^
 
-$(BUILD)/tests/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
+$(BUILD)/tests/%: $(OBJ)/tests_bench/%.o $(BUILD)/obj/all.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 # The simulator: one program of several files.
-$(BUILD)/sim: $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/sim/*.c)) $(OBJ)/all.a
+$(BUILD)/sim: $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/sim/*.c)) $(BUILD)/obj/all.a
 	@echo "  link $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(OBJ)/all.a
+$(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(BUILD)/obj/all.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -315,6 +369,10 @@ $(OBJ)/src/%.o: src/%.c
 	@echo "  cc   $<"
 	@$(CC) $(CFLAGS) -DMETE_VERSION='"$(VERSION)"' -c -o $@ $<
 
+$(OBJ_VARIES): $(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS) -DMETE_WITHOUT='"$(LEFT_OUT)"' $(if $(filter seccomp,$(LEFT_OUT)),-DMETE_WITHOUT_SECCOMP) -c -o $@ $<
+
 $(OBJ)/clients/%.o: clients/%.c
 	@mkdir -p $(@D)
 	@echo "  cc   $<"
@@ -332,10 +390,10 @@ $(OBJ)/tests_bench/fuzz/%.o: tests/fuzz/%.c
 	@mkdir -p $(@D)
 	@$(CC) $(CFLAGS) -Itests -c -o $@ $<
 
-build/fuzz/fuzz_%: $(OBJ)/tests_bench/fuzz/fuzz_%.o $(OBJ)/all.a
+build/fuzz/fuzz_%: $(OBJ)/tests_bench/fuzz/fuzz_%.o $(BUILD)/obj/all.a
 	@echo "  link $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
--include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
+-include $(shell find $(OBJ) $(BUILD)/obj -name '*.d' 2>/dev/null)
 # make would remove what stands between a test and its program
 .PRECIOUS: $(OBJ)/tests_bench/%.o $(OBJ)/tests_bench/fuzz/%.o

@@ -47,7 +47,7 @@ def threads_of(pid):
 class Setup:
     def __init__(self, build, sets, shared):
         self.build = build
-        self.ports = {door: free_port() for door in ("resp", "http", "metrics")}
+        self.ports = {door: free_port() for door in ("resp", "http", "grpc", "metrics")}
         command = [build / "mete", "serve", "--set", "listen.udp=127.0.0.1:0", "--set", "listen.admin=none", "--set", "workers=1",
                    *sets]
         for door, port in self.ports.items():
@@ -67,7 +67,7 @@ class Setup:
     def round(self, seconds, with_doors):
         loads = []
         if with_doors:
-            for door, depth in (("resp", 16), ("http", 4)):
+            for door, depth in (("resp", 16), ("http", 4), ("grpc", 16)):
                 loads.append(self.load("--door", door, "--server", f"127.0.0.1:{self.ports[door]}", "--outstanding", depth,
                                        seconds=seconds + 1))
             time.sleep(0.3)

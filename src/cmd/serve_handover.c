@@ -20,11 +20,31 @@ static void end_handover(struct server *server)
     server->handover.fd = -1;
 }
 
+static const char *why(int result)
+{
+    switch (result) {
+    case -ECONNRESET:
+    case -EPIPE:
+        return "it is gone";
+    case -ETIMEDOUT:
+        return "it stood still for too long";
+    case -ECANCELED:
+        return "another one asks";
+    case -EOPNOTSUPP:
+        return "the backend cannot come to rest on this kernel; backend: mmsg can";
+    case -EBADMSG:
+    case -EPROTO:
+        return "it says what nobody understands";
+    default:
+        return strerror(-result);
+    }
+}
+
 /* Nothing is changed by it: who reads the log should know. */
-static void give_up(struct server *server, const char *why)
+static void give_up(struct server *server, int result)
 {
     log_event(LOG_WARNING, "handover", "pid %d (%s) did not take over: %s; serving on",
-              server->handover.pid, server->handover.version, why);
+              server->handover.pid, server->handover.version, why(result));
     serve_keep_table(server);
     end_handover(server);
 }
@@ -126,7 +146,7 @@ void serve_begin_handover(struct server *server, const struct admin_peer *peer, 
         return;
     }
     if (server->handover.fd >= 0)
-        give_up(server, "another one asks");
+        give_up(server, -ECANCELED);
     int fd = fcntl(peer->fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0) {
         fprintf(out, "error: no descriptor: %s\n", strerror(errno));
@@ -139,7 +159,7 @@ void serve_begin_handover(struct server *server, const struct admin_peer *peer, 
         ;
     int result = send_sockets(server);
     if (result)
-        give_up(server, strerror(-result));
+        give_up(server, result);
 }
 
 /* ---- the pause ---- */
@@ -217,9 +237,7 @@ bool serve_go_on_handover(struct server *server)
     if (!result)
         result = hand_over(server, is_joined != 0);
     if (result) {
-        give_up(server, result == -ECONNRESET || result == -EPIPE ? "it is gone"
-                        : result == -EOPNOTSUPP ? "the backend cannot come to rest on this kernel"
-                                                : strerror(-result));
+        give_up(server, result);
         return false;
     }
     server->leaves_paths = true;

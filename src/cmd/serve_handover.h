@@ -28,7 +28,7 @@
 
 #define HANDOVER_PROTOCOL 1u
 #define HANDOVER_COMMAND "handover"
-#define HANDOVER_PATIENCE_MS 2000        /* while nobody serves */
+#define HANDOVER_PATIENCE_MS 5000        /* while nobody serves */
 #define HANDOVER_START_PATIENCE_MS 10000 /* of the new one */
 #define HANDOVER_ROLE_SIZE 16u
 #define HANDOVER_VERSION_SIZE 64u
@@ -66,6 +66,7 @@ struct handover {                        /* of either side */
     unsigned socket_count;       /* that came */
     int table_fd;                /* of its table.file; -1: none */
     bool is_joined;              /* the table is the very memory */
+    bool is_taken;               /* and after it: this process began so */
 };
 
 /* ---- the running one ---- */

@@ -113,6 +113,15 @@ static void print_table(const struct serve_metrics *metrics, struct http_out *ou
               table_eviction_count(server->table));
     print_one(out, "mete_table_swept_total", "counter", "Entries back at rest that were freed.",
               sum(server, COUNTER_SWEPT));
+    struct table_resumed found;
+    table_look_resumed(server->table, &found);
+    print_one(out, "mete_table_life", "gauge",
+              "Processes that this table had, this one included; more than 1: it started warm.",
+              found.life);
+    print_one(out, "mete_table_taken_total", "counter",
+              "Entries taken over from the process before.", found.taken);
+    print_one(out, "mete_table_damaged_total", "counter",
+              "Entries of the process before that could not be and were freed.", found.damaged);
 }
 
 /* By the names that Prometheus' own libraries have for them. */

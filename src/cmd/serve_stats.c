@@ -3,6 +3,7 @@
 #include "cmd/serve_census.h"
 #include "cmd/serve_reload.h"
 #include "cmd/serve_replica.h"
+#include "cmd/serve_table.h"
 #include "cmd/serve_top.h"
 #include "cmd/server.h"
 
@@ -57,9 +58,11 @@ static void print_json(const struct server *server, const struct census *census,
     }
     fprintf(out,
             "],\"table\":{\"entries\":%" PRIu64 ",\"live\":%" PRIu64 ",\"evictions\":%" PRIu64
-            ",\"bytes\":%zu},",
+            ",\"bytes\":%zu",
             table_entry_count(server->table), census->live, table_eviction_count(server->table),
             table_size_bytes(server->table));
+    serve_print_table_json(server, out);
+    fprintf(out, "},");
     usage_print_json(server, census->rows, out);
     serve_print_replica_json(server, out);
     fprintf(out, "}\n");
@@ -83,6 +86,7 @@ static void print_text(const struct server *server, const struct census *census,
             " evicted with debt, %.1f MiB\n",
             census->live, table_entry_count(server->table), table_eviction_count(server->table),
             (double)table_size_bytes(server->table) / 1048576);
+    serve_print_table_text(server, out);
     usage_print_text(server, census->rows, out);
     serve_print_replica_text(server, out);
 }

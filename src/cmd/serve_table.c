@@ -147,20 +147,56 @@ bool serve_settle_table(struct server *server)
 void serve_format_start(struct server *server, char *text, size_t size)
 {
     struct table_resumed found;
-    text[0] = '\0';
-    if (!server->config->table_file)
+    snprintf(text, size, "%s",
+             !server->handover.is_taken   ? ""
+             : server->handover.is_joined ? " joined"
+                                          : " taken over");
+    if (!server->config->table_file || server->handover.is_taken)
         return;
     const uint64_t until_ns = clock_boot_ns() + FIRST_LOOK_NS;
     while (clock_boot_ns() < until_ns && serve_settle_table(server))
         ;
     table_look_resumed(server->table, &found);
-    if (server->handover.is_joined)
-        snprintf(text, size, " joined");
-    else if (!found.is_resumed)
+    if (!found.is_resumed)
         snprintf(text, size, " cold");
     else
         snprintf(text, size, " warm with %s%" PRIu64, found.is_settled ? "" : "more than ",
                  found.taken);
+}
+
+void serve_print_table_json(const struct server *server, FILE *out)
+{
+    struct table_resumed found;
+    if (!server->config->table_file)
+        return;
+    table_look_resumed(server->table, &found);
+    fprintf(out,
+            ",\"file\":{\"start\":\"%s\",\"settled\":%s,\"life\":%" PRIu64
+            ",\"silence_s\":%.3f,\"taken\":%" PRIu64 ",\"damaged\":%" PRIu64
+            ",\"unfinished\":%" PRIu64 ",\"outlived\":%" PRIu64 "}",
+            server->handover.is_taken ? "taken over"
+            : found.is_resumed        ? "warm"
+                                      : "cold",
+            found.is_settled ? "true" : "false", found.life, (double)found.silence_ns / 1e9,
+            found.taken, found.damaged, found.unfinished, found.outlived);
+}
+
+void serve_print_table_text(const struct server *server, FILE *out)
+{
+    struct table_resumed found;
+    if (!server->config->table_file)
+        return;
+    table_look_resumed(server->table, &found);
+    if (server->handover.is_taken || !found.is_resumed)
+        fprintf(out, "table.file: %s\n",
+                server->handover.is_taken ? "taken over from the process before" : "started cold");
+    else
+        fprintf(out,
+                "table.file: life %" PRIu64 ", started warm after %.3f s, %" PRIu64
+                " entries taken over%s; freed: %" PRIu64 " damaged, %" PRIu64
+                " unfinished, %" PRIu64 " outlived\n",
+                found.life, (double)found.silence_ns / 1e9, found.taken,
+                found.is_settled ? "" : " so far", found.damaged, found.unfinished, found.outlived);
 }
 
 void serve_close_table(struct server *server)

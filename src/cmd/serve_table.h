@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 struct server;
 struct table_options;
@@ -22,6 +23,11 @@ bool serve_settle_table(struct server *server);
 /* For the line that the daemon starts with: "", or how the file was found. Looks at what was taken
  * up first, as far as a moment goes. */
 void serve_format_start(struct server *server, char *text, size_t size);
+
+/* For `mete stats`: ,"file":{...} and a line; nothing for a table that goes with the process. Any
+ * thread. */
+void serve_print_table_json(const struct server *server, FILE *out);
+void serve_print_table_text(const struct server *server, FILE *out);
 
 void serve_close_table(struct server *server);
 

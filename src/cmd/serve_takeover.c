@@ -201,6 +201,7 @@ int serve_take_over(struct server *server)
     if (result)
         return fail(server, "could not take over from", result);
     server->leaves_paths = false;
+    server->handover.is_taken = true;
     take_off_filters(server);
     result = serve_start_replica(server);
     worker_go_on(server->workers, server->running_count);

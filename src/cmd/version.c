@@ -1,4 +1,4 @@
-/* `mete version`: version, compiler, kernel, backends that work here. */
+/* `mete version`: version, compiler, kernel, backends that work here, what was built in. */
 #include "cmd/cmd.h"
 
 #include <netinet/in.h>
@@ -8,6 +8,7 @@
 
 #include "net/io.h"
 #include "net/socket.h"
+#include "sys/built.h"
 #include "sys/sandbox.h"
 
 #ifdef __clang__
@@ -37,11 +38,28 @@ static int try_backend(enum io_backend backend)
     return result;
 }
 
+static void print_parts(const char *title, bool is_in)
+{
+    bool is_any = false;
+    fputs(title, stdout);
+    for (enum built_part part = 0; part < BUILT_COUNT; part++)
+        if (built_has(part) == is_in) {
+            printf(" %s", built_name(part));
+            is_any = true;
+        }
+    puts(is_any ? "" : " none");
+}
+
+static const char *say_backend(int result, bool is_built)
+{
+    return !is_built ? "not in this build" : result ? strerror(-result) : "works here";
+}
+
 int cmd_version(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--help") == 0) {
-        puts("usage: mete version\n\nPrints version, compiler, kernel and which backends work "
-             "here.");
+        puts("usage: mete version\n\nPrints version, compiler, kernel, which backends work here, "
+             "and which libraries are built in.");
         return 0;
     }
     if (argc > 1 && argv[0][0] != '-')
@@ -52,8 +70,10 @@ int cmd_version(int argc, char **argv)
     int mmsg = try_backend(IO_BACKEND_MMSG);
     printf("mete %s\ncompiler " METE_COMPILER
            "\nkernel %s %s\nbackend io_uring: %s\nbackend mmsg: %s\nfilter of system calls: %s\n",
-           METE_VERSION, kernel.sysname, kernel.release, uring ? strerror(-uring) : "works here",
-           mmsg ? strerror(-mmsg) : "works here",
+           METE_VERSION, kernel.sysname, kernel.release,
+           say_backend(uring, built_has(BUILT_LIBURING)), say_backend(mmsg, true),
            sandbox_has_filter() ? "built in" : "not in this build");
+    print_parts("built with:", true);
+    print_parts("built without:", false);
     return 0;
 }

@@ -15,6 +15,7 @@
 #include "config/api_keys.h"
 #include "config/certificates.h"
 #include "config/digest.h"
+#include "config/parts.h"
 #include "config/redis.h"
 #include "config/report.h"
 #include "config/rule.h"
@@ -156,6 +157,8 @@ static int build(const struct config_options *options, const struct report *repo
                            "for example 127.0.0.1:4318");
     if (result == 0)
         result = redis_judge(report, config);
+    if (result == 0)
+        result = parts_judge(report, config);
     if (result == 0 && !roots.tenants)
         result = report_at(report, 1,
                            "tenants: at least one is needed; for example tenants: "

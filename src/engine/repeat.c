@@ -193,36 +193,41 @@ static unsigned bucket_tells(const struct repeat_set *set, const struct view *vi
     return known;
 }
 
-/* Is nothing told and no place open? The same in few instructions, for the usual case: the bits
- * below an arrival are subtracted from ones, so they do not borrow. */
-static inline bool bucket_is_silent(const struct repeat_set *set, const struct view *view)
+/* The place to claim, or -1 if something is told or a place is open: bucket_tells() and
+ * choose_place() in few instructions, for the usual case. The bits below an arrival are subtracted
+ * from ones, so they do not borrow; for choosing they give way to the place's number. */
+static inline int choose_silent_place(const struct repeat_set *set, const struct view *view)
 {
     const uint32_t ones = (1u << RECORD_TIME_SHIFT) - 1;
     uint32_t from = (view->now_ms + LEAD_MS) << RECORD_TIME_SHIFT | ones;
     uint64_t oldest = (uint64_t)view->oldest_age << RECORD_TIME_SHIFT | ones;
-    uint32_t shift = set->gap_shift + RECORD_TIME_SHIFT;
+    uint32_t shift = set->gap_shift + RECORD_TIME_SHIFT, best = 0;
+    uint64_t differ = 0;
 
 #pragma GCC unroll 4
     for (unsigned i = 0; i < RECORD_PLACES; i++) {
         uint64_t meta = view->seen[i].meta;
+        uint32_t age = from - (uint32_t)meta;
+        uint32_t score = (age & ~ones) | (RECORD_PLACES - 1 - i);
 
-        if (is_named(view, i) || record_is_open(view->seen[i]) ||
-            (from - (uint32_t)meta) + ((meta >> 56) << shift) <= oldest)
-            return false;
+        if (is_named(view, i) || age + ((meta >> 56) << shift) <= oldest)
+            return -1;
+        differ |= view->seen[i].name ^ meta;
+        best = score > best ? score : best;
     }
-    return true;
+    return differ & (RECORD_GENERATIONS - 1) ? -1 : (int)(RECORD_PLACES - 1 - (best & 3));
 }
 
 /* The place to claim: the oldest (the first of equals), but none that is open. -1: all are. The
  * score is the age with the place behind it, so that a maximum finds both. */
-static inline int choose_place(const struct view *view, bool may_be_open)
+static int choose_place(const struct view *view)
 {
     uint32_t score[RECORD_PLACES];
 
 #pragma GCC unroll 4
     for (unsigned i = 0; i < RECORD_PLACES; i++) {
         uint32_t age = age_of(view->seen[i].meta, view->now_ms) + 1;
-        bool is_open = may_be_open && record_is_open(view->seen[i]);
+        bool is_open = record_is_open(view->seen[i]);
 
         score[i] = is_open ? 0 : age << 2 | (RECORD_PLACES - 1 - i);
     }
@@ -298,7 +303,7 @@ static void part_store(struct repeat_set *set, const struct repeat_claim *claim,
     view.bucket = bucket_of(set, view.tag);
     for (;;) {
         bucket_read(&view);
-        int place = choose_place(&view, true);
+        int place = choose_place(&view);
 
         for (int i = 0; i < (int)RECORD_PLACES; i++)
             if (is_named(&view, (unsigned)i) && !record_is_open(view.seen[i]))
@@ -342,15 +347,19 @@ static inline enum repeat_result claim_place(struct repeat_set *set, struct repe
                                              struct view *view, unsigned place)
 {
     struct repeat_bucket *bucket = view->bucket;
-    struct record own = view->seen[place];
-    uint64_t name = record_name(view->tag, own.name), changed = 0;
+    uint64_t old_name = view->seen[place].name;
+    /* Between the two loads, so that gcc does not make one of 16 bytes out of them: no store of 8
+     * bytes can be forwarded to that, and it would wait for both to reach the cache. */
+    __asm__("" : "+r"(old_name));
+    uint64_t old_meta = view->seen[place].meta;
+    uint64_t name = record_name(view->tag, old_name), changed = 0;
     unsigned forgot;
 
-    if (!record_claim(&bucket->place[place], own.name, name))
+    if (!record_claim(&bucket->place[place], old_name, name))
         return CLAIM_AGAIN;
     claim->bucket = bucket;
     claim->index = place;
-    claim->meta = meta_over(set, name, own.meta, view->now_ms);
+    claim->meta = meta_over(set, name, old_meta, view->now_ms);
     view->seen[place].name = name;
 #pragma GCC unroll 4
     for (unsigned i = 0; i < RECORD_PLACES; i++)
@@ -360,7 +369,7 @@ static inline enum repeat_result claim_place(struct repeat_set *set, struct repe
     do
         bucket_read(view);
     while (bucket_is_torn(view)); /* again only if somebody else got on */
-    view->seen[place] = own;      /* it was judged */
+    view->seen[place] = (struct record){old_name, old_meta}; /* it was judged */
     unsigned known = bucket_tells(set, view, &forgot);
 
     if (!known && !forgot)
@@ -386,7 +395,7 @@ static __attribute__((noinline)) enum repeat_result claim_slowly(struct repeat_s
                    ? REPEAT_OPEN
                    : give_bits(set, view, claim, record_payload(seen.meta), ret_bits);
     }
-    int place = forgot ? -1 : choose_place(view, true);
+    int place = forgot ? -1 : choose_place(view);
 
     return place < 0 ? REPEAT_STALE : claim_place(set, claim, view, (unsigned)place);
 }
@@ -395,18 +404,23 @@ enum repeat_result repeat_claim(struct repeat_set *set, struct repeat_claim *cla
                                 uint64_t *ret_bits)
 {
     uint64_t tag = tag_mix(set, claim->tag);
-    struct view view = {.bucket = bucket_of(set, tag), .tag = tag, .now_ms = claim->now_ms};
+    struct view view; /* not cleared: bucket_read() fills what is left */
     uint32_t reach_ms =
         claim->sent_ms ? claim->now_ms - claim->sent_ms + set->ahead_ms : set->window_ms;
     enum repeat_result result;
 
     if (reach_ms > span_ms(set)) /* not fresh; unsigned, so too far ahead as well */
         return REPEAT_STALE;
+    view.bucket = bucket_of(set, tag);
+    view.tag = tag;
+    view.now_ms = claim->now_ms;
     view.oldest_age = LEAD_MS + reach_ms;
     do {
         bucket_read(&view);
-        if (__builtin_expect(bucket_is_silent(set, &view), 1))
-            result = claim_place(set, claim, &view, (unsigned)choose_place(&view, false));
+        int place = choose_silent_place(set, &view);
+
+        if (__builtin_expect(place >= 0, 1))
+            result = claim_place(set, claim, &view, (unsigned)place);
         else
             result = claim_slowly(set, claim, &view, ret_bits);
     } while (result == CLAIM_AGAIN); /* somebody else got on */

@@ -37,9 +37,9 @@ struct repeat_bucket; /* one cache line; only repeat.c looks inside */
 enum repeat_start {
     REPEAT_EMPTY,     /* nothing was here; also after REPEAT_KEPT_NS */
     REPEAT_RESUME,    /* with what the memory holds of a process that ended, killed or not: what was
-                         judged is known; what was claimed and not judged, charged or not, is STALE */
-    REPEAT_FORGOTTEN, /* what may have been here before now is STALE: for other windows than before
-                       */
+                         judged is known; what was claimed and not judged, charged or not, is
+                         STALE */
+    REPEAT_FORGOTTEN, /* what may have been here before now is STALE: after a change of windows */
 };
 #define REPEAT_KEPT_NS (3600ull * 1000000000) /* then no datagram of before is fresh any more */
 

@@ -178,18 +178,19 @@ void mapfile_close(struct mapfile *file)
     file->fd = -1;
 }
 
-int mapfile_machine_boot(uint64_t ret_id[2])
+void mapfile_machine_boot(uint64_t ret_id[2])
 {
     static const char path[] = "/proc/sys/kernel/random/boot_id";
     FILE *file = fopen(path, "re");
     char text[64] = "";
 
+    ret_id[0] = ret_id[1] = 0;
     if (!file)
-        return -errno;
+        return;
     const bool is_read = fgets(text, sizeof(text), file) != NULL;
     fclose(file);
     if (!is_read)
-        return -EIO;
+        return;
     uint64_t id[2] = {0, 0};
     unsigned digits = 0;
     for (const char *at = text; *at; at++) {
@@ -200,9 +201,6 @@ int mapfile_machine_boot(uint64_t ret_id[2])
         id[digits / 16] = id[digits / 16] << 4 | (uint64_t)(found - hex);
         digits++;
     }
-    if (digits != 32)
-        return -EIO;
-    ret_id[0] = id[0];
-    ret_id[1] = id[1];
-    return 0;
+    if (digits == 32)
+        memcpy(ret_id, id, sizeof(id));
 }

@@ -124,12 +124,12 @@ static int place(const struct table_options *options, struct table_header *heade
                  uint64_t *ret_mapped, struct table_header **ret_placed)
 {
     void *memory;
-    int error = options->file ? mapfile_machine_boot(header->machine_boot) : 0;
+    int error = reserve(options, header->size_bytes, &memory, ret_mapped);
 
-    if (!error)
-        error = reserve(options, header->size_bytes, &memory, ret_mapped);
     if (error)
         return error;
+    if (options->file)
+        mapfile_machine_boot(header->machine_boot);
     *ret_placed = memory;
     **ret_placed = *header;
     (*ret_placed)->checksum = mapping_checksum(*ret_placed);

@@ -22,10 +22,8 @@ static int judge_identity(const struct table_header *header, uint64_t size,
                           const struct problem *problem)
 {
     uint64_t boot[2];
-    int error = mapfile_machine_boot(boot);
 
-    if (error)
-        return error;
+    mapfile_machine_boot(boot);
     if (size < sizeof(*header))
         return REFUSE(problem, "is truncated to %" PRIu64 " bytes", size);
     if (__atomic_load_n(&header->magic, __ATOMIC_ACQUIRE) == 0)
@@ -37,7 +35,9 @@ static int judge_identity(const struct table_header *header, uint64_t size,
                       header->layout_version, TABLE_LAYOUT_VERSION);
     if (header->checksum != mapping_checksum(header))
         return REFUSE(problem, "has a damaged header");
-    if (memcmp(boot, header->machine_boot, sizeof(boot)) != 0)
+    const bool is_known = (boot[0] | boot[1]) != 0 && (header->machine_boot[0] != 0);
+
+    if (is_known && memcmp(boot, header->machine_boot, sizeof(boot)) != 0)
         return REFUSE(problem, "is of another boot of this machine");
     return 0;
 }

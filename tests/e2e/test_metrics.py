@@ -74,7 +74,9 @@ class Metrics(unittest.TestCase):
                                ("mete_swap_retries_total", total["swap_retries"]), ("mete_table_swept_total", total["swept"]),
                                ("mete_table_entries", stats["table"]["entries"]), ("mete_table_live_entries", stats["table"]["live"]),
                                ("mete_table_evictions_total", stats["table"]["evictions"]),
-                               ("mete_table_bytes", stats["table"]["bytes"]), ("mete_workers", daemon.workers)):
+                               ("mete_table_bytes", stats["table"]["bytes"]),
+                               ("mete_table_life", 1), ("mete_table_taken_total", 0), ("mete_table_damaged_total", 0),
+                               ("mete_workers", daemon.workers)):
             self.assertEqual(plain[name], expected, name)
         rules = {}
         for rule in stats["rules"]:

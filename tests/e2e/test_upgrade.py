@@ -58,7 +58,8 @@ class Answered(unittest.TestCase):
         self.addCleanup(shutil.rmtree, folder)
         with Chain(COUNTED) as chain, chain.now.client() as client:
             client.check("count", b"a", 3)
-            for file, word in ((f"{folder}/one", "cold"), (f"{folder}/two", "cold"), (f"{folder}/two", "joined"), ("none", "")):
+            for file, word in ((f"{folder}/one", "taken over"), (f"{folder}/two", "taken over"), (f"{folder}/two", "joined"),
+                               ("none", "taken over")):
                 chain.upgrade("--set", f"table.file={file}")
                 self.assertIn(word, chain.now.said[-1])
                 client.check("count", b"a")
@@ -269,7 +270,7 @@ class Refused(unittest.TestCase):
             self.used += 1
             self.client.send(request := self.client.request(wire.CHECK, "count", b"a"))
             self.assertEqual(self.client.receive(request).entries[0].remaining, LIMIT - self.used)
-            self.hear_daemon("Connection timed out; serving on")
+            self.hear_daemon("it stood still for too long; serving on")
         self.still_serves()
 
     def test_a_stopped_process(self):

@@ -32,7 +32,8 @@ CLIENT_IDS = itertools.count(1000)
 PATIENCE_S = 30  # a limit against hanging, not a measure
 
 READY = re.compile(r"^mete: (?P<version>\S+) udp (?P<udp>\S+)( unix (?P<unix>\S+))?( resp (?P<resp>\S+))?( http (?P<http>\S+))?( grpc (?P<grpc>\S+))?( resp_tls (?P<resp_tls>\S+))?( http_tls (?P<http_tls>\S+))?( grpc_tls (?P<grpc_tls>\S+))?( metrics (?P<metrics>\S+))? workers (?P<workers>\d+) backend (?P<backend>\w+) "
-                   r"table (?P<entries>\d+) entries (?P<mib>[\d.]+) MiB( in huge pages)?(?P<start> cold| joined| warm with .*)?$")
+                   r"table (?P<entries>\d+) entries (?P<mib>[\d.]+) MiB( in huge pages)?"
+                   r"( (?P<start>cold|joined|taken over|warm with (more than )?\d+))?$")
 
 
 def mete(*arguments, **options):
@@ -166,6 +167,7 @@ class Daemon:
         self.resp_tls, self.http_tls = match["resp_tls"], match["http_tls"]
         self.resp, self.http, self.metrics = match["resp"], match["http"], match["metrics"]
         self.grpc, self.grpc_tls = match["grpc"], match["grpc_tls"]
+        self.start = match["start"]  # of a table in a file, else None
         self.workers, self.entries = int(match["workers"]), int(match["entries"])
         self.addresses = [parse_address(text) for text in match["udp"].split(",")]
         self.address, self.port = self.addresses[0], self.addresses[0][1]
@@ -196,6 +198,11 @@ class Daemon:
         strange = [line for line in self.said if not line.startswith("mete: ")]
         assert not strange, said
         assert not os.path.exists(self.admin), "the admin socket was left behind"
+
+    def kill(self):
+        """kill -9, at once; then its last answers are in our sockets."""
+        self.process.kill()
+        self.process.wait()
 
     def close(self):
         if self.process.poll() is None:

@@ -201,10 +201,10 @@ static struct total add_up(void)
 
         if (meta_kind(entry->meta) != ENTRY_LEASE)
             continue;
-        total.leases += is_lease(pair);
-        total.counts += !is_lease(pair);
-        if (is_lease(pair))
-            total.slots += unpack(NULL, pair).slots;
+        total.leases += lease_is(pair);
+        total.counts += !lease_is(pair);
+        if (lease_is(pair))
+            total.slots += lease_unpack(NULL, pair).slots;
         else
             total.count += pair.state;
     }
@@ -239,7 +239,7 @@ static const char *outcome_sound(void)
         if (meta_is_found(entry->meta) &&
             (table_find(table, &probe, &ref) != TABLE_FOUND || ref.entry != entry))
             return "an entry is not found";
-        if (is_lease((struct pair){entry->state, entry->meta}) &&
+        if (lease_is((struct pair){entry->state, entry->meta}) &&
             !(table->lease_bits[0] >> i / TABLE_GROUP_ENTRIES & 1))
             return "no sweep will come to a lease";
     }

@@ -23,6 +23,7 @@ ALLOWED = {
     "src/doors": {"doors", "config", "engine", "obs", "sys"},
     "src/cmd": {"commented.inc", "cmd", "core", "table", "config", "engine", "net", "doors", "replica", "obs", "sys", "mete"},
     "src": {"cmd"},
+    "src/without": {"cmd", "net", "doors", "replica"},
     "clients/c": {"mete", "internal.h"},
     "include/mete": {"mete"},
     "bench": {"mete", "obs", "sys", "net", "core", "table", "config", "engine", "replica", "property"},

@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""How long from the start of the process until its first answer: cold, and warm after kill -9 with a full table.
+
+    make bench-start                 a table of 10,000,000 entries, three quarters of them in use
+    make bench-start ARGS="--entries 1000000 --rounds 9"
+
+The file lies in /dev/shm (--file says otherwise). One datagram is sent over and over until it is answered, so the figure has
+the start of the program, the sockets and rings and all that stands before them; it is printed beside the same without a file.
+The line with `taken over` says when the last entry had been looked at, while it served.
+"""
+import argparse
+import os
+import pathlib
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+from lib import mete_wire as wire  # noqa: E402
+
+LOG = "bench-start.log"
+RULE = "tenants: [{name: default, rules: [{name: slow, algorithm: token_bucket, rate: 1/1h, burst: 1000}]}]\n"
+
+
+class Server:
+    def __init__(self, arguments, folder):
+        self.log = open(folder / LOG, "w+")
+        self.begun = time.monotonic()
+        self.process = subprocess.Popen(arguments, stderr=self.log, stdin=subprocess.DEVNULL)
+
+    def first_answer(self, port, deadline_s=60):
+        """Seconds from the start to the first answer."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.connect(("127.0.0.1", port))
+            one.settimeout(0.0005)
+            request = wire.check("slow", b"first", seed=wire.tenant_seed("default"), flags=wire.PEEK)
+            while time.monotonic() < self.begun + deadline_s:
+                try:
+                    one.send(request)
+                    one.recv(2048)
+                    return time.monotonic() - self.begun
+                except (ConnectionRefusedError, TimeoutError):
+                    pass
+        raise SystemExit(f"no answer: {self.said()}")
+
+    def said(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def wait_for(self, pattern, deadline_s=120):
+        until = time.monotonic() + deadline_s
+        while time.monotonic() < until:
+            found = re.search(pattern, self.said())
+            if found:
+                return time.monotonic() - self.begun, found
+            time.sleep(0.002)
+        raise SystemExit(f"never said {pattern}: {self.said()}")
+
+    def end(self, number):
+        self.process.send_signal(number)
+        self.process.wait()
+        self.log.close()
+
+
+def show(name, seconds):
+    print(f"{name:34} median {statistics.median(seconds) * 1000:7.1f} ms   of {len(seconds)}: "
+          + " ".join(f"{one * 1000:.1f}" for one in seconds))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--entries", type=int, default=10_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--file", default=f"/dev/shm/mete-bench-start-{os.getpid()}")
+    options = parser.parse_args()
+    build = ROOT / options.build
+    mete, folder = str(build / "mete"), build
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    config = folder / "bench-start.yaml"
+    config.write_text(RULE)
+    base = [mete, "serve", "--config", str(config), "--set", f"listen.udp=127.0.0.1:{port}", "--set", "listen.admin=none",
+            "--set", f"table.entries={options.entries}"]
+    warm = [*base, "--set", f"table.file={options.file}"]
+    try:
+        times = {"cold, anonymous memory": [], "cold, table.file": [], "warm, after kill -9": []}
+        for _ in range(options.rounds):
+            server = Server(base, folder)
+            times["cold, anonymous memory"].append(server.first_answer(port))
+            server.end(signal.SIGTERM)
+        for _ in range(options.rounds):
+            if os.path.exists(options.file):
+                os.unlink(options.file)
+            server = Server(warm, folder)
+            times["cold, table.file"].append(server.first_answer(port))
+            server.end(signal.SIGTERM)
+        server = Server(warm, folder)
+        server.first_answer(port)
+        keys = options.entries * 3 // 4
+        subprocess.run([mete, "bench", "--server", f"127.0.0.1:{port}", "--rule", "slow", "--unique", "--batch", "50",
+                        "--requests", str(keys)], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        settled = []
+        for _ in range(options.rounds):
+            server.end(signal.SIGKILL)
+            server = Server(warm, folder)
+            times["warm, after kill -9"].append(server.first_answer(port))
+            seconds, found = server.wait_for(r"(\d+) entries taken over.*")
+            settled.append(seconds)
+        print(f"table of {options.entries} entries; {found[0]}")
+        for name, seconds in times.items():
+            show(name, seconds)
+        show("warm, all entries looked at", settled)
+        server.end(signal.SIGTERM)
+    finally:
+        if os.path.exists(options.file):
+            os.unlink(options.file)
+
+
+if __name__ == "__main__":
+    main()
