@@ -136,6 +136,8 @@ static int open_link(struct serve_replica *replica, const struct config *config)
 
 static int make_replicator(struct serve_replica *replica, const struct config *config)
 {
+    struct table_resumed found;
+    table_look_resumed(replica->server->table, &found);
     const struct replicator_options options = {
         .table = replica->server->table,
         .rings = replica->ring_list,
@@ -150,6 +152,7 @@ static int make_replicator(struct serve_replica *replica, const struct config *c
         .flush_ns = config->redis.flush_ns,
         .now_ns = table_now_ns(replica),
         .wall_ns = clock_real_ns(),
+        .resumes = found.is_resumed,
     };
     return replicator_create(&options, &replica->replicator);
 }

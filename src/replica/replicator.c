@@ -73,6 +73,10 @@ int replicator_create(const struct replicator_options *options, struct replicato
         replicator_destroy(replicator);
         return result;
     }
+    if (options->resumes) {
+        replicator->sweep_left = table_entry_count(options->table) / TABLE_GROUP_ENTRIES;
+        replicator->sweep_all = true;
+    }
     shared_state_set_first_share(options->shared, share_of(1, options->nodes));
     *ret_replicator = replicator;
     return 0;

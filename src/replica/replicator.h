@@ -36,6 +36,7 @@ struct replicator_options {
     uint64_t flush_ns;
     uint64_t now_ns;
     uint64_t wall_ns; /* the host's wall time at now_ns, until the store's is known */
+    bool resumes;     /* the table was another process' before: its entries may have pending */
 };
 
 /* Results: 0, -EINVAL (a number out of its range), -ENOMEM. */

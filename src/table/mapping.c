@@ -105,8 +105,8 @@ void mapping_free_view(struct table *table)
 }
 
 /* Memory for a new mapping, zeroed and prefaulted. */
-static int reserve(const struct table_options *options, uint64_t size, void **ret_memory,
-                   uint64_t *ret_mapped)
+static int reserve_memory(const struct table_options *options, uint64_t size, void **ret_memory,
+                          uint64_t *ret_mapped)
 {
     struct mapfile *file = options->file;
 
@@ -120,11 +120,11 @@ static int reserve(const struct table_options *options, uint64_t size, void **re
 }
 
 /* A new mapping with nothing in it. */
-static int place(const struct table_options *options, struct table_header *header,
-                 uint64_t *ret_mapped, struct table_header **ret_placed)
+static int place_new(const struct table_options *options, struct table_header *header,
+                     uint64_t *ret_mapped, struct table_header **ret_placed)
 {
     void *memory;
-    int error = reserve(options, header->size_bytes, &memory, ret_mapped);
+    int error = reserve_memory(options, header->size_bytes, &memory, ret_mapped);
 
     if (error)
         return error;
@@ -156,7 +156,7 @@ int table_create(const struct table_options *options, struct table **ret_table)
     header.time_base_ns = options->time_base_ns;
     header.region_count = 1;
     header.life = header.lives[0] = 1;
-    int error = place(options, &header, &mapped, &placed);
+    int error = place_new(options, &header, &mapped, &placed);
 
     if (error)
         return error;

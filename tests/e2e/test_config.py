@@ -113,7 +113,7 @@ BROKEN = [
     ("few entries", "table:\n  entries: 15\n" + TENANT, 2, "table.entries", "from 16"),
     ("entries in words", "table:\n  entries: many\n" + TENANT, 2, "table.entries", "'many'"),
     ("negative entries", "table:\n  entries: -1\n" + TENANT, 2, "table.entries", "'-1'"),
-    ("table file", "table:\n  file: /dev/shm/x\n" + TENANT, 2, "table.file", "not served"),
+    ("bad table file", "table:\n  on_bad_file: mend\n" + TENANT, 2, "table.on_bad_file", "start, refuse"),
     ("snapshot", "table:\n  snapshot: /var/x\n" + TENANT, 2, "table.snapshot", "not served"),
     ("on_full", "table:\n  on_full: panic\n" + TENANT, 2, "table.on_full", "evict, allow, deny"),
     # Tiers and tenants.

@@ -151,7 +151,9 @@ static inline bool charge(struct file_table *f, enum row row, uint64_t number, u
 
     if (row == INLINE)
         limit = limit_for(ALGORITHM_TOKEN_BUCKET, 100, HOUR);
-    if (table_find_or_claim(f->table, &probe, TABLE_REFUSE, &now, &ref) == TABLE_FULL)
+    const enum table_result found = table_find_or_claim(f->table, &probe, TABLE_REFUSE, &now, &ref);
+
+    if (found == TABLE_FULL)
         return false;
     struct step step = {.verdict = {.decision = DECISION_ALLOW}};
 
@@ -161,7 +163,8 @@ static inline bool charge(struct file_table *f, enum row row, uint64_t number, u
         step = limit_apply(&limit, ref.state, OPERATION_CHECK, units,
                            limit_is_wall(&limit) ? now.wall_ns : now.now_ns);
     if (step.verdict.decision == DECISION_DENY) {
-        table_withdraw(f->table, &ref);
+        if (found == TABLE_CLAIMED)
+            table_withdraw(f->table, &ref);
         return false;
     }
     return table_swap(f->table, &ref, step.state);

@@ -269,6 +269,63 @@ static void the_sweep_clears_before_the_times_wrap(void **state)
     free(fixture.memory);
 }
 
+/* The same memory, by the process that comes after the one that filled it. */
+static void begin_again(struct fixture *fixture, enum repeat_start start, uint32_t now_ms)
+{
+    struct repeat_options options = {
+        .memory = fixture->memory,
+        .start = start,
+        .size = fixture->set.bucket_count * REPEAT_BUCKET_BYTES,
+        .window_ms = W,
+        .ahead_ms = AHEAD,
+        .now_ms = now_ms,
+        .secret = {fixture->set.secret[0], fixture->set.secret[1]},
+    };
+
+    assert_int_equal(repeat_init(&fixture->set, &options), 0);
+}
+
+/* What was judged is known; what was only claimed may have been charged, and is stale until nobody
+ * can send it again; all else is new. */
+static void the_next_process_knows_what_was_judged(void **state)
+{
+    const uint32_t back_ms = NOW + 50;
+    struct repeat_claim open = {.tag = 2, .sent_ms = NOW, .now_ms = NOW};
+    struct repeat_claim again = {.tag = 2, .sent_ms = NOW, .now_ms = back_ms};
+    struct fixture fixture;
+
+    (void)state;
+    set_make(&fixture, 64);
+    assert_int_equal(charge(&fixture, 1, NOW, NOW), REPEAT_NEW);
+    assert_int_equal(ask(&fixture, &open), REPEAT_NEW);
+    assert_int_equal(ask(&fixture, &again), REPEAT_OPEN);
+    begin_again(&fixture, REPEAT_RESUME, back_ms);
+    assert_int_equal(charge(&fixture, 1, NOW, back_ms), REPEAT_KNOWN);
+    for (uint32_t at_ms = back_ms; at_ms <= NOW + W; at_ms += 25)
+        assert_int_equal(charge(&fixture, 2, NOW, at_ms), REPEAT_STALE);
+    assert_int_equal(charge(&fixture, 3, back_ms, back_ms), REPEAT_NEW);
+    const uint32_t later_ms = back_ms + AHEAD + W + 1;
+    assert_int_equal(charge(&fixture, 2, later_ms, later_ms), REPEAT_NEW); /* other bytes by then */
+    free(fixture.memory);
+}
+
+/* Where what is there cannot be read, whatever may have been here before is stale. */
+static void the_next_process_may_know_nothing(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    set_make(&fixture, 64);
+    assert_int_equal(charge(&fixture, 1, NOW, NOW), REPEAT_NEW);
+    begin_again(&fixture, REPEAT_FORGOTTEN, NOW + 50);
+    assert_int_equal(charge(&fixture, 1, NOW, NOW + 50), REPEAT_STALE);
+    assert_int_equal(charge(&fixture, 9, NOW + 50 + AHEAD, NOW + 50 + AHEAD), REPEAT_STALE);
+    assert_int_equal(charge(&fixture, 10, NOW + 71 + AHEAD, NOW + 71 + AHEAD), REPEAT_NEW);
+    begin_again(&fixture, REPEAT_EMPTY, NOW + 100);
+    assert_int_equal(charge(&fixture, 9, NOW + 100, NOW + 100), REPEAT_NEW);
+    free(fixture.memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +339,8 @@ int main(void)
         cmocka_unit_test(open_claims_are_never_forgotten),
         cmocka_unit_test(another_workers_clock_may_be_ahead),
         cmocka_unit_test(the_sweep_clears_before_the_times_wrap),
+        cmocka_unit_test(the_next_process_knows_what_was_judged),
+        cmocka_unit_test(the_next_process_may_know_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
