@@ -104,7 +104,7 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick bench-start bench-doors bench-quiet bench-cluster fuzz race lossy kill9 flood faults sim without tidy format install \
+.PHONY: all demo run test bench bench-quick bench-start bench-doors bench-quiet bench-cluster fuzz race lossy kill9 flood faults upgrade sim without tidy format install \
         install-files uninstall manuals deb test-package reproducible packages clean help deps deps-deb deps-arm64 arm64 \
         deps-test deps-ci \
         programs compile is-whole objects variants
@@ -172,6 +172,11 @@ faults: deps-test ## several nodes and real Redis through every fault: 1,000 cut
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
 	@python3 bench/cluster.py $(ARGS)
+
+upgrade: deps-test ## ROUNDS=100 upgrades under load, by both backends and with a table file: what was not answered (two minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory compile
+	@METE_BUILD=build METE_UPGRADES=$(or $(ROUNDS),100) python3 tests/e2e/test_upgrade.py Answered.test_under_load \
+	    Answered.test_under_load_with_a_table_file
 
 sim: deps-test ## COUNT=1000 worlds of nodes, network and store from SEED=1 on, and every deliberate mistake
 	@$(MAKE) $(PARALLEL) --no-print-directory build/sim

@@ -118,7 +118,7 @@ class Client:
 
 class Daemon:
     def __init__(self, config=None, sets=(), *, backend="auto", workers=1, listen="127.0.0.1:0", entries=65536,
-                 preexec=None, environment=None, command=(), path=None):
+                 preexec=None, environment=None, command=(), path=None, pass_fds=()):
         self.folder = tempfile.mkdtemp(prefix="mete-")
         self.admin = os.path.join(self.folder, "admin.sock")
         arguments = [*command, METE, "serve"]
@@ -133,7 +133,7 @@ class Daemon:
         for one in (f"listen.udp={listen}", f"listen.admin={self.admin}", f"backend={backend}", f"workers={workers}",
                     f"table.entries={entries}", *sets):
             arguments += ["--set", one]
-        self._start(arguments, preexec, environment)
+        self._start(arguments, preexec, environment, pass_fds)
 
     def _start(self, arguments, preexec=None, environment=None, pass_fds=()):
         self.arguments = arguments
