@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cmd/serve_handover_table.h"
+#include "cmd/serve_replica.h"
 #include "cmd/serve_table.h"
 #include "cmd/server.h"
 #include "obs/log.h"
@@ -166,6 +167,7 @@ void serve_begin_handover(struct server *server, const struct admin_peer *peer, 
 
 static void go_on(struct server *server)
 {
+    serve_replica_go_on(server);
     worker_go_on(server->workers, server->running_count);
     loop_go_on(server->loop);
     loop_go_on(server->grpc_loop);
@@ -180,7 +182,10 @@ static int come_to_rest(struct server *server)
         loop_hold(loops[i]);
     for (unsigned i = 0; i < sizeof(loops) / sizeof(loops[0]); i++)
         loop_wait_held(loops[i]);
-    return worker_rest(server->workers, server->running_count);
+    int result = worker_rest(server->workers, server->running_count);
+    if (!result)
+        serve_rest_replica(server);
+    return result;
 }
 
 static int say(const struct server *server, enum handover_kind kind)
