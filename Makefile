@@ -104,7 +104,7 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick bench-start bench-doors bench-quiet bench-cluster fuzz race lossy kill9 flood faults upgrade sim without tidy format install \
+.PHONY: all demo run test bench bench-quick bench-start bench-doors bench-quiet bench-snapshot bench-cluster fuzz race lossy kill9 flood faults upgrade sim without tidy format install \
         install-files uninstall manuals deb test-package reproducible packages clean help deps deps-deb deps-arm64 arm64 \
         deps-test deps-ci \
         programs compile is-whole objects variants
@@ -142,6 +142,11 @@ bench-doors: deps-test all ## RESP and HTTP beside Redis, redis-cell and nginx (
 bench-quiet: deps-test all ## what the doors' full load costs the worker's own latency (a minute; root)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/worker_latency
 	@python3 bench/compare_quiet.py $(ARGS)
+
+bench-snapshot: deps-test all ## what writing snapshots costs a worker, and how long one takes (a minute; root)
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/worker_latency build/bench/micro_snapshot
+	@build/bench/micro_snapshot
+	@python3 bench/compare_snapshot.py $(ARGS)
 
 fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=fuzz $(FUZZ_PROGRAMS)

@@ -24,6 +24,7 @@ static const struct command {
     {"stats", cmd_stats, "a running server's own counters"},
     {"top", cmd_top, "a running server, live: rates, latency, rules, the busiest subjects"},
     {"reload", cmd_reload, "have a running server read its configuration again"},
+    {"snapshot", cmd_snapshot, "look at the table on disk, or have a running server write it"},
     {"vectors", cmd_vectors, "run golden datagrams through the codec"},
     {"version", cmd_version, "version, compiler, kernel, which backends work here"},
 };

@@ -25,6 +25,7 @@ int cmd_secret(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_reload(int argc, char **argv);
+int cmd_snapshot(int argc, char **argv);
 int cmd_vectors(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 

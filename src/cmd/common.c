@@ -2,6 +2,7 @@
 #include "cmd/cmd.h"
 
 #include "cmd/printable.h"
+#include "obs/log.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -26,7 +27,7 @@ int cmd_fail(const char *name, const char *format, ...)
         len = 0;
     printable_format(raw, (size_t)len < sizeof(raw) ? (size_t)len : sizeof(raw) - 1, line,
                      sizeof(line));
-    fprintf(stderr, "mete %s: %s\n", name, line);
+    fprintf(stderr, "%smete %s: %s\n", log_is_journal() ? LOG_JOURNAL_ERROR : "", name, line);
     return EXIT_USAGE;
 }
 

@@ -1,10 +1,12 @@
 /* `mete serve`: the only file that knows all modules. Reads the configuration, builds what it says,
  * waits for a signal, tears down in reverse. */
 #include "cmd/cmd.h"
+#include "cmd/refusal.h"
 #include "cmd/serve_doors.h"
 #include "cmd/serve_reload.h"
 #include "cmd/serve_replica.h"
 #include "cmd/serve_say.h"
+#include "cmd/serve_snapshot.h"
 #include "cmd/serve_sockets.h"
 #include "cmd/serve_table.h"
 #include "cmd/server.h"
@@ -139,7 +141,9 @@ static void assign_cpus(struct server *server)
 static int make_policy(struct server *server)
 {
     server->policy = serve_make_policy(server, server->config);
-    if (!server->policy || publish_create(server->thread_count, server->policy, &server->publish))
+    if (!server->policy ||
+        publish_create(server->thread_count + serve_count_snapshot(server->config), server->policy,
+                       &server->publish))
         return cmd_fail("serve", "tenants: no memory for the keys of %u of them",
                         server->config->tenant_count);
     return 0;
@@ -155,9 +159,11 @@ static int open_admin(struct server *server)
         return admin_adopt(taken, path, serve_answer_admin, server, &server->admin)
                    ? cmd_fail("serve", "listen.admin: no memory")
                    : 0;
-    if (server->config->listen_admin_is_default)
-        mkdir("/run/mete", 0755); /* nobody else makes it for a daemon run by hand */
-    int result = admin_open(path, serve_answer_admin, server, &server->admin);
+    int result = 0;
+    if (server->config->listen_admin_is_default && mkdir("/run/mete", 0755) && errno != EEXIST)
+        result = -errno; /* nobody else makes it for a daemon run by hand */
+    if (!result)
+        result = admin_open(path, serve_answer_admin, server, &server->admin);
     if (!result)
         return 0;
     if (server->config->listen_admin_is_default) {
@@ -167,9 +173,10 @@ static int open_admin(struct server *server)
                   path, strerror(-result));
         return 0;
     }
+    char text[REFUSAL_BYTES];
     const char *why = result == -EADDRINUSE ? "another daemon serves there; choose another path"
                       : result == -EEXIST   ? "is there and no socket; choose another path"
-                                            : strerror(-result);
+                                            : refusal_text(result, path, text, sizeof(text));
     return cmd_fail("serve", "listen.admin: %s: %s", path, why);
 }
 
@@ -274,15 +281,22 @@ static int start(struct server *server, bool takes_over)
     if (!result)
         result = serve_open_doors(server);
     if (!result)
+        result = serve_open_snapshot(server);
+    if (!result) {
         drop_privileges();
-    if (!result && !takes_over) /* else it comes with the table */
-        result = serve_start_replica(server);
+        if (!takes_over) { /* else it comes with the table */
+            serve_load_snapshot(server);
+            result = serve_start_replica(server);
+        }
+    }
     if (!result)
         result = start_workers(server);
     if (!result)
         result = serve_start_doors(server);
     if (!result)
         result = serve_take_over(server);
+    if (!result)
+        result = serve_start_snapshot(server);
     if (!result)
         filter_calls();
     return result;
@@ -296,6 +310,7 @@ static void stop(struct server *server)
     for (unsigned i = 0; i < server->running_count; i++)
         worker_join(&server->workers[i]);
     serve_close_doors(server);
+    serve_stop_snapshot(server); /* before the replica, whose clock it reads */
     serve_stop_replica(server);
     watch_close(&server->watch);
     if (server->leaves_paths)

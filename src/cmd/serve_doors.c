@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/refusal.h"
 #include "cmd/serve_metrics.h"
 #include "cmd/serve_otlp.h"
 #include "cmd/serve_replica.h"
@@ -61,14 +62,6 @@ void serve_format_doors(const struct config *config, char *out, size_t size)
             len += (size_t)snprintf(out + len, size - len, " %s %s", doors[i].name, doors[i].where);
 }
 
-static int fail(const char *field, const char *where, int result)
-{
-    const char *why = result == -EADDRINUSE ? "another program listens there; choose another place"
-                      : result == -EEXIST   ? "is there and no socket; choose another path"
-                                            : strerror(-result);
-    return cmd_fail("serve", "%s: %s: %s", field, where, why);
-}
-
 struct door { /* how to open one */
     const char *field;
     struct config_door *door;
@@ -76,6 +69,17 @@ struct door { /* how to open one */
     void *context;
     bool has_tls;
 };
+
+static int fail(const struct door *how, const char *where, int result)
+{
+    char text[REFUSAL_BYTES];
+    const char *field = how->field;
+    const char *why = result == -EADDRINUSE ? "another program listens there; choose another place"
+                      : result == -EEXIST
+                          ? "is there and no socket; choose another path"
+                          : refusal_text(result, how->door->path, text, sizeof(text));
+    return cmd_fail("serve", "%s: %s: %s", field, where, why);
+}
 
 static int open_door(struct server *server, struct loop *loop, const struct door *how)
 {
@@ -91,7 +95,7 @@ static int open_door(struct server *server, struct loop *loop, const struct door
         result = door->path ? listen_open_unix(door->path, DOOR_UMASK, &fd)
                             : listen_open_tcp(&door->address.address, door->address.len, &fd);
     if (result)
-        return fail(how->field, where, result);
+        return fail(how, where, result);
     if (door->path)
         server->door_paths[server->door_path_count++] = strdup(door->path);
     else
@@ -104,7 +108,7 @@ static int open_door(struct server *server, struct loop *loop, const struct door
         return 0;
     }
     close(fd);
-    return fail(how->field, where, result);
+    return fail(how, where, result);
 }
 
 /* A loop that judges as thread `thread`. */

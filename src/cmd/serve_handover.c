@@ -245,7 +245,7 @@ bool serve_go_on_handover(struct server *server)
         give_up(server, result);
         return false;
     }
-    server->leaves_paths = true;
+    server->is_handed_over = server->leaves_paths = true;
     admin_leave_path(server->admin);
     log_event(LOG_INFO, "handover", "handed over to pid %d (%s)", server->handover.pid,
               server->handover.version);

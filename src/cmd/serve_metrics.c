@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cmd/serve_replica.h"
+#include "cmd/serve_snapshot.h"
 #include "cmd/server.h"
 #include "doors/tls.h"
 #include "obs/counters.h"
@@ -168,6 +169,7 @@ static void render(void *context, const struct config *config, struct http_out *
                   "Unix time at which the certificate of the doors ends.",
                   (uint64_t)tls_not_after(config->tls.context));
     serve_print_replica_metrics(server, out);
+    serve_print_snapshot_metrics(server, out);
     print_process(out);
 }
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/serve_snapshot.h"
 #include "cmd/serve_table.h"
 #include "cmd/server.h"
 #include "config/diff.h"
@@ -185,6 +186,7 @@ bool serve_upkeep(struct server *server)
     has_more = owners_upkeep(server->table, UPKEEP_GROUPS, now_ns, server) || has_more;
     if (owners_has_emptied(server->table)) {
         publish_wait(server->publish);
+        serve_renew_snapshot(server);
         pthread_mutex_lock(&server->usage_lock);
         owners_reclaim(server->table, clear_usage, server);
         pthread_mutex_unlock(&server->usage_lock);

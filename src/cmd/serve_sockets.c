@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/refusal.h"
 #include "cmd/server.h"
 #include "net/socket.h"
 
@@ -70,7 +71,7 @@ static int open_own(struct server *server, struct config_address *listen)
                         listen->text);
     if (result)
         return cmd_fail("serve", "listen.udp: cannot listen on %s: %s", listen->text,
-                        strerror(-result));
+                        refusal_text(result, NULL, (char[REFUSAL_BYTES]){0}, REFUSAL_BYTES));
     socket_format_address((struct sockaddr *)&listen->address, listen->text, sizeof(listen->text));
     for (unsigned w = 0; w < server->worker_count; w++)
         give(&server->workers[w], sockets[w]);
@@ -93,9 +94,10 @@ static int open_unix(struct server *server)
     }
     if (!result)
         return 0;
+    char text[REFUSAL_BYTES];
     const char *why = result == -EADDRINUSE ? "another daemon serves there; choose another path"
                       : result == -EEXIST   ? "is there and no socket; choose another path"
-                                            : strerror(-result);
+                                            : refusal_text(result, path, text, sizeof(text));
     return cmd_fail("serve", "listen.unix: %s: %s", path, why);
 }
 

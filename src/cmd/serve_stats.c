@@ -3,6 +3,7 @@
 #include "cmd/serve_census.h"
 #include "cmd/serve_reload.h"
 #include "cmd/serve_replica.h"
+#include "cmd/serve_snapshot.h"
 #include "cmd/serve_table.h"
 #include "cmd/serve_top.h"
 #include "cmd/server.h"
@@ -65,6 +66,7 @@ static void print_json(const struct server *server, const struct census *census,
     fprintf(out, "},");
     usage_print_json(server, census->rows, out);
     serve_print_replica_json(server, out);
+    serve_print_snapshot_json(server, out);
     fprintf(out, "}\n");
 }
 
@@ -89,6 +91,7 @@ static void print_text(const struct server *server, const struct census *census,
     serve_print_table_text(server, out);
     usage_print_text(server, census->rows, out);
     serve_print_replica_text(server, out);
+    serve_print_snapshot_text(server, out);
 }
 
 static void answer_stats(const struct server *server, bool as_json, FILE *out)
@@ -122,7 +125,10 @@ void serve_answer_admin(void *context, const struct admin_peer *peer, const char
         answer_stats(server, false, out);
     else if (strcmp(command, "top") == 0)
         serve_top_answer(server, out);
+    else if (strncmp(command, "snapshot ", 9) == 0)
+        serve_answer_snapshot(server, asker, command + 9, out);
     else
-        fprintf(out, "error: unknown command '%s'; known: stats, stats json, top, reload\n",
+        fprintf(out,
+                "error: unknown command '%s'; known: stats, stats json, top, reload, snapshot\n",
                 command);
 }

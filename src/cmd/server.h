@@ -28,6 +28,8 @@
 
 #define SERVER_MAX_DOORS 8u
 
+struct serve_snapshot;
+
 struct server {
     struct config *config;                /* the running one; after the start the policy's */
     const struct config_options *options; /* where it came from, for the next */
@@ -41,6 +43,7 @@ struct server {
     unsigned running_count;     /* started */
     int unix_socket;            /* -1: none; the first worker's */
     bool unix_socket_is_passed; /* its path is the service manager's to remove */
+    bool is_handed_over;        /* sockets, table and files are another process' */
     bool leaves_paths;          /* what lies at the sockets' paths is another's, or is kept */
     struct inheritance inheritance;
     struct server_listener { /* of the doors */
@@ -74,9 +77,10 @@ struct server {
     struct http_door *http;
     struct loop *grpc_loop; /* NULL: listen.grpc is off */
     struct grpc_door *grpc;
-    struct serve_otlp *otlp;       /* NULL: nothing is exported */
-    struct serve_replica *replica; /* NULL: no redis.url */
-    struct loop *metrics_loop;     /* NULL: listen.metrics is off */
+    struct serve_otlp *otlp;         /* NULL: nothing is exported */
+    struct serve_replica *replica;   /* NULL: no redis.url */
+    struct serve_snapshot *snapshot; /* NULL: no table.snapshot */
+    struct loop *metrics_loop;       /* NULL: listen.metrics is off */
     struct serve_metrics *metrics;
     pthread_mutex_t usage_lock; /* what is carried: the main thread changes it, metrics read it */
     _Atomic uint64_t reloads_done, reloads_refused; /* the main thread counts */

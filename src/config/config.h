@@ -245,6 +245,7 @@ struct config {
     uint64_t otlp_sample_every;        /* a span of each so-many-th decision; 0: who is told to */
     uint64_t otlp_every_ns;            /* metrics */
     char *key_file;                    /* absolute, or NULL; its bytes are in no memory */
+    uint64_t key_fingerprint;          /* of its bytes; of nothing without */
     char file_hash[CONFIG_HASH_SIZE];  /* of the bytes of the file, or of the embedded default */
     enum config_reload reload;
     enum config_log log;
@@ -263,7 +264,9 @@ struct config {
     enum config_on_full on_full;
     char *table_file; /* NULL: the table goes with the process */
     enum config_on_bad_file on_bad_file;
-    struct tenant *tenants; /* in the order of their ids */
+    char *snapshot_path;        /* of table.snapshot, absolute; NULL: none is written */
+    uint64_t snapshot_every_ns; /* from the begin of one to that of the next */
+    struct tenant *tenants;     /* in the order of their ids */
     uint32_t tenant_count;
     const struct tenant *anonymous; /* the tenant `default`, or NULL */
     uint32_t index_count;           /* of rule, override and inline indices over all tenants */

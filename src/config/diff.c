@@ -111,6 +111,7 @@ static void diff_durations(struct diff *diff, const struct config *from, const s
         {"repeats.window", from->repeat_window_ns, to->repeat_window_ns},
         {"repeats.ahead", from->repeat_ahead_ns, to->repeat_ahead_ns},
         {"doors.idle", from->door_idle_ns, to->door_idle_ns},
+        {"table.snapshot_every", from->snapshot_every_ns, to->snapshot_every_ns},
     };
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         char texts[2][32];
@@ -242,6 +243,7 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_text(diff, "table.file", false, from->table_file, to->table_file);
     diff_text(diff, "table.on_bad_file", false, on_bad_file[from->on_bad_file],
               on_bad_file[to->on_bad_file]);
+    diff_text(diff, "table.snapshot", false, from->snapshot_path, to->snapshot_path);
     diff_numbers(diff, from, to);
     diff_redis(diff, &from->redis, &to->redis);
     diff_key(diff, from, to);

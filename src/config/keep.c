@@ -151,6 +151,14 @@ static int keep_table(struct keeping *keeping, const struct config *running, str
     return keep_text(keeping, "table.file", running->table_file, &config->table_file);
 }
 
+static int keep_snapshot(struct keeping *keeping, const struct config *running,
+                         struct config *config)
+{
+    config->snapshot_every_ns = keep_number(keeping, "table.snapshot_every",
+                                            running->snapshot_every_ns, config->snapshot_every_ns);
+    return keep_text(keeping, "table.snapshot", running->snapshot_path, &config->snapshot_path);
+}
+
 int config_keep(struct config *config, const struct config *running, FILE *names)
 {
     struct keeping keeping = {.names = names};
@@ -192,6 +200,8 @@ int config_keep(struct config *config, const struct config *running, FILE *names
         keep_number(&keeping, "doors.idle", running->door_idle_ns, config->door_idle_ns);
     if (result == 0)
         result = keep_redis(&keeping, &running->redis, &config->redis);
+    if (result == 0)
+        result = keep_snapshot(&keeping, running, config);
     keep_syncs(config);
     config->listen_admin_is_default = running->listen_admin_is_default;
     config->workers = (unsigned)keep_number(&keeping, "workers", running->workers, config->workers);

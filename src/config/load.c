@@ -52,7 +52,13 @@ static int read_file(const struct report *report, char **ret_text, size_t *ret_l
     *ret_len = len;
     return 0;
 fail:
-    report_at(report, 0, "cannot be read: %s", strerror(errno));
+    if (errno == EACCES)
+        report_at(report, 0,
+                  "cannot be read: %s: user %u needs to read it and to pass its folders; as with "
+                  "`chgrp mete FILE; chmod 640 FILE`",
+                  strerror(errno), (unsigned)geteuid());
+    else
+        report_at(report, 0, "cannot be read: %s", strerror(errno));
     if (fd >= 0)
         close(fd);
     free(text);
@@ -274,6 +280,7 @@ void config_destroy(struct config *config)
     certificates_release(config);
     free(config->echo_rule);
     free(config->key_file);
+    free(config->snapshot_path);
     redis_free(config);
     free(config->path);
     free(config);

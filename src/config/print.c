@@ -108,10 +108,24 @@ static void print_redis(const struct config_redis *redis, FILE *out)
             flush, wait, redis->nodes, id, redis->partitions, redis->rows, redis->ring);
 }
 
+static void print_table(const struct config *config, FILE *out)
+{
+    static const char *const on_full[] = {"evict", "allow", "deny"};
+    char every[32];
+
+    value_format_duration(config->snapshot_every_ns, every, sizeof(every));
+    fprintf(out, "table:\n  entries: %" PRIu64 "\n  on_full: %s\n", config->table_entries,
+            on_full[config->on_full]);
+    print_path(out, "  file", config->table_file);
+    fprintf(out, "  on_bad_file: %s\n",
+            config->on_bad_file == ON_BAD_FILE_REFUSE ? "refuse" : "start");
+    print_path(out, "  snapshot", config->snapshot_path);
+    fprintf(out, "  snapshot_every: %s\n", every);
+}
+
 static void print_top(const struct config *config, FILE *out)
 {
     static const char *const backends[] = {"auto", "io_uring", "mmsg"};
-    static const char *const on_full[] = {"evict", "allow", "deny"};
     char network[64], idle[32];
 
     fputs("namespace: ", out);
@@ -159,11 +173,7 @@ static void print_top(const struct config *config, FILE *out)
     fprintf(out, "backend: %s\nfilter: %s\nsteering: %s\n", backends[config->backend],
             config->filter == FILTER_OFF ? "off" : "auto",
             config->steering == STEERING_CPU ? "cpu" : "flow");
-    fprintf(out, "table:\n  entries: %" PRIu64 "\n  on_full: %s\n", config->table_entries,
-            on_full[config->on_full]);
-    print_path(out, "  file", config->table_file);
-    fprintf(out, "  on_bad_file: %s\n",
-            config->on_bad_file == ON_BAD_FILE_REFUSE ? "refuse" : "start");
+    print_table(config, out);
     print_redis(&config->redis, out);
 }
 

@@ -68,7 +68,13 @@ int config_read_file(const char *path, uint8_t *ret_bytes, size_t size, size_t *
         if (result == 0)
             result = read_all(fd, ret_bytes, size, ret_len);
         if (result) {
-            snprintf(problem, problem_size, "cannot be read: %s", strerror(-result));
+            size_t len =
+                (size_t)snprintf(problem, problem_size, "cannot be read: %s", strerror(-result));
+            if (result == -EACCES && len < problem_size)
+                snprintf(problem + len, problem_size - len,
+                         "; it must belong to user %u, with mode 0600, in folders that this user "
+                         "may pass",
+                         (unsigned)geteuid());
             result = -EINVAL;
         }
     }
@@ -291,6 +297,7 @@ int secret_reserve_seeds(const struct report *report, uint32_t count, struct con
         return report_memory(report);
     config->seeds = memory;
     config->seed_total = count;
+    config->key_fingerprint = digest_seed("", config->reader->has_key ? config->reader->key : NULL);
     config->secrets_are_unlocked |= !is_locked && config->reader->has_key;
     return 0;
 }

@@ -33,13 +33,13 @@ struct repeat_bucket; /* one cache line; only repeat.c looks inside */
 #define REPEAT_MAX_BITS 2400u
 #define REPEAT_WORDS ((REPEAT_MAX_BITS + 63) / 64)
 
-/* How a set begins. */
+/* How a set begins: empty; with what the memory holds of a process that ended, killed or not (what
+ * was judged is known; what was claimed and not judged, charged or not, is STALE); or, where the
+ * windows were others, with all STALE that may have been here before now. */
 enum repeat_start {
-    REPEAT_EMPTY,     /* nothing was here; also after REPEAT_KEPT_NS */
-    REPEAT_RESUME,    /* with what the memory holds of a process that ended, killed or not: what was
-                         judged is known; what was claimed and not judged, charged or not, is
-                         STALE */
-    REPEAT_FORGOTTEN, /* what may have been here before now is STALE: after a change of windows */
+    REPEAT_EMPTY, /* also after REPEAT_KEPT_NS of silence */
+    REPEAT_RESUME,
+    REPEAT_FORGOTTEN,
 };
 #define REPEAT_KEPT_NS (3600ull * 1000000000) /* then no datagram of before is fresh any more */
 

@@ -145,7 +145,7 @@ static void compose(const struct log_message *message, uint64_t left_out, uint64
                     struct line *line)
 {
     static const char *const levels[] = {"error", "warning", "info"};
-    static const char *const priorities[] = {"<3>", "<4>", "<6>"}; /* sd-daemon(3) */
+    static const char *const priorities[] = {LOG_JOURNAL_ERROR, "<4>", "<6>"}; /* sd-daemon(3) */
     char number[64];
     if (sink.is_journal)
         put_text(line, priorities[message->level]);
@@ -231,6 +231,16 @@ void log_set_form(enum log_form form)
     pthread_mutex_lock(&sink.lock);
     sink.form = form;
     pthread_mutex_unlock(&sink.lock);
+}
+
+bool log_is_journal(void)
+{
+    pthread_mutex_lock(&sink.lock);
+    if (!sink.has_looked)
+        look_for_journal();
+    const bool is_journal = sink.is_journal;
+    pthread_mutex_unlock(&sink.lock);
+    return is_journal;
 }
 
 void log_finish(void)

@@ -14,6 +14,7 @@
 #ifndef METE_OBS_LOG_H
 #define METE_OBS_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define LOG_BURST 20u
@@ -30,6 +31,10 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 
 /* From now on. */
 void log_set_form(enum log_form form);
+
+/* Is stderr the journal? Then a line that is written past the log begins with its priority, too. */
+bool log_is_journal(void);
+#define LOG_JOURNAL_ERROR "<3>"
 
 /* Says what was left out and not told yet. */
 void log_finish(void);

@@ -19,6 +19,11 @@ uint64_t clock_real_ns(void)
     return read_ns(CLOCK_REALTIME);
 }
 
+uint64_t clock_thread_ns(void)
+{
+    return read_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 void wall_init(struct wall *wall, uint64_t boot_ns, uint64_t real_ns)
 {
     *wall = (struct wall){.offset_ns = real_ns - boot_ns, .since_ns = boot_ns};

@@ -15,6 +15,9 @@
 uint64_t clock_boot_ns(void); /* CLOCK_BOOTTIME */
 uint64_t clock_real_ns(void); /* CLOCK_REALTIME */
 
+/* CPU time that this thread has used. */
+uint64_t clock_thread_ns(void);
+
 /* Between two looks at something that another core will change: leaves a core's other half alone.
  */
 static inline void clock_pause(void)

@@ -177,30 +177,3 @@ void mapfile_close(struct mapfile *file)
         close(file->fd);
     file->fd = -1;
 }
-
-void mapfile_machine_boot(uint64_t ret_id[2])
-{
-    static const char path[] = "/proc/sys/kernel/random/boot_id";
-    FILE *file = fopen(path, "re");
-    char text[64] = "";
-
-    ret_id[0] = ret_id[1] = 0;
-    if (!file)
-        return;
-    const bool is_read = fgets(text, sizeof(text), file) != NULL;
-    fclose(file);
-    if (!is_read)
-        return;
-    uint64_t id[2] = {0, 0};
-    unsigned digits = 0;
-    for (const char *at = text; *at; at++) {
-        const char *hex = "0123456789abcdef";
-        const char *found = strchr(hex, *at);
-        if (!found || digits == 32)
-            continue;
-        id[digits / 16] = id[digits / 16] << 4 | (uint64_t)(found - hex);
-        digits++;
-    }
-    if (digits == 32)
-        memcpy(ret_id, id, sizeof(id));
-}

@@ -41,8 +41,4 @@ void mapfile_unmap(const struct mapfile *file, void *memory);
 
 void mapfile_close(struct mapfile *file);
 
-/* Which boot of the machine this is: the same for all processes until it starts anew. Zeros where
- * the process may not know (a service that sees nothing of /proc but itself). */
-void mapfile_machine_boot(uint64_t ret_id[2]);
-
 #endif

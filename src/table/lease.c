@@ -1,5 +1,6 @@
 #include "table/lease.h"
 
+#include "table/copy.h"
 #include "table/doubts.h"
 #include "table/lease_words.h"
 #include "table/mapping.h"
@@ -53,6 +54,41 @@ enum table_result table_find_lease(struct table *table, const struct table_probe
         return TABLE_FULL;
     *ret_lease = lease_unpack(ref.entry, pair);
     return TABLE_FOUND;
+}
+
+/* While the lease stands its key's entry does; so what was read there belongs to it if the lease is
+ * the same afterwards. */
+bool table_copy_lease(const struct table *table, const struct table_entry *entry,
+                      struct table_copied_lease *ret_copied)
+{
+    for (;;) { /* again only if somebody else got on */
+        const struct pair pair = pair_load(entry);
+
+        if (!lease_is(pair) || meta_kind(pair.meta) != ENTRY_LEASE)
+            return false;
+        const struct table_lease lease = lease_unpack(NULL, pair);
+        const struct key key = {.low = pair_key_low(entry), .high = pair_key_high(entry)};
+
+        if (lease.position >= table->header->entry_count)
+            return false;
+        const struct table_entry *of = &table->entries[lease.position];
+        const uint64_t of_meta = pair_meta(of);
+        const struct key of_key = {.low = pair_key_low(of), .high = pair_key_high(of)};
+        const bool is_read = pair_still(of, of_meta) && pair_still(entry, pair.meta);
+
+        if (!is_read)
+            continue;
+        if (meta_kind(of_meta) != ENTRY_LEASE || meta_owner(of_meta) != meta_owner(pair.meta))
+            return false; /* of an owner that is gone */
+        *ret_copied = (struct table_copied_lease){
+            .key = key,
+            .of = of_key,
+            .expires_ms = lease.expires_ms,
+            .slots = lease.slots,
+            .owner = meta_owner(pair.meta),
+        };
+        return true;
+    }
 }
 
 /* ---- the bit of a group: there may be a lease ---- */

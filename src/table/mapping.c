@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "sys/machine.h"
 #include "sys/mapfile.h"
 #include "sys/memory.h"
 #include "table/doubts.h"
@@ -129,7 +130,7 @@ static int place_new(const struct table_options *options, struct table_header *h
     if (error)
         return error;
     if (options->file)
-        mapfile_machine_boot(header->machine_boot);
+        machine_boot_id((uint8_t *)header->machine_boot);
     *ret_placed = memory;
     **ret_placed = *header;
     (*ret_placed)->checksum = mapping_checksum(*ret_placed);

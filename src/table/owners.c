@@ -62,8 +62,7 @@ static bool is_same_owner(const struct table_owner *a, const struct table_owner 
     return a->tenant_id == b->tenant_id && a->rule_id == b->rule_id && a->override == b->override;
 }
 
-/* May entries of one limit be judged by the other, as far as the row is asked? */
-static bool is_same_kind(const struct limit *a, const struct limit *b)
+bool owners_is_same_kind(const struct limit *a, const struct limit *b)
 {
     return a->algorithm == b->algorithm && a->keeps_tat == b->keeps_tat &&
            (a->sync == SYNC_EXACT) == (b->sync == SYNC_EXACT) &&
@@ -117,7 +116,8 @@ int owners_take(struct owners_change *change, const struct table_owner *owner, u
     const struct owners *owners = table->owners;
     const uint32_t known = *find_slot(change, owner);
 
-    if (known != OWNERS_NONE && is_same_kind(&table->rows[known].owner.limit, &owner->limit)) {
+    if (known != OWNERS_NONE &&
+        owners_is_same_kind(&table->rows[known].owner.limit, &owner->limit)) {
         change->namings[known] = KEPT;
         change->limits[known] = owner->limit;
         *ret_row = known;

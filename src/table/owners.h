@@ -53,6 +53,9 @@ bool owners_upkeep(struct table *table, uint32_t groups, owners_clock_fn *now_ns
 bool owners_has_emptied(const struct table *table);
 void owners_reclaim(struct table *table, owners_row_fn *on_free, void *context);
 
+/* May entries of one limit be judged by the other, as far as a row is asked? */
+bool owners_is_same_kind(const struct limit *a, const struct limit *b);
+
 /* Rows that a change could still take. */
 uint32_t owners_free_count(const struct table *table);
 

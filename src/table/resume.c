@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sys/machine.h"
 #include "sys/mapfile.h"
 #include "table/doubts.h"
 #include "table/owners_state.h"
@@ -23,7 +24,7 @@ static int judge_identity(const struct table_header *header, uint64_t size,
 {
     uint64_t boot[2];
 
-    mapfile_machine_boot(boot);
+    machine_boot_id((uint8_t *)boot);
     if (size < sizeof(*header))
         return REFUSE(problem, "is truncated to %" PRIu64 " bytes", size);
     if (__atomic_load_n(&header->magic, __ATOMIC_ACQUIRE) == 0)
@@ -35,7 +36,8 @@ static int judge_identity(const struct table_header *header, uint64_t size,
                       header->layout_version, TABLE_LAYOUT_VERSION);
     if (header->checksum != mapping_checksum(header))
         return REFUSE(problem, "has a damaged header");
-    const bool is_known = (boot[0] | boot[1]) != 0 && (header->machine_boot[0] != 0);
+    const bool is_known =
+        (boot[0] | boot[1]) != 0 && (header->machine_boot[0] | header->machine_boot[1]) != 0;
 
     if (is_known && memcmp(boot, header->machine_boot, sizeof(boot)) != 0)
         return REFUSE(problem, "is of another boot of this machine");

@@ -31,6 +31,7 @@ def samples_of_a_daemon():
         made.ca()
         made.leaf("server", "/CN=server", "IP:127.0.0.1", days=10)
         files = [f"tls.certificate={made.path('server.pem')}", f"tls.key={made.path('server.key')}"]
+        files.append(f"table.snapshot={folder}/table")
         with Daemon(sets=[*doors, *files, "redis.url=redis://127.0.0.1:1"]) as daemon, Raw(parse_address(daemon.metrics)) as raw:
             samples = prometheus.parse(raw.ask(get("/metrics")).body.decode())
     left_s = samples[("mete_certificate_expiry_seconds", ())] - time.time()

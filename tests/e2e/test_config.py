@@ -114,7 +114,7 @@ BROKEN = [
     ("entries in words", "table:\n  entries: many\n" + TENANT, 2, "table.entries", "'many'"),
     ("negative entries", "table:\n  entries: -1\n" + TENANT, 2, "table.entries", "'-1'"),
     ("bad table file", "table:\n  on_bad_file: mend\n" + TENANT, 2, "table.on_bad_file", "start, refuse"),
-    ("snapshot", "table:\n  snapshot: /var/x\n" + TENANT, 2, "table.snapshot", "not served"),
+    ("snapshot", "table:\n  snapshot_every: 1ms\n" + TENANT, 2, "table.snapshot_every", "1s"),
     ("on_full", "table:\n  on_full: panic\n" + TENANT, 2, "table.on_full", "evict, allow, deny"),
     # Tiers and tenants.
     ("no tenants", "workers: 1\n", 1, "tenants", "at least one is needed"),
@@ -283,7 +283,7 @@ listen:
 trusted_networks: [10.0.0.0/8, "fd00::/8", 192.0.2.7, "::ffff:198.51.100.0/120", 0.0.0.0/0]
 workers: 3
 backend: mmsg
-table: {entries: 100000, on_full: deny, file: none, snapshot: none}
+table: {entries: 100000, on_full: deny, file: none, snapshot: /tmp/a.snapshot, snapshot_every: 90s}
 tiers:
   free:
     rules:

@@ -44,6 +44,12 @@ class Micro(unittest.TestCase):
         self.assertEqual(re.findall(r"^(\w.*?) +[\d.]+ ns", said, re.M),
                          ["check of a new key", "token bucket check", "acquire", "renew", "release", "sweep"], said)
 
+    def test_snapshot(self):
+        said = self.run_tiny("micro_snapshot")
+        rows = re.findall(r"^(\w+) +(\d+) entries .* ns an entry$", said, re.M)
+        self.assertEqual([name for name, _ in rows], ["write", "read"], said)
+        self.assertTrue(all(9900 < int(count) <= 10000 for _, count in rows), said)
+
     def test_client(self):
         with daemon.Daemon() as server:
             done = subprocess.run([BUILD / "bench/client", "--tiny", "--server", "%s:%d" % server.address],
@@ -63,7 +69,7 @@ class Micro(unittest.TestCase):
 
     def test_wrong_use_is_told(self):
         for name, option in (("micro_table", "--keys"), ("micro_path", "--keys"), ("micro_lease", "--keys"),
-                             ("micro_repeat", "--mib"), ("micro_hot", "--threads")):
+                             ("micro_repeat", "--mib"), ("micro_snapshot", "--keys"), ("micro_hot", "--threads")):
             done = subprocess.run([BUILD / "bench" / name, option, "0"], capture_output=True, text=True, timeout=60)
             self.assertEqual((done.returncode, done.stdout), (2, ""))
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)

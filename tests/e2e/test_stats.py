@@ -207,7 +207,8 @@ class Commands(unittest.TestCase):
             done = mete(*arguments)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertRegex(done.stdout, r"\Amete \S+\ncompiler .+\nkernel Linux .+\nbackend io_uring: .+\n"
-                                          r"backend mmsg: works here\nfilter of system calls: .+\n\Z")
+                                          r"backend mmsg: works here\nfilter of system calls: .+\n"
+                                          r"built with: .+\nbuilt without: .+\n\Z")
         listing = mete("help").stdout
         for name in ("serve", "check", "stats", "version"):
             self.assertIn(f"  {name} ", listing)

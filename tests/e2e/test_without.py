@@ -51,6 +51,15 @@ class Whole(unittest.TestCase):
         self.assertLessEqual(set(PARTS), optional)
         self.assertEqual(lists(WHOLE), [optional, set()])
 
+    def test_32_bit(self):
+        """Not built for a machine without what the table needs, and that is the first thing said."""
+        done = run("gcc", "-m32", "-fsyntax-only", "-Isrc", "-Iinclude", str(ROOT / "src/main.c"))
+        if "unrecognized command-line option" in done.stderr:
+            self.skipTest("a compiler without -m32")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("error: #error \"mete needs a 64-bit machine: an entry changes by one compare-and-swap of 16 bytes\"",
+                      done.stderr.splitlines()[0])
+
     def test_a_word_that_is_none(self):
         done = subprocess.run(["make", "-s", "WITHOUT=grpc opensll", "compile"], cwd=ROOT, text=True, capture_output=True)
         self.assertNotEqual(done.returncode, 0)
