@@ -7,6 +7,7 @@
 #   tsan    (build/tsan)    thread sanitizer, the table's lock variant (clang)
 #   clang   (build/clang)   as check, by clang
 #   fuzz    (build/fuzz)    libFuzzer with address and undefined sanitizers
+#   coverage (build/coverage) counts which lines ran; without the filter of system calls, as counts are written at the end
 #   arm64   (build/arm64)   as check, for aarch64 by a cross compiler; qemu-user runs its unit tests
 FLAVOUR ?= release
 
@@ -16,6 +17,7 @@ CC_clang   = clang
 CC_asan    = clang
 CC_tsan    = clang
 CC_fuzz    = clang
+CC_coverage = gcc
 CC_arm64   = aarch64-linux-gnu-gcc
 CC         = $(CC_$(FLAVOUR))
 
@@ -27,19 +29,22 @@ space := $(empty) $(empty)
 # src/without/NAME.c stands in for them, and src/sys/built.c says so. Objects that know nothing of it are shared.
 # A new one is a line in each of these four, a row in built.c, what is refused in config/parts.c, and a stand-in if one is needed.
 WITHOUT          =
-OPTIONAL         = grpc hiredis liburing openssl seccomp
+OPTIONAL         = grpc hiredis liburing libxdp openssl seccomp
 FILES_grpc      := $(wildcard src/doors/grpc*.c)
 FILES_hiredis   := $(wildcard src/cmd/serve_replica*.c src/replica/link*.c) src/replica/redis.c
 FILES_liburing   = src/net/io_uring.c
+FILES_libxdp     = src/net/af_xdp.c src/net/xdp_open.c
 FILES_openssl   := $(wildcard src/doors/tls*.c) src/replica/link_tls.c
 LIBS_grpc        = -lnghttp2 -lprotobuf-c
 LIBS_hiredis     = -lhiredis
 LIBS_liburing    = -luring
+LIBS_libxdp      = -lxdp -lbpf
 LIBS_openssl     = -lssl -lcrypto
 LIBS_seccomp     = -lseccomp
 PACKAGES_grpc    = libnghttp2-dev libprotobuf-c-dev protobuf-c-compiler libprotobuf-dev
 PACKAGES_hiredis = libhiredis-dev
 PACKAGES_liburing = liburing-dev
+PACKAGES_libxdp  = libxdp-dev libbpf-dev
 PACKAGES_openssl = libssl-dev
 PACKAGES_seccomp = libseccomp-dev
 LEFT_OUT        := $(sort $(WITHOUT))
@@ -62,6 +67,8 @@ FLAGS_tsan    = -O1 -Werror -fsanitize=thread -DMETE_TABLE_LOCK
 LINK_tsan     = -fsanitize=thread
 FLAGS_fuzz    = -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LINK_fuzz     = -fsanitize=fuzzer,address,undefined
+FLAGS_coverage = -O1 -Werror --coverage -fprofile-update=atomic -DMETE_WITHOUT_SECCOMP
+LINK_coverage  = --coverage
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 TARGET  := $(shell $(CC) -dumpmachine 2>/dev/null)
@@ -104,9 +111,8 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 # Of libmete.so: raised when a program linked with an older one would no longer run.
 ABI             = 0
 
-.PHONY: all demo run test bench bench-quick bench-start bench-doors bench-quiet bench-snapshot bench-cluster fuzz race lossy kill9 flood faults upgrade sim without tidy format install \
-        install-files uninstall manuals deb test-package reproducible packages clean help deps deps-deb deps-arm64 arm64 \
-        deps-test deps-ci \
+# All tasks that `make help` names, and those that they share.
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' Makefile) install-files packages deps deps-deb deps-arm64 deps-test deps-ci \
         programs compile is-whole objects variants
 
 all: deps ## build build/mete and the client library
@@ -139,6 +145,10 @@ bench-doors: deps-test all ## RESP and HTTP beside Redis, redis-cell and nginx (
 	@command -v nginx >/dev/null || tests/lib/install-packages nginx-light
 	@python3 bench/compare_doors.py $(ARGS)
 
+bench-xdp: deps-ci all ## single checks past the socket, beside the sockets and nginx (four minutes; root); ARGS="--quick"
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/xdp_load build/bench/circulate.bpf.o
+	@python3 bench/compare_xdp.py $(ARGS)
+
 bench-quiet: deps-test all ## what the doors' full load costs the worker's own latency (a minute; root)
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/worker_latency
 	@python3 bench/compare_quiet.py $(ARGS)
@@ -155,6 +165,15 @@ fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60
 race: deps-ci ## the race tests under the thread sanitizer
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=tsan $(RACE_PROGRAMS)
 	@for program in $(RACE_PROGRAMS); do $$program $(ARGS) || exit 1; done
+
+interleave: deps-test ## every schedule of three threads with at most three preemptions in the table, and of mistakes in it (four minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check build/check/tests/race/exhaust_table
+	@build/check/tests/race/exhaust_table $(ARGS)
+	@METE_LONG=1 METE_BUILD=build/check python3 tests/race/test_mistakes.py
+
+coverage: deps-test ## runs the suite and says which lines it ran; each parser at least 95 % (ten minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=coverage programs
+	@tests/coverage/report.py --run $(ARGS)
 
 lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each is charged once (six minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
@@ -173,6 +192,14 @@ faults: deps-test ## several nodes and real Redis through every fault: 1,000 cut
 	@for file in exact cluster faults; do \
 	    METE_BUILD=build/check METE_RACES=1000 METE_ROUNDS=5 METE_CUTS=1000 METE_OUTAGE=30 \
 	        python3 tests/e2e/test_replica_$$file.py || exit 1; done
+
+faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, clocks fail inside: each 1,000 times and more (four minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
+	@METE_BUILD=build/check METE_COUNT=1000 python3 tests/e2e/test_faults_start.py
+	@for file in inside doors; do METE_BUILD=build/check METE_HITS=$(or $(HITS),10000) python3 tests/e2e/test_faults_$$file.py || exit 1; done
+
+soak: deps-test all ## MINUTES=10 of traffic on every door, reloads, a Redis behind a bad network: memory, lost answers, latency; ARGS="--faults send_short=1/100"
+	@METE_BUILD=$(BUILD) tests/soak/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
@@ -222,7 +249,7 @@ INSTALLED = $(AT)/bin/mete $(LIBRARY)/libmete.a $(LIBRARY)/libmete.so $(LIBRARY)
             $(SHARE)/man/man1/mete.1 $(SHARE)/man/man5/mete.yaml.5 $(SHARE)/man/man7/mete-protocol.7 \
             $(SHARE)/man/man3/mete_client.3 $(SHARE)/bash-completion/completions/mete \
             $(SHARE)/zsh/vendor-completions/_mete $(SHARE)/fish/vendor_completions.d/mete.fish \
-            $(UNITS)/mete.service $(UNITS)/mete.socket $(AT)/lib/sysusers.d/mete.conf \
+            $(UNITS)/mete.service $(UNITS)/mete.socket $(SHARE)/mete/mete-af-xdp.conf $(AT)/lib/sysusers.d/mete.conf \
             $(AT)/lib/tmpfiles.d/mete.conf $(AT)/lib/sysctl.d/60-mete.conf
 
 # Without building anything, so that it installs what was built and tested, by whoever may write there. The
@@ -247,6 +274,7 @@ install-files:
 	sed -e 's|/usr/bin/mete|$(PREFIX)/bin/mete|' -e 's|/etc/mete/|$(SYSCONFDIR)/mete/|' systemd/mete.service >$(UNITS)/mete.service
 	chmod 644 $(UNITS)/mete.service
 	install -D -m 644 systemd/mete.socket $(UNITS)/mete.socket
+	install -D -m 644 systemd/mete-af-xdp.conf $(SHARE)/mete/mete-af-xdp.conf
 	install -D -m 644 systemd/mete.sysusers $(AT)/lib/sysusers.d/mete.conf
 	install -D -m 644 systemd/mete.tmpfiles $(AT)/lib/tmpfiles.d/mete.conf
 	install -D -m 644 systemd/mete.sysctl $(AT)/lib/sysctl.d/60-mete.conf
@@ -278,7 +306,7 @@ clean: ## remove build/
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "  %-15s %s\n", $$1, $$2}'
 
 # Set-up. Quiet and quick when nothing is missing; asks apt only for what is.
 PACKAGES      = gcc libc6-dev libyaml-dev libsodium-dev libjansson-dev zlib1g-dev libxxhash-dev \
@@ -305,7 +333,7 @@ objects:
 	@echo $(OBJ_LIB)
 is-whole:
 	@$(if $(LEFT_OUT),echo "the suite needs a whole build; \`make without\` tries builds WITHOUT something" >&2; exit 2)
-programs: is-whole compile manuals $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim
+programs: is-whole compile manuals $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim $(FAULTY)
 
 $(BUILD)/mete: $(OBJ)/src/main.o $(OBJ_LIB)
 	@echo "  link $@"
@@ -326,6 +354,16 @@ $(BUILD)/tests/%: $(OBJ)/tests_bench/%.o $(BUILD)/obj/all.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
+# The daemon with faults inside (tests/fault/fault.h): the same objects, linked with these calls caught.
+FAULT_CALLS = send recv sendmsg sendmmsg recvmmsg accept4 mmap pthread_create clock_gettime sandbox_filter_calls \
+              io_uring_queue_init_params io_uring_submit io_uring_submit_and_wait_timeout io_uring_submit_and_get_events \
+              $(if $(findstring -fsanitize,$(FLAGS_$(FLAVOUR))),malloc calloc realloc reallocarray aligned_alloc strdup strndup)
+FAULTY = $(BUILD)/tests/fault/mete
+$(FAULTY): $(OBJ)/src/main.o $(OBJ_LIB) $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/fault/*.c))
+	@mkdir -p $(@D)
+	@echo "  link $@"
+	@$(CC) $(LDFLAGS) $(FAULT_CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
+
 # The simulator: one program of several files.
 $(BUILD)/sim: $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/sim/*.c)) $(BUILD)/obj/all.a
 	@echo "  link $@"
@@ -334,6 +372,12 @@ $(BUILD)/sim: $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/sim/*
 $(BUILD)/bench/%: $(OBJ)/tests_bench/%.o $(BUILD)/obj/all.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# The load's XDP program. Not part of the daemon, whose own is written in instructions (src/net/xdp_program.c).
+$(BUILD)/bench/%.bpf.o: bench/xdp/%.bpf.c bench/xdp/circulate.h
+	@mkdir -p $(@D)
+	@echo "  bpf  $<"
+	@clang -O2 -g -target bpf -Wall -Wextra -Werror -Ibench -I/usr/include/$(shell gcc -dumpmachine) -c -o $@ $<
 
 # -Wconversion where bytes from outside are turned into numbers.
 $(OBJ)/src/core/%.o $(OBJ)/src/net/%.o $(OBJ)/src/config/%.o $(OBJ)/src/replica/%.o $(OBJ)/src/doors/resp%.o: CFLAGS += $(STRICT)
@@ -386,7 +430,7 @@ $(OBJ_VARIES): $(BUILD)/obj/%.o: %.c
 $(OBJ)/clients/%.o: clients/%.c
 	@mkdir -p $(@D)
 	@echo "  cc   $<"
-	@$(CC) $(CFLAGS) -fno-lto -fPIC -fvisibility=hidden -c -o $@ $<
+	@$(CC) $(filter-out --coverage,$(CFLAGS)) -fno-lto -fPIC -fvisibility=hidden -c -o $@ $<
 
 $(OBJ)/tests_bench/%.o: tests/%.c
 	@mkdir -p $(@D)

@@ -6,6 +6,7 @@
  * ceiling does not rest on our backends being good.
  *
  *   echo [--host 127.0.0.1] [--port N] [--backend io_uring|mmsg [--spin-us N] | --plain] [--join]
+ *        [--interface NAME]   by AF_XDP what comes over that one
  *
  * Prints its address on stderr when it is ready; ends on SIGTERM. One thread. */
 #include <arpa/inet.h>
@@ -21,6 +22,7 @@
 #include "mete/wire.h"
 #include "net/io.h"
 #include "net/socket.h"
+#include "net/xdp.h"
 
 #define PLAIN_BATCH 64
 
@@ -64,9 +66,10 @@ static int serve_plain(int fd)
     return 0;
 }
 
-static int serve_io(int fd, enum io_backend backend, uint64_t spin_ns)
+static int serve_io(int fd, enum io_backend backend, uint64_t spin_ns, struct xdp *xdp)
 {
-    const struct io_options options = {.sockets = &fd, .socket_count = 1, .buffers = IO_BATCH * 2};
+    const struct io_options options = {
+        .sockets = &fd, .socket_count = 1, .buffers = IO_BATCH * 2, .xdp = xdp, .worker_count = 1};
     struct io *io;
     int error = io_open(backend, &options, &io);
 
@@ -89,8 +92,22 @@ static int serve_io(int fd, enum io_backend backend, uint64_t spin_ns)
     return error < 0 ? fail("receive", -error) : 0;
 }
 
+/* NULL: it cannot be had, and why was said. */
+static struct xdp *open_interface(const char *name, const struct sockaddr_storage *address)
+{
+    const struct xdp_open_options options = {
+        .interface = name, .targets = address, .target_count = 1};
+    struct xdp *xdp = NULL;
+    enum xdp_step step;
+    const int error = xdp_open(&options, &xdp, &step);
+    if (error)
+        fail(name, -error);
+    return xdp;
+}
+
 struct options {
     const char *host;
+    const char *interface;
     unsigned long port;
     enum io_backend backend;
     unsigned long spin_us;
@@ -101,13 +118,10 @@ struct options {
 static int parse(int argc, char **argv, struct options *options)
 {
     static const struct option known[] = {
-        {"host", required_argument, NULL, 'h'},
-        {"port", required_argument, NULL, 'p'},
-        {"backend", required_argument, NULL, 'b'},
-        {"plain", no_argument, NULL, 'P'},
-        {"join", no_argument, NULL, 'j'},
-        {"spin-us", required_argument, NULL, 's'},
-        {0},
+        {"host", required_argument, NULL, 'h'},    {"port", required_argument, NULL, 'p'},
+        {"backend", required_argument, NULL, 'b'}, {"interface", required_argument, NULL, 'i'},
+        {"plain", no_argument, NULL, 'P'},         {"join", no_argument, NULL, 'j'},
+        {"spin-us", required_argument, NULL, 's'}, {0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -119,6 +133,8 @@ static int parse(int argc, char **argv, struct options *options)
             options->backend = IO_BACKEND_IO_URING;
         else if (option == 'b' && strcmp(optarg, "mmsg") == 0)
             options->backend = IO_BACKEND_MMSG;
+        else if (option == 'i')
+            options->interface = optarg;
         else if (option == 's')
             options->spin_us = strtoul(optarg, NULL, 10);
         else if (option == 'P')
@@ -143,7 +159,7 @@ int main(int argc, char **argv)
     if (parse(argc, argv, &options) < 0 ||
         inet_pton(AF_INET, options.host, &address->sin_addr) != 1) {
         fprintf(stderr, "usage: echo [--host IPv4] [--port N] [--backend io_uring|mmsg "
-                        "[--spin-us N] | --plain] [--join]\n");
+                        "[--spin-us N] | --plain] [--join] [--interface NAME]\n");
         return 2;
     }
     sigaction(SIGTERM, &action, NULL);
@@ -155,9 +171,17 @@ int main(int argc, char **argv)
     const int error = socket_open_group(&storage, sizeof(*address), &how, &fd, 1);
     if (error < 0)
         return fail("bind", -error);
+    struct xdp *xdp = NULL;
+    if (options.interface) {
+        options.backend = IO_BACKEND_AF_XDP;
+        xdp = open_interface(options.interface, &storage);
+        if (!xdp)
+            return 2;
+    }
     socket_format_address((const struct sockaddr *)&storage, text, sizeof(text));
     fprintf(stderr, "echo: ready, udp %s, %s\n", text,
             options.plain                            ? "plain recvmmsg/sendmmsg"
+            : xdp                                    ? "af_xdp"
             : options.backend == IO_BACKEND_IO_URING ? "io_uring"
                                                      : "mmsg");
     if (options.plain) {
@@ -165,8 +189,9 @@ int main(int argc, char **argv)
         const int flags = fcntl(fd, F_GETFL);
         fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
     }
-    const int status =
-        options.plain ? serve_plain(fd) : serve_io(fd, options.backend, options.spin_us * 1000);
+    const int status = options.plain ? serve_plain(fd)
+                                     : serve_io(fd, options.backend, options.spin_us * 1000, xdp);
+    xdp_close(xdp);
     socket_close_group(&fd, 1);
     return status;
 }

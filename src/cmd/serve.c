@@ -9,6 +9,7 @@
 #include "cmd/serve_snapshot.h"
 #include "cmd/serve_sockets.h"
 #include "cmd/serve_table.h"
+#include "cmd/serve_xdp.h"
 #include "cmd/server.h"
 
 #include <errno.h>
@@ -216,7 +217,9 @@ static int start_workers(struct server *server)
         int result = worker_start(worker);
         if (result)
             return cmd_fail("serve", "backend: %s cannot start: %s%s",
-                            server->config->backend == BACKEND_MMSG ? "mmsg" : "io_uring",
+                            server->config->backend == BACKEND_MMSG     ? "mmsg"
+                            : server->config->backend == BACKEND_AF_XDP ? "af_xdp"
+                                                                        : "io_uring",
                             strerror(-result),
                             server->config->backend == BACKEND_IO_URING
                                 ? "; backend: auto would fall back to mmsg"
@@ -281,6 +284,8 @@ static int start(struct server *server, bool takes_over)
     if (!result)
         result = serve_open_doors(server);
     if (!result)
+        result = serve_open_xdp(server);
+    if (!result)
         result = serve_open_snapshot(server);
     if (!result) {
         drop_privileges();
@@ -318,6 +323,7 @@ static void stop(struct server *server)
     admin_close(server->admin);
     if (server->handover.fd >= 0)
         close(server->handover.fd);
+    serve_close_xdp(server);
     serve_close_sockets(server);
     serve_drop_inherited(server);
     serve_close_table(server);

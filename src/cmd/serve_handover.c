@@ -146,6 +146,10 @@ void serve_begin_handover(struct server *server, const struct admin_peer *peer, 
                 (unsigned)geteuid());
         return;
     }
+    if (server->config->backend == BACKEND_AF_XDP) {
+        fprintf(out, "error: its backend, af_xdp, cannot come to rest: restart it instead\n");
+        return;
+    }
     if (server->handover.fd >= 0)
         give_up(server, -ECANCELED);
     int fd = fcntl(peer->fd, F_DUPFD_CLOEXEC, 0);

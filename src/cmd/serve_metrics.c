@@ -184,10 +184,7 @@ int serve_metrics_init(struct serve_metrics *metrics, struct server *server)
         metrics->door.pages[i].bytes = malloc(PAGE_BYTES);
         is_whole &= metrics->door.pages[i].bytes != NULL;
     }
-    if (is_whole)
-        return 0;
-    serve_metrics_deinit(metrics);
-    return -ENOMEM;
+    return is_whole ? 0 : -ENOMEM;
 }
 
 void serve_metrics_deinit(struct serve_metrics *metrics)

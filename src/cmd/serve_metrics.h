@@ -15,7 +15,7 @@ struct serve_metrics {
     struct metrics_rules rules;
 };
 
-/* Takes the memory. Results: 0, -ENOMEM. */
+/* Takes the memory; deinit() gives it back, after a failure too. Results: 0, -ENOMEM. */
 int serve_metrics_init(struct serve_metrics *metrics, struct server *server);
 void serve_metrics_deinit(struct serve_metrics *metrics);
 

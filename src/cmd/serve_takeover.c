@@ -139,6 +139,9 @@ int serve_ask_handover(struct server *server)
     if (!path)
         return cmd_fail("serve", "--take-over: listen.admin is none: where it is, the daemon to "
                                  "take over from is asked");
+    if (server->config->backend == BACKEND_AF_XDP)
+        return cmd_fail("serve", "--take-over: backend: af_xdp cannot share an interface's queues "
+                                 "with the daemon that serves: restart it instead");
     int result = connect_to(server, path);
     if (result)
         return result;

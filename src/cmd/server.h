@@ -52,6 +52,7 @@ struct server {
     } listeners[SERVER_MAX_DOORS];
     unsigned listener_count;
     struct worker *workers;
+    struct xdp *xdp;                     /* NULL: the backend is another */
     struct counters *counters;           /* per thread that judges */
     uint32_t row_count;                  /* owner rows of the table */
     unsigned set_count;                  /* of rule_counters, see cmd/serve_observe.h */

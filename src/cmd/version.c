@@ -69,9 +69,12 @@ int cmd_version(int argc, char **argv)
     int uring = try_backend(IO_BACKEND_IO_URING);
     int mmsg = try_backend(IO_BACKEND_MMSG);
     printf("mete %s\ncompiler " METE_COMPILER
-           "\nkernel %s %s\nbackend io_uring: %s\nbackend mmsg: %s\nfilter of system calls: %s\n",
+           "\nkernel %s %s\nbackend io_uring: %s\nbackend mmsg: %s\n"
+           "backend af_xdp: %s\nfilter of system calls: %s\n",
            METE_VERSION, kernel.sysname, kernel.release,
            say_backend(uring, built_has(BUILT_LIBURING)), say_backend(mmsg, true),
+           built_has(BUILT_LIBXDP) ? "needs listen.interface and rights to it"
+                                   : "not in this build",
            sandbox_has_filter() ? "built in" : "not in this build");
     print_parts("built with:", true);
     print_parts("built without:", false);

@@ -24,11 +24,24 @@ enum config_filter { FILTER_AUTO, FILTER_OFF };
 enum config_steering { STEERING_FLOW, STEERING_CPU };
 enum config_reload { RELOAD_SIGNAL, RELOAD_WATCH };
 enum config_log { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
-enum config_backend { BACKEND_AUTO, BACKEND_IO_URING, BACKEND_MMSG };
+enum config_backend { BACKEND_AUTO, BACKEND_IO_URING, BACKEND_MMSG, BACKEND_AF_XDP };
+enum config_xdp_mode { CONFIG_XDP_AUTO, CONFIG_XDP_NATIVE, CONFIG_XDP_GENERIC };
 enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 enum config_on_bad_file { ON_BAD_FILE_START, ON_BAD_FILE_REFUSE };
 
+#define CONFIG_BACKENDS                                                                            \
+    {                                                                                              \
+        "auto", "io_uring", "mmsg", "af_xdp", NULL                                                 \
+    }
+#define CONFIG_XDP_MODES                                                                           \
+    {                                                                                              \
+        "auto", "native", "generic", NULL                                                          \
+    }
+
 #define CONFIG_MAX_LISTEN 8u
+#define CONFIG_MAX_XDP_QUEUES 64u
+#define CONFIG_MIN_XDP_RING 256u
+#define CONFIG_MAX_XDP_RING 16384u
 #define CONFIG_MAX_WORKERS 256u
 #define CONFIG_MAX_CONNECTIONS 65536u
 #define CONFIG_MAX_SPIN_US 1000000u
@@ -221,6 +234,15 @@ struct tenant {
     struct config_index index;       /* of rules */
 };
 
+/* An interface whose datagrams go past the sockets, with backend af_xdp. */
+struct config_xdp {
+    char *interface; /* its name, or NULL: none */
+    unsigned queues; /* of it, the first so many; 0: all */
+    enum config_xdp_mode mode;
+    uint64_t vlan; /* number of the 802.1Q tag that its frames carry; 0: none */
+    uint64_t ring; /* datagrams that may wait on each queue; a power of two */
+};
+
 struct config {
     char *path; /* of the file, or NULL: embedded default */
     char *namespace_name;
@@ -259,6 +281,7 @@ struct config {
     unsigned workers;              /* 0: auto, one per usable core */
     uint64_t spin_us;              /* how long a worker looks for datagrams before it sleeps */
     enum config_backend backend;
+    struct config_xdp xdp;
     struct config_redis redis;
     uint64_t table_entries;
     enum config_on_full on_full;

@@ -152,6 +152,24 @@ static void diff_numbers(struct diff *diff, const struct config *from, const str
     diff_text(diff, "repeats.memory", false, texts[0], texts[1]);
 }
 
+static void diff_interface(struct diff *diff, const struct config_xdp *from,
+                           const struct config_xdp *to)
+{
+    static const char *const modes[] = CONFIG_XDP_MODES;
+    char queues[2][32], vlans[2][32], rings[2][32];
+    for (unsigned side = 0; side < 2; side++) {
+        const struct config_xdp *xdp = side ? to : from;
+        snprintf(queues[side], sizeof(queues[side]), xdp->queues ? "%u" : "auto", xdp->queues);
+        snprintf(vlans[side], sizeof(vlans[side]), "%" PRIu64, xdp->vlan);
+        snprintf(rings[side], sizeof(rings[side]), "%" PRIu64, xdp->ring);
+    }
+    diff_text(diff, "listen.interface", false, from->interface, to->interface);
+    diff_text(diff, "af_xdp.queues", false, queues[0], queues[1]);
+    diff_text(diff, "af_xdp.mode", false, modes[from->mode], modes[to->mode]);
+    diff_text(diff, "af_xdp.vlan", false, vlans[0], vlans[1]);
+    diff_text(diff, "af_xdp.ring", false, rings[0], rings[1]);
+}
+
 static void diff_headers(struct diff *diff, unsigned from, unsigned to)
 {
     static const char *const names[] = CONFIG_HEADERS_NAMES;
@@ -201,7 +219,7 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     static const char *const logs[] = {"text", "json"};
     static const char *const filters[] = {"auto", "off"};
     static const char *const steerings[] = {"flow", "cpu"};
-    static const char *const backends[] = {"auto", "io_uring", "mmsg"};
+    static const char *const backends[] = CONFIG_BACKENDS;
     static const char *const on_full[] = {"evict", "allow", "deny"};
     static const char *const on_bad_file[] = {"start", "refuse"};
 
@@ -239,6 +257,7 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_text(diff, "filter", false, filters[from->filter], filters[to->filter]);
     diff_text(diff, "steering", false, steerings[from->steering], steerings[to->steering]);
     diff_text(diff, "backend", false, backends[from->backend], backends[to->backend]);
+    diff_interface(diff, &from->xdp, &to->xdp);
     diff_text(diff, "table.on_full", false, on_full[from->on_full], on_full[to->on_full]);
     diff_text(diff, "table.file", false, from->table_file, to->table_file);
     diff_text(diff, "table.on_bad_file", false, on_bad_file[from->on_bad_file],

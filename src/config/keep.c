@@ -132,6 +132,16 @@ static int keep_redis(struct keeping *keeping, const struct config_redis *runnin
     return result;
 }
 
+static int keep_interface(struct keeping *keeping, const struct config_xdp *running,
+                          struct config_xdp *xdp)
+{
+    xdp->queues = (unsigned)keep_number(keeping, "af_xdp.queues", running->queues, xdp->queues);
+    xdp->mode = (enum config_xdp_mode)keep_number(keeping, "af_xdp.mode", running->mode, xdp->mode);
+    xdp->ring = keep_number(keeping, "af_xdp.ring", running->ring, xdp->ring);
+    xdp->vlan = keep_number(keeping, "af_xdp.vlan", running->vlan, xdp->vlan);
+    return keep_text(keeping, "listen.interface", running->interface, &xdp->interface);
+}
+
 /* A store that comes or goes waits for the restart, and what is shared through it with it. */
 static void keep_syncs(struct config *config)
 {
@@ -204,6 +214,8 @@ int config_keep(struct config *config, const struct config *running, FILE *names
         result = keep_snapshot(&keeping, running, config);
     keep_syncs(config);
     config->listen_admin_is_default = running->listen_admin_is_default;
+    if (result == 0)
+        result = keep_interface(&keeping, &running->xdp, &config->xdp);
     config->workers = (unsigned)keep_number(&keeping, "workers", running->workers, config->workers);
     config->backend =
         (enum config_backend)keep_number(&keeping, "backend", running->backend, config->backend);

@@ -15,6 +15,7 @@
 #include "config/api_keys.h"
 #include "config/certificates.h"
 #include "config/digest.h"
+#include "config/interface.h"
 #include "config/parts.h"
 #include "config/redis.h"
 #include "config/report.h"
@@ -165,6 +166,8 @@ static int build(const struct config_options *options, const struct report *repo
         result = redis_judge(report, config);
     if (result == 0)
         result = parts_judge(report, config);
+    if (result == 0)
+        result = interface_judge(report, config);
     if (result == 0 && !roots.tenants)
         result = report_at(report, 1,
                            "tenants: at least one is needed; for example tenants: "
@@ -269,6 +272,7 @@ void config_destroy(struct config *config)
     free(config->listen_admin);
     free(config->table_file);
     free(config->listen_unix);
+    free(config->xdp.interface);
     free(config->listen_resp.path);
     free(config->listen_http.path);
     free(config->listen_grpc.path);

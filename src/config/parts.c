@@ -24,6 +24,7 @@ int parts_judge(const struct report *report, const struct config *config)
         {"redis.url", url, BUILT_HIREDIS},
         {"redis.url", url && strncmp(url, "rediss:", 7) == 0, BUILT_OPENSSL},
         {"backend", config->backend == BACKEND_IO_URING, BUILT_LIBURING},
+        {"backend", config->backend == BACKEND_AF_XDP, BUILT_LIBXDP},
     };
     for (size_t i = 0; i < sizeof(wishes) / sizeof(wishes[0]); i++)
         if (wishes[i].is_asked && !built_has(wishes[i].part))

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "config/descriptors.h"
+#include "config/interface.h"
 #include "config/value.h"
 #include "core/key.h"
 
@@ -125,7 +126,7 @@ static void print_table(const struct config *config, FILE *out)
 
 static void print_top(const struct config *config, FILE *out)
 {
-    static const char *const backends[] = {"auto", "io_uring", "mmsg"};
+    static const char *const backends[] = CONFIG_BACKENDS;
     char network[64], idle[32];
 
     fputs("namespace: ", out);
@@ -136,6 +137,7 @@ static void print_top(const struct config *config, FILE *out)
     for (unsigned i = 0; i < config->listen_udp_count; i++)
         fprintf(out, "%s\"%s\"", i ? ", " : "", config->listen_udp[i].text);
     fputs("]\n", out);
+    interface_print_name(config, out);
     print_path(out, "  unix", config->listen_unix);
     print_path(out, "  resp", config_door_text(&config->listen_resp));
     print_path(out, "  http", config_door_text(&config->listen_http));
@@ -173,6 +175,7 @@ static void print_top(const struct config *config, FILE *out)
     fprintf(out, "backend: %s\nfilter: %s\nsteering: %s\n", backends[config->backend],
             config->filter == FILTER_OFF ? "off" : "auto",
             config->steering == STEERING_CPU ? "cpu" : "flow");
+    interface_print(config, out);
     print_table(config, out);
     print_redis(&config->redis, out);
 }

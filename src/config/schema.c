@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "config/fields.h"
+#include "config/interface.h"
 #include "config/redis.h"
 #include "config/report.h"
 #include "config/schema_lists.h"
@@ -28,6 +29,7 @@ enum field_type {
     TYPE_PEM,       /* struct config_file; `none` has no path */
     TYPE_URL,       /* char *, where a store is; `none` is NULL */
     TYPE_USER,      /* char *, its user; `none` is NULL */
+    TYPE_INTERFACE, /* char *, the name of a network interface; `none` is NULL */
     TYPE_FILE,      /* char *, a path of any length, made absolute; `none` is NULL */
     TYPE_ID,        /* uint64_t in [min, max]; `auto` is 0 */
     TYPE_NUMBER,    /* uint64_t in [min, max] */
@@ -52,7 +54,8 @@ struct field {
     const char *fallback;       /* the default, NULL: none */
 };
 
-static const char *const BACKENDS[] = {"auto", "io_uring", "mmsg", NULL};
+static const char *const BACKENDS[] = CONFIG_BACKENDS;
+static const char *const XDP_MODES[] = CONFIG_XDP_MODES;
 static const char *const FILTERS[] = {"auto", "off", NULL};
 static const char *const STEERINGS[] = {"flow", "cpu", NULL};
 static const char *const HEADERS[] = CONFIG_HEADERS_NAMES;
@@ -61,7 +64,12 @@ static const char *const LOGS[] = {"text", "json", NULL};
 static const char *const CLIENTS[] = {"optional", "required", NULL};
 static const char *const ON_BAD_FILE[] = {"start", "refuse", NULL};
 static const char *const ON_FULL[] = {"evict", "allow", "deny", NULL};
-_Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2, "as BACKENDS");
+_Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2 &&
+                   BACKEND_AF_XDP == 3,
+               "as BACKENDS");
+_Static_assert(CONFIG_XDP_AUTO == 0 && CONFIG_XDP_NATIVE == 1 && CONFIG_XDP_GENERIC == 2,
+               "as XDP_MODES");
+_Static_assert(sizeof(enum config_xdp_mode) == sizeof(unsigned), "set as unsigned");
 _Static_assert(ON_FULL_EVICT == 0 && ON_FULL_ALLOW == 1 && ON_FULL_DENY == 2, "as ON_FULL");
 _Static_assert(ON_BAD_FILE_START == 0 && ON_BAD_FILE_REFUSE == 1, "as ON_BAD_FILE");
 _Static_assert(CLIENTS_OPTIONAL == 0 && CLIENTS_REQUIRED == 1, "as CLIENTS");
@@ -101,7 +109,7 @@ static const struct field FIELDS[] = {
     {.path = "listen.http_tls", .type = TYPE_DOOR, AT(listen_http_tls)},
     {.path = "listen.grpc_tls", .type = TYPE_DOOR, AT(listen_grpc_tls)},
     {.path = "listen.metrics", .type = TYPE_DOOR, AT(listen_metrics)},
-    {.path = "listen.interface", .type = TYPE_UNSERVED},
+    {.path = "listen.interface", .type = TYPE_INTERFACE, AT(xdp.interface)},
     {.path = "tls", .type = TYPE_SECTION},
     {.path = "tls.certificate", .type = TYPE_PEM, AT(tls.certificate)},
     {.path = "tls.key", .type = TYPE_PEM, AT(tls.key)},
@@ -175,6 +183,15 @@ static const struct field FIELDS[] = {
      .max = CONFIG_MAX_SPIN_US,
      .fallback = "0"},
     {.path = "backend", .type = TYPE_CHOICE, AT(backend), .choices = BACKENDS, .fallback = "auto"},
+    {.path = "af_xdp", .type = TYPE_SECTION},
+    BETWEEN(TYPE_AUTO, "af_xdp.queues", xdp.queues, 1, CONFIG_MAX_XDP_QUEUES, "auto"),
+    {.path = "af_xdp.mode",
+     .type = TYPE_CHOICE,
+     AT(xdp.mode),
+     .choices = XDP_MODES,
+     .fallback = "auto"},
+    BETWEEN(TYPE_NUMBER, "af_xdp.vlan", xdp.vlan, 0, 4094, "0"),
+    BETWEEN(TYPE_NUMBER, "af_xdp.ring", xdp.ring, CONFIG_MIN_XDP_RING, CONFIG_MAX_XDP_RING, "4096"),
     {.path = "filter", .type = TYPE_CHOICE, AT(filter), .choices = FILTERS, .fallback = "auto"},
     {.path = "steering",
      .type = TYPE_CHOICE,
@@ -255,11 +272,6 @@ static int apply_choice(const struct report *report, const struct node *node,
     size_t count = 0;
     while (field->choices[count])
         count++;
-    if (field->choices == BACKENDS && node->kind == NODE_SCALAR &&
-        strcmp(node->text, "af_xdp") == 0)
-        return report_node(report, node,
-                           "'af_xdp' is not served by this version; auto, io_uring "
-                           "and mmsg are");
     return value_choice(report, node, field->choices, count, ret_choice);
 }
 
@@ -289,6 +301,8 @@ static int apply(const struct report *report, const struct field *field, const s
         return redis_apply_url(report, node, member);
     case TYPE_USER:
         return redis_apply_user(report, node, member);
+    case TYPE_INTERFACE:
+        return interface_apply_name(report, node, member);
     case TYPE_FILE:
         return secret_apply_path(report, node, config, member);
     case TYPE_ID:

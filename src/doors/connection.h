@@ -35,6 +35,7 @@ struct connection {
 struct listener {
     int fd;
     bool is_paused; /* no descriptor was left */
+    bool is_short;  /* since then nobody who waited was let in without that */
     bool has_tls;
     const struct loop_protocol *protocol;
     void *context;

@@ -220,7 +220,7 @@ bool grpc_h2_take(struct grpc_link *link, const uint8_t *bytes, size_t len, uint
         nghttp2_session_terminate_session(link->session, taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC
                                                              ? NGHTTP2_PROTOCOL_ERROR
                                                              : NGHTTP2_ENHANCE_YOUR_CALM);
-    link->is_leaving = taken != (ssize_t)len;
+    link->is_leaving |= taken != (ssize_t)len;
     return !link->is_leaving;
 }
 
@@ -242,6 +242,13 @@ static const nghttp2_nv STATUS_200 = NV(":status", "200");
 static const nghttp2_nv TYPE = NV("content-type", "application/grpc");
 static const nghttp2_nv GOOD = NV("grpc-status", "0");
 static const nghttp2_nv ENCODING = NV("grpc-accept-encoding", "identity");
+
+/* What could not be queued for want of memory would leave a caller waiting: it finds the connection
+ * closed. */
+static void end_if_fatal(struct grpc_link *link, int result)
+{
+    link->is_leaving |= nghttp2_is_fatal(result);
+}
 
 /* grpc-status and, of a refusal, grpc-message. */
 static size_t put_status(const struct grpc_call *call, char number[4], nghttp2_nv nvs[2])
@@ -274,7 +281,8 @@ static ssize_t read_answer(nghttp2_session *session, int32_t stream_id, uint8_t 
         return (ssize_t)part;
     if (call->is_closing) {
         *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
-        nghttp2_submit_trailer(session, stream_id, nvs, put_status(call, number, nvs));
+        if (nghttp2_submit_trailer(session, stream_id, nvs, put_status(call, number, nvs)))
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* a call reset is better than half one */
     } else if (part == 0) {
         call->is_waiting = true;
         return NGHTTP2_ERR_DEFERRED;
@@ -289,9 +297,10 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *c
     if (frame->hd.type != NGHTTP2_HEADERS || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
         return 0;
     const struct grpc_call *call = call_of(session, frame->hd.stream_id);
-    if (call && !call->has_ended)
+    if (call && !call->has_ended &&
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
-                                  NGHTTP2_NO_ERROR);
+                                  NGHTTP2_NO_ERROR))
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
     return 0;
 }
 
@@ -309,7 +318,8 @@ static void answer_refused(struct grpc_call *call)
     if (call->is_encoded)
         nvs[count++] = ENCODING;
     count += put_status(call, number, &nvs[count]);
-    nghttp2_submit_response(call->link->session, call->stream_id, nvs, count, NULL);
+    end_if_fatal(call->link,
+                 nghttp2_submit_response(call->link->session, call->stream_id, nvs, count, NULL));
 }
 
 void grpc_h2_answer(struct grpc_call *call)
@@ -325,10 +335,11 @@ void grpc_h2_answer(struct grpc_call *call)
         answer_refused(call);
     } else if (is_first) {
         const nghttp2_data_provider provider = {.source.ptr = call, .read_callback = read_answer};
-        nghttp2_submit_response(link->session, call->stream_id, nvs, 2, &provider);
+        end_if_fatal(link,
+                     nghttp2_submit_response(link->session, call->stream_id, nvs, 2, &provider));
     } else if (call->is_waiting) {
         call->is_waiting = false;
-        nghttp2_session_resume_data(link->session, call->stream_id);
+        end_if_fatal(link, nghttp2_session_resume_data(link->session, call->stream_id));
     }
 }
 
@@ -337,6 +348,7 @@ bool grpc_h2_give(struct grpc_link *link, struct loop_output *out)
     for (;;) {
         if (link->left_len == 0) {
             const ssize_t len = nghttp2_session_mem_send(link->session, &link->left);
+            end_if_fatal(link, len < 0 ? (int)len : 0);
             if (len <= 0)
                 return false;
             link->left_len = (size_t)len;

@@ -148,7 +148,12 @@ int http_ask_read_json(struct http_text body, bool has_lease, struct http_ask *a
     ask->has_lease = ask->lacks_lease = has_lease;
     if (body.len == 0)
         return refuse(ask, "the body is empty; a JSON object is needed");
+    errno = 0; /* the library does not always say that memory was what it lacked */
     json_t *root = json_loadb(body.at, body.len, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
+    if (!root && errno == ENOMEM) {
+        refuse(ask, "there is no memory to read the body");
+        return -ENOMEM;
+    }
     if (!root)
         return refuse(ask, "the body is no JSON: line %d, column %d: %.120s", error.line,
                       error.column, error.text);

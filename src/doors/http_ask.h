@@ -37,7 +37,8 @@ struct http_ask {
 
 /* {rule, subject, cost?} or {checks: [{rule, subject, cost?}, ...], atomic?}; about a lease {rule,
  * subject, cost?, lease?}, the lease as up to 16 hex digits (a number would lose some in many a
- * reader of JSON). Result: 0, or -EINVAL with ask->error. After 0 the ask needs http_ask_release().
+ * reader of JSON). Result: 0, or -EINVAL or -ENOMEM with ask->error. After 0 the ask needs
+ * http_ask_release().
  */
 int http_ask_read_json(struct http_text body, bool has_lease, struct http_ask *ask);
 

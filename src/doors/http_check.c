@@ -1,5 +1,6 @@
 /* What a tenant asks of the engine: checks, and the leases of a concurrency rule. One call of it
  * per request, whose verdicts are the whole answer. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -190,7 +191,7 @@ static void serve_ask(struct exchange *exchange, enum operation operation, bool 
                                     : http_ask_read_json(exchange->request->body,
                                                          is_lease_operation(operation), ask);
     if (result) {
-        http_problem(exchange, 400, ask->error);
+        http_problem(exchange, result == -ENOMEM ? 503 : 400, ask->error);
         return;
     }
     if (ask->is_atomic && operation != OPERATION_CHECK)

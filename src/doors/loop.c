@@ -2,12 +2,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "doors/connection.h"
 #include "doors/listen.h"
 #include "engine/policy.h"
+#include "obs/log.h"
 #include "sys/memory.h"
 
 #define EVENTS 64   /* of one batch */
@@ -31,6 +33,21 @@ static void watch_listener(struct loop *loop, struct listener *listener, bool is
     listener->is_paused = !is_on;
 }
 
+/* One line when connections begin to wait for what they need, one when none does any more. */
+static void say_short(struct listener *listener, int error)
+{
+    const bool is_short = error != EAGAIN;
+    if (is_short && !listener->is_short)
+        log_event(LOG_WARNING, "doors",
+                  "%s: no connection can be taken: %s; those who come wait. LimitNOFILE= of the "
+                  "service, or doors.connections, is what bounds them",
+                  listener->protocol->name, strerror(error));
+    else if (!is_short && listener->is_short)
+        log_event(LOG_INFO, "doors", "%s: all connections that waited are taken",
+                  listener->protocol->name);
+    listener->is_short = is_short;
+}
+
 static void accept_some(struct loop *loop, struct listener *listener)
 {
     for (unsigned i = 0; i < ACCEPTS; i++) {
@@ -43,6 +60,7 @@ static void accept_some(struct loop *loop, struct listener *listener)
         } else if (errno != ECONNABORTED && errno != EINTR) {
             if (errno != EAGAIN) /* no descriptor: who knocks waits until the next look */
                 watch_listener(loop, listener, false);
+            say_short(listener, errno);
             return;
         }
     }

@@ -20,6 +20,8 @@ int io_open(enum io_backend backend, const struct io_options *options, struct io
         return io_uring_operations.open(options, ret_io);
     case IO_BACKEND_MMSG:
         return mmsg_operations.open(options, ret_io);
+    case IO_BACKEND_AF_XDP:
+        return af_xdp_operations.open(options, ret_io);
     }
     return -EINVAL;
 }

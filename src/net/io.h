@@ -1,8 +1,8 @@
 /* Datagrams in and answers out: the one interface between a worker and the kernel.
  *
- * Two backends behind it, io_uring (net/io_uring.c) and recvmmsg/sendmmsg (net/mmsg.c), chosen at
- * start; the indirect call is paid once per batch. The worker sees views of payloads, never
- * sockets.
+ * Three backends behind it, io_uring (net/io_uring.c), recvmmsg/sendmmsg (net/mmsg.c) and AF_XDP
+ * (net/af_xdp.c), chosen at start; the indirect call is paid once per batch. The worker sees views
+ * of payloads, never sockets.
  *
  * A message is one buffer as the kernel delivered it: one datagram, or (UDP_GRO) several of one
  * size from one peer, back to back. Answers are written over the requests, from the front: an
@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 
 struct io;
+struct xdp;
 
 #define IO_BATCH 64u                /* most messages of one io_receive() */
 #define IO_MAX_SEGMENTS 64u         /* datagrams the kernel joins into one message */
@@ -38,19 +39,24 @@ struct io_message {
     void *peer_header;
 };
 
-enum io_backend { IO_BACKEND_IO_URING, IO_BACKEND_MMSG };
+enum io_backend { IO_BACKEND_IO_URING, IO_BACKEND_MMSG, IO_BACKEND_AF_XDP };
 
 struct io_options {
     const int *sockets; /* bound, non-blocking; UDP or UNIX datagrams; stay the caller's */
     unsigned socket_count;
     unsigned buffers; /* of IO_BUFFER_BYTES each; a power of two */
     bool is_paused;   /* to begin with: nothing is taken from the sockets before io_resume() */
+    /* AF_XDP: every worker_count-th queue of the interface from the worker-th on; stays the
+     * caller's */
+    struct xdp *xdp;
+    unsigned worker, worker_count;
 };
 
 struct io_counters {
     uint64_t send_errors; /* answers the kernel refused (their peers see a lost datagram) */
     uint64_t send_plain;  /* joined sends that had to be sent one by one */
     uint64_t receive_errors;
+    uint64_t receive_drops; /* datagrams that the kernel had no room for, off the sockets */
 };
 
 struct io_operations {
@@ -132,5 +138,6 @@ static inline void io_close(struct io *io)
 
 extern const struct io_operations io_uring_operations;
 extern const struct io_operations mmsg_operations;
+extern const struct io_operations af_xdp_operations;
 
 #endif

@@ -76,7 +76,7 @@ void replies_keep_path(const struct io_message *message, struct reply_path *ret_
     size_t control_len = received->msg_control ? received->msg_controllen : 0;
 
     name_len = name_len < sizeof(ret_path->name) ? name_len : sizeof(ret_path->name);
-    control_len = control_len < CONTROL_BYTES ? control_len : CONTROL_BYTES;
+    control_len = control_len < REPLY_PATH_BYTES ? control_len : REPLY_PATH_BYTES;
     memcpy(&ret_path->name, received->msg_name, name_len);
     if (control_len)
         memcpy(ret_path->control, received->msg_control, control_len);

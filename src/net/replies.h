@@ -18,6 +18,7 @@
 #include <sys/un.h>
 
 #include "net/control.h"
+#include "net/frame.h"
 #include "net/io.h"
 
 #define REPLIES_MAX 256u
@@ -57,6 +58,9 @@ static inline bool replies_are_full(const struct replies *replies)
 void replies_add(struct replies *replies, const struct io_message *message, uint32_t offset,
                  uint32_t len, uint32_t segment);
 
+#define REPLY_PATH_BYTES (CONTROL_BYTES + 8u)
+_Static_assert(FRAME_MAX_HEADERS <= REPLY_PATH_BYTES, "net/af_xdp.c puts them there");
+
 /* Where an answer goes that is given when the message's buffer is somebody else's. */
 struct reply_path {
     struct msghdr header; /* points into this struct */
@@ -65,7 +69,8 @@ struct reply_path {
         struct sockaddr_in6 inet;
         struct sockaddr_un local;
     } name;
-    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
+    /* or the headers of a frame */
+    _Alignas(struct cmsghdr) uint8_t control[REPLY_PATH_BYTES];
     uint32_t socket;
 };
 

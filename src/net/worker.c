@@ -16,12 +16,14 @@
 #define PARK_PAUSE_NS 200000l    /* between looks at what waits for a grant, on the way to rest */
 #define REST_PAUSE_NS 200000l    /* between looks whether a worker has come to rest */
 
-static void publish_io_counters(struct worker *worker)
+/* Returns what the backend says the kernel had no room for, ever. */
+static uint64_t publish_io_counters(struct worker *worker)
 {
     struct io_counters io = worker->io->operations->counters(worker->io);
     _Atomic uint64_t *cell = worker->counters->cell;
     atomic_store_explicit(&cell[COUNTER_SEND_ERRORS], io.send_errors, memory_order_relaxed);
     atomic_store_explicit(&cell[COUNTER_RECEIVE_ERRORS], io.receive_errors, memory_order_relaxed);
+    return io.receive_drops;
 }
 
 /* What the filter of a flood can drop, as far as it came through. */
@@ -53,10 +55,13 @@ static void set_filter(struct worker *worker, bool is_on)
                   worker->index);
 }
 
-static void look_for_flood(struct worker *worker, uint64_t boot_ns)
+static void look_for_flood(struct worker *worker, uint64_t boot_ns, uint64_t io_drops)
 {
     _Atomic uint64_t *cell = worker->counters->cell;
-    struct filter_look look = {.now_ns = boot_ns, .bad = sum_bad(worker->counters)};
+    struct filter_look look = {.now_ns = boot_ns,
+                               .bad = sum_bad(worker->counters),
+                               .dropped = io_drops - worker->io_drops};
+    worker->io_drops = io_drops;
     for (unsigned i = 0; i < worker->udp_socket_count; i++) {
         uint32_t drops = filter_count_drops(worker->sockets[i]); /* wraps */
         look.dropped += drops - worker->kernel_drops[i];
@@ -117,8 +122,7 @@ static struct instant read_clock(struct worker *worker)
     uint64_t boot_ns = worker->batch_boot_ns = clock_boot_ns();
     if (boot_ns >= worker->next_look_ns) {
         look_at_clock(worker, boot_ns);
-        publish_io_counters(worker);
-        look_for_flood(worker, boot_ns);
+        look_for_flood(worker, boot_ns, publish_io_counters(worker));
         if (worker->index == 0)
             table_note_alive(
                 worker->table,
@@ -253,7 +257,12 @@ static int open_io(struct worker *worker)
         .socket_count = worker->socket_count,
         .buffers = WORKER_BUFFERS,
         .is_paused = worker->is_new,
+        .xdp = worker->xdp,
+        .worker = worker->index,
+        .worker_count = worker->count,
     };
+    if (worker->xdp)
+        return io_open(IO_BACKEND_AF_XDP, &options, &worker->io);
     if (worker->config->backend != BACKEND_MMSG) {
         int result = io_open(IO_BACKEND_IO_URING, &options, &worker->io);
         if (result == 0 || worker->config->backend == BACKEND_IO_URING)

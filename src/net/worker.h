@@ -31,14 +31,15 @@ struct worker {
     struct publish *publish;     /* its reader `index`; what is published judges each batch */
     const struct config *config; /* to start with */
     struct table *table;
-    struct repeat_set *repeats;         /* of all workers, or NULL */
-    struct engine_shared *shared;       /* its own way to the other nodes, or NULL */
-    uint64_t exact_wait_ns;             /* with it: how long a datagram may wait for a grant */
-    int sockets[WORKER_MAX_SOCKETS];    /* of each listen address one or, after a start with more
-                                           workers, several; the first worker's also the UNIX one;
-                                           closed by who opened them */
+    struct repeat_set *repeats;      /* of all workers, or NULL */
+    struct engine_shared *shared;    /* its own way to the other nodes, or NULL */
+    uint64_t exact_wait_ns;          /* with it: how long a datagram may wait for a grant */
+    int sockets[WORKER_MAX_SOCKETS]; /* of each listen address one or, after a start with more
+                                        workers, several; the first worker's also the UNIX one;
+                                        closed by who opened them */
     unsigned socket_count;
     unsigned udp_socket_count; /* the first of them */
+    struct xdp *xdp;           /* the interface of backend af_xdp, or NULL */
     struct counters *counters;
     struct rule_counters *rule_counters;
     struct secret_counters *secret_counters; /* as rule_counters, by the rows of inline limits */
@@ -70,6 +71,7 @@ struct worker {
     uint64_t wait_ns;      /* and then sleeps at most so long */
     struct filter filter;
     uint32_t kernel_drops[WORKER_MAX_SOCKETS]; /* of each socket, at the last look */
+    uint64_t io_drops;                         /* of the backend, then */
     uint64_t repeat_cursor;
     uint32_t repeat_swept_ms; /* up to where worker 0 has done its upkeep of the repeat set */
     struct engine engine;

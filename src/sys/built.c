@@ -12,6 +12,7 @@ static const struct {
     [BUILT_GRPC] = {"grpc", "gRPC (nghttp2, protobuf-c)"},
     [BUILT_HIREDIS] = {"hiredis", "sharing limits through Redis (hiredis)"},
     [BUILT_LIBURING] = {"liburing", "io_uring (liburing)"},
+    [BUILT_LIBXDP] = {"libxdp", "AF_XDP (libxdp, libbpf)"},
     [BUILT_OPENSSL] = {"openssl", "TLS (OpenSSL)"},
     [BUILT_SECCOMP] = {"seccomp", "the filter of system calls (libseccomp)"},
 };

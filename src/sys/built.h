@@ -11,6 +11,7 @@ enum built_part {
     BUILT_GRPC,     /* nghttp2 and protobuf-c: the gRPC door */
     BUILT_HIREDIS,  /* several nodes through Redis */
     BUILT_LIBURING, /* the backend io_uring */
+    BUILT_LIBXDP,   /* libxdp and libbpf: the backend af_xdp */
     BUILT_OPENSSL,  /* TLS of the doors and to Redis */
     BUILT_SECCOMP,  /* the filter of system calls */
     BUILT_COUNT,

@@ -93,11 +93,10 @@ static bool has_outlived(const struct doubts *doubts, const struct limit *limit)
 }
 
 static enum belief judge_live(const struct table *table, const struct doubts *doubts,
-                              struct pair pair, struct pair *ret_next)
+                              struct pair pair)
 {
     const struct table_row *row = &table->rows[meta_owner(pair.meta)];
 
-    ret_next->meta = pair.meta & ~META_DIRTY; /* of a ring that is gone */
     if (meta_is_grant(pair.meta))
         return row->owner.limit.sync == SYNC_EXACT ? KEPT : DAMAGED;
     if (has_outlived(doubts, &row->owner.limit))
@@ -131,13 +130,13 @@ static enum belief judge_held(const struct table *table, const struct doubts *do
 static enum belief judge(const struct table *table, const struct doubts *doubts,
                          const struct table_entry *entry, struct pair pair, struct pair *ret_next)
 {
-    *ret_next = pair;
+    *ret_next = (struct pair){pair.state, pair.meta & ~META_DIRTY}; /* of a ring that is gone */
     if (meta_kind(pair.meta) == ENTRY_BUSY)
         return UNFINISHED;
     if (!doubts_is_placed(table, entry, pair.meta))
         return DAMAGED;
     return meta_kind(pair.meta) == ENTRY_LEASE ? judge_held(table, doubts, entry, pair, ret_next)
-                                               : judge_live(table, doubts, pair, ret_next);
+                                               : judge_live(table, doubts, pair);
 }
 
 static bool is_trusted(const struct doubts *doubts, uint32_t group)

@@ -11,7 +11,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib.daemon import SANITIZED, Daemon, parse_address
 from lib.grpc_client import RateLimitRequest, Service, descriptor, message, open_channel
-from lib.h2_raw import (CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, NO_ERROR, PING,
+from lib.h2_raw import (CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, INTERNAL_ERROR, NO_ERROR, PING,
                         PREFACE, PRIORITY, PROTOCOL_ERROR, RST_STREAM, SETTINGS, WINDOW_UPDATE, Raw, frame, framed)
 
 ENVOY = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
@@ -210,7 +210,8 @@ class Hostile(unittest.TestCase):
             stream, frames = raw.call(CHECK, check("reset"))
             return frames + frame(RST_STREAM, 0, stream, b"\0\0\0\x08")
 
-        self.assertIn(self.flood(make), (ENHANCE_YOUR_CALM, None))  # None: the reset of the kernel was faster
+        # On a slow machine the library's own bound on resets may come before ours. None: the reset of the kernel was faster.
+        self.assertIn(self.flood(make), (ENHANCE_YOUR_CALM, INTERNAL_ERROR, None))
 
         def never_whole(raw, _):
             stream, frames = raw.call(CHECK, check("reset"))

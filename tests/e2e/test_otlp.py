@@ -24,6 +24,7 @@ tenants:
   - name: default
     rules:
       - {name: slow, algorithm: token_bucket, rate: 1/h, burst: 10}
+      - {name: jobs, algorithm: concurrency, limit: 2, lease: 1h}
   - name: edge
     rules: [{name: users, algorithm: token_bucket, rate: 1/h, burst: 2, overrides: [{subject: vip, rate: 1/h, burst: 9}]}]
     descriptors: [{key: user, rule: users}]
@@ -124,6 +125,19 @@ class Otlp(unittest.TestCase):
                 "mete.rule": "users", "mete.checks": 1, "mete.cost": 1, "mete.remaining": 8, "mete.allowed": True})
             self.assertEqual((attributes(spans[1])["mete.allowed"], attributes(spans[1])["mete.remaining"]), (False, 2))
             self.assertEqual((attributes(spans[2])["mete.cost"], attributes(spans[2])["mete.remaining"]), (4, 6))
+
+    def test_each_path_of_http_has_its_name(self):
+        with Receiver() as receiver, daemon(receiver.port, "otlp.sample_every=0", "listen.http=127.0.0.1:0") as server:
+            connection = http.client.HTTPConnection(*parse_address(server.http), timeout=PATIENCE_S)
+            asked = [("/check", "slow"), ("/peek", "slow"), ("/refund", "slow"), ("/reset", "slow"), ("/acquire", "jobs"),
+                     ("/renew", "jobs"), ("/release", "jobs")]
+            for path, rule in asked:
+                body = {"rule": rule, "subject": "s", **({"lease": "7"} if rule == "jobs" else {})}
+                connection.request("POST", path, json.dumps(body), {"traceparent": f"00-{TRACE}-{PARENT}-01"})
+                answer = connection.getresponse()
+                self.assertEqual((answer.status, answer.read()[:1]), (200, b"{"), path)
+            connection.close()
+            self.assertEqual([span["name"] for span in receiver.spans(len(asked))], [f"POST {path}" for path, _ in asked])
 
     def test_spans_of_http(self):
         with Receiver() as receiver, daemon(receiver.port, "otlp.sample_every=0", "listen.http=127.0.0.1:0") as server:

@@ -20,6 +20,7 @@ PARTS = {
     "grpc": ("listen.grpc=127.0.0.1:0", "gRPC", ("libnghttp2", "libprotobuf-c"), ("nghttp2/", "protobuf-c/")),
     "hiredis": ("redis.url=redis://127.0.0.1:1", "Redis", ("libhiredis",), ("hiredis/",)),
     "liburing": ("backend=io_uring", "io_uring", ("liburing",), ("liburing.h",)),
+    "libxdp": ("backend=af_xdp", "AF_XDP", ("libxdp", "libbpf"), ("xdp/", "bpf/")),
     "openssl": ("listen.http_tls=127.0.0.1:0", "TLS", ("libssl", "libcrypto"), ("openssl/",)),
     "seccomp": (None, None, ("libseccomp",), ("seccomp.h",)),
 }

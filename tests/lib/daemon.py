@@ -27,11 +27,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / (os.environ.get("METE_BUILD") or "build/check")
 METE = str(BUILD / "mete")
 SANITIZED = "asan" in BUILD.name or "tsan" in BUILD.name
+COUNTED = "coverage" in BUILD.name  # writes what it counted at its end, which no filter of system calls lets it
 BACKENDS = ("io_uring", "mmsg")
 CLIENT_IDS = itertools.count(1000)
 PATIENCE_S = 30  # a limit against hanging, not a measure
 
-READY = re.compile(r"^mete: (?P<version>\S+) udp (?P<udp>\S+)( unix (?P<unix>\S+))?( resp (?P<resp>\S+))?( http (?P<http>\S+))?( grpc (?P<grpc>\S+))?( resp_tls (?P<resp_tls>\S+))?( http_tls (?P<http_tls>\S+))?( grpc_tls (?P<grpc_tls>\S+))?( metrics (?P<metrics>\S+))? workers (?P<workers>\d+) backend (?P<backend>\w+) "
+READY = re.compile(r"^mete: (?P<version>\S+) udp (?P<udp>\S+)( unix (?P<unix>\S+))?( resp (?P<resp>\S+))?( http (?P<http>\S+))?( grpc (?P<grpc>\S+))?( resp_tls (?P<resp_tls>\S+))?( http_tls (?P<http_tls>\S+))?( grpc_tls (?P<grpc_tls>\S+))?( metrics (?P<metrics>\S+))? workers (?P<workers>\d+) backend (?P<backend>\w+)( on (?P<interface>\S+) \((?P<xdp>[^)]*)\))? "
                    r"table (?P<entries>\d+) entries (?P<mib>[\d.]+) MiB( in huge pages)?"
                    r"( (?P<start>cold|joined|taken over|warm with (more than )?\d+))?$")
 
@@ -118,10 +119,10 @@ class Client:
 
 class Daemon:
     def __init__(self, config=None, sets=(), *, backend="auto", workers=1, listen="127.0.0.1:0", entries=65536,
-                 preexec=None, environment=None, command=(), path=None, pass_fds=()):
+                 preexec=None, environment=None, command=(), path=None, program=METE, pass_fds=()):
         self.folder = tempfile.mkdtemp(prefix="mete-")
         self.admin = os.path.join(self.folder, "admin.sock")
-        arguments = [*command, METE, "serve"]
+        arguments = [*command, program, "serve"]
         if path is not None:
             arguments += ["--config", str(path)]
         if config is not None:
@@ -138,9 +139,10 @@ class Daemon:
     def _start(self, arguments, preexec=None, environment=None, pass_fds=()):
         self.arguments = arguments
         self.lines, self.said = queue.Queue(), []
+        environment = {**os.environ, **(environment or {})}
+        self.prepare(environment)
         self.process = subprocess.Popen(arguments, pass_fds=pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, text=True, preexec_fn=preexec,
-                                        env={**os.environ, **(environment or {})})
+                                        stderr=subprocess.PIPE, text=True, preexec_fn=preexec, env=environment)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         try:
@@ -148,6 +150,9 @@ class Daemon:
         except BaseException:
             self.close()
             raise
+
+    def prepare(self, environment):
+        """For those who add to it what only the folder's name can say."""
 
     def _read(self):
         for line in self.process.stderr:
@@ -167,6 +172,7 @@ class Daemon:
         self.resp_tls, self.http_tls = match["resp_tls"], match["http_tls"]
         self.resp, self.http, self.metrics = match["resp"], match["http"], match["metrics"]
         self.grpc, self.grpc_tls = match["grpc"], match["grpc_tls"]
+        self.interface = match["interface"]
         self.start = match["start"]  # of a table in a file, else None
         self.workers, self.entries = int(match["workers"]), int(match["entries"])
         self.addresses = [parse_address(text) for text in match["udp"].split(",")]

@@ -31,8 +31,8 @@
 #define SHARE 20000u
 #define SHARED_KEY 0x5ca1ab1e00000000ull
 #define MAX_CHECKS 8u
-#define PATIENCE_MS 2000 /* peeks change nothing, so they are asked again ... */
-#define TRIES 10         /* ... so often */
+#define PATIENCE_MS 50 /* peeks change nothing, so they are asked again ... */
+#define TRIES 400      /* ... so often */
 
 struct shape {
     const char *name;

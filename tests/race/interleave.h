@@ -31,7 +31,9 @@
 #define INTERLEAVE_THREADS 3u
 #define INTERLEAVE_DEPTH 4096u
 #define INTERLEAVE_STACK (64u * 1024)
+#ifndef INTERLEAVE_STATES
 #define INTERLEAVE_STATES (1u << 21)
+#endif
 #define INTERLEAVE_WORDS 128u
 #define INTERLEAVE_NOBODY UINT8_MAX
 
@@ -338,8 +340,9 @@ static bool interleave_explore(const struct interleave_scenario *scenario)
         good = interleave_search();
     while (good && interleave.learned);
     if (good) {
-        printf("%-46s %d threads, %.2g schedules, %llu states", scenario->name,
-               (int)scenario->threads, interleave.below, (unsigned long long)interleave.states);
+        printf("%-46s %d threads, %.*g schedules, %llu states", scenario->name,
+               (int)scenario->threads, interleave.below < 1e15 ? 15 : 2, interleave.below,
+               (unsigned long long)interleave.states);
         if (scenario->preemptions)
             printf(", at most %u preemptions", scenario->preemptions);
         printf("\n");

@@ -28,12 +28,14 @@ ALLOWED = {
     "src/without": {"cmd", "net", "doors", "replica"},
     "clients/c": {"mete", "internal.h"},
     "include/mete": {"mete"},
-    "bench": {"mete", "obs", "sys", "net", "core", "table", "config", "engine", "replica", "snapshot", "property"},
+    "bench": {"mete", "xdp", "obs", "sys", "net", "core", "table", "config", "engine", "replica", "snapshot", "property"},
 }
 # One file each knows a foreign library (or, for the hashes, the few that inline them).
 LIBRARIES = {
     "liburing.h": {"src/net/io_uring.c"},
     "yaml.h": {"src/config/yaml.c"},
+    **{name: {"src/net/xdp_open.c", "src/net/xdp_parts.h"}
+       for name in ("xdp/xsk.h", "xdp/libxdp.h", "bpf/bpf.h", "bpf/libbpf.h")},
     **{f"openssl/{name}.h": {"src/doors/tls.c", "src/doors/tls_load.c", "src/doors/tls_load.h", "src/replica/link_tls.c"}
        for name in ("ssl", "err", "pem", "x509v3")},
     "nghttp2/nghttp2.h": {"src/doors/grpc_h2.c"},
@@ -156,6 +158,20 @@ def word_faults(name, text):
     return faults
 
 
+def promise_faults(text, targets):
+    """Of each row of the tables of promises: what it names must exist, and it must name something that proves it."""
+    faults, rows = [], re.findall(r"^\| (?!never|promise|---)(.*?) \|$", text.split("## Promises", 1)[-1], re.M)
+    for row in rows:
+        promise, *proofs = row.split(" | ")
+        named = re.findall(r"`([^`]+)`", " ".join(proofs))
+        paths = [name for words in named for name in words.split() if re.match(r"(tests|bench|deploy|\.ci)/", name)]
+        faults += [f"{promise}: there is no {path}" for path in paths if not (ROOT / path).exists()]
+        faults += [f"{promise}: no `make {target}`" for words in named for target in re.findall(r"^make ([\w-]+)", words) if target not in targets]
+        if not paths:
+            faults.append(f"{promise}: nothing proves it")
+    return faults if rows else ["no promises"]
+
+
 class Tidy(unittest.TestCase):
     def judge(self, rule, suffixes, skip=()):
         faults = [f for name in sources(*suffixes) if name not in skip for f in rule(name, text_of(name))]
@@ -185,6 +201,15 @@ class Tidy(unittest.TestCase):
         self.judge(word_faults, (".c", ".h", ".py", ".md", "Makefile", ".yaml"), skip=("tests/tidy/test_tidy.py",))
         self.assertTrue(word_faults("a.c", "/* TODO */"))
         self.assertTrue(word_faults("a.md", "see /work/main"))
+
+    def test_promises_have_proofs(self):
+        targets = set(re.findall(r"^([\w-]+):", text_of("Makefile"), re.M))
+        text = text_of("tests/README.md")
+        self.assertEqual(promise_faults(text, targets), [])
+        self.assertTrue(promise_faults("## Promises\n| it flies | `tests/unit/test_wings.c` | |\n", targets))
+        self.assertTrue(promise_faults("## Promises\n| it flies | `bench/demo` | `make fly` |\n", targets))
+        self.assertTrue(promise_faults("## Promises\n| it flies | | |\n", targets))
+        self.assertTrue(promise_faults("", targets))
 
     def test_every_source_says_what_it_is(self):
         """A header starts with a comment; so does a source without a header of its own."""

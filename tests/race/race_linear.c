@@ -1,0 +1,282 @@
+/* Threads on one hot key, and what each was told: is it what a bucket would have said that does one
+ * thing at a time?
+ *
+ *   race_linear [THREADS] [SECONDS | HISTORIESr] [SEED]      4 2 1
+ *
+ * A history is a new key, on which all threads start at once: checks, grants of at most so much,
+ * refunds, resets and peeks through the engine, with stamps of one counter before and after each;
+ * a sweep now and then. linear.h looks for an order. The judge is tried on the same, where what
+ * table_swap() says is not looked at: it must find one that has no order. */
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/engine.h"
+#include "race/linear.h"
+
+#define MAX_THREADS 8u
+#define OPERATIONS 7u /* of each thread in a history */
+#define BURST 9u
+#define PATIENCE 1000000u /* histories until the mistake must be seen */
+
+static const char text[] =
+    "tenants:\n"
+    "  - name: default\n"
+    "    rules: [{name: hot, algorithm: token_bucket, rate: 1/h, burst: 9}]\n";
+
+struct race {
+    unsigned threads;
+    bool is_wrong; /* the deliberate mistake */
+    struct config *config;
+    struct table *table;
+    const struct tenant *tenant;
+    struct instant now;
+    uint64_t end_at_ns, max_histories, seed;
+    uint64_t history;
+    _Atomic uint64_t stamp;
+    bool stop, failed;
+    atomic_uint arrived, phase; /* the barrier: spins, to let all go at the same moment */
+    struct linear linear;
+};
+
+struct racer {
+    struct race *race;
+    unsigned self;
+    uint64_t random;
+    struct engine engine;
+    struct counters *counters;
+    struct rule_counters *rule_counters;
+    uint32_t cursor;
+    pthread_t thread;
+};
+
+static uint64_t next_random(uint64_t *state) /* splitmix64, Sebastiano Vigna */
+{
+    uint64_t x = *state += 0x9e3779b97f4a7c15ull;
+
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+    return x ^ x >> 31;
+}
+
+static uint64_t clock_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void barrier_wait(struct race *race)
+{
+    unsigned phase = atomic_load(&race->phase);
+
+    if (atomic_fetch_add(&race->arrived, 1) + 1 == race->threads) {
+        atomic_store(&race->arrived, 0);
+        atomic_store(&race->phase, phase + 1);
+        return;
+    }
+    for (unsigned spins = 0; atomic_load(&race->phase) == phase; spins++)
+        if (spins > 200)
+            sched_yield(); /* more threads than cores */
+}
+
+static struct key key_of(const struct race *race)
+{
+    uint64_t state = race->seed ^ race->history << 8;
+
+    return (struct key){.low = next_random(&state), .high = next_random(&state)};
+}
+
+static void ask_engine(struct racer *racer, struct linear_op *op)
+{
+    static const enum operation operations[] = {
+        [LINEAR_CHECK] = OPERATION_CHECK,   [LINEAR_AT_MOST] = OPERATION_AT_MOST,
+        [LINEAR_REFUND] = OPERATION_REFUND, [LINEAR_RESET] = OPERATION_RESET,
+        [LINEAR_PEEK] = OPERATION_PEEK,
+    };
+    const struct race *race = racer->race;
+    struct check check = {.tenant = race->tenant,
+                          .key = key_of(race),
+                          .rule_id = race->tenant->rules[0].id,
+                          .cost = op->cost,
+                          .operation = operations[op->kind]};
+    struct answer answer;
+
+    engine_check_batch(&racer->engine, &check, 1, &race->now, &answer);
+    op->remaining = answer.remaining;
+    if (op->kind == LINEAR_CHECK)
+        op->granted = answer.flags & METE_VERDICT_ALLOW ? op->cost : 0;
+    else if (op->kind == LINEAR_AT_MOST)
+        op->granted = answer.granted;
+}
+
+/* The engine's way with a check, but for what may be lost between the look and the swap. */
+static void ask_wrongly(struct racer *racer, struct linear_op *op)
+{
+    struct race *race = racer->race;
+    const struct rule *rule = &race->tenant->rules[0];
+    struct table_probe probe = table_probe(race->table, key_of(race), rule->index);
+    struct table_ref ref;
+
+    op->kind = LINEAR_CHECK;
+    if (table_find_or_claim(race->table, &probe, TABLE_REFUSE, &race->now, &ref) == TABLE_FULL)
+        abort();
+    struct step step =
+        limit_apply(&rule->limit, ref.state, OPERATION_CHECK, op->cost, race->now.now_ns);
+    if (next_random(&racer->random) % 4 == 0)
+        sched_yield();
+    if (step.state != ref.state)
+        (void)table_swap(race->table, &ref, step.state);
+    op->granted = step.verdict.decision == DECISION_ALLOW ? op->cost : 0;
+    op->remaining = step.verdict.remaining;
+}
+
+static void play(struct racer *racer)
+{
+    static const enum linear_kind kinds[] = {LINEAR_CHECK, LINEAR_CHECK,  LINEAR_CHECK,
+                                             LINEAR_CHECK, LINEAR_PEEK,   LINEAR_REFUND,
+                                             LINEAR_RESET, LINEAR_AT_MOST};
+    struct race *race = racer->race;
+
+    for (unsigned i = 0; i < OPERATIONS; i++) {
+        struct linear_op *op = &race->linear.ops[racer->self * OPERATIONS + i];
+        uint64_t random = next_random(&racer->random);
+
+        *op = (struct linear_op){
+            .kind = kinds[random % 8], .cost = 1 + random / 8 % 3, .has_numbers = true};
+        op->asked = atomic_fetch_add(&race->stamp, 1);
+        if (race->is_wrong)
+            ask_wrongly(racer, op);
+        else
+            ask_engine(racer, op);
+        op->answered = atomic_fetch_add(&race->stamp, 1);
+        if (random / 64 % 32 == 0)
+            table_sweep(race->table, &racer->cursor, 4, &race->now);
+        if (random / 4096 % 8 == 0)
+            sched_yield(); /* or threads on few cores hardly meet */
+    }
+}
+
+/* While all others wait. */
+static void judge(struct race *race)
+{
+    race->linear.count = race->threads * OPERATIONS;
+    race->linear.burst = BURST;
+    if (!linear_judge(&race->linear)) {
+        race->failed = true;
+        if (!race->is_wrong) {
+            printf("race_linear: seed %" PRIu64 ", history %" PRIu64 " has no order:\n", race->seed,
+                   race->history);
+            linear_print(&race->linear);
+        }
+    }
+    race->history++;
+    race->now.now_ns += 24 * 3600ull * 1000000000u; /* all is at rest; the next key is another */
+    race->stop = race->failed || (race->end_at_ns ? clock_ns() >= race->end_at_ns
+                                                  : race->history >= race->max_histories);
+}
+
+static void *racer_run(void *argument)
+{
+    struct racer *racer = argument;
+    struct race *race = racer->race;
+
+    while (!race->stop) {
+        barrier_wait(race);
+        play(racer);
+        barrier_wait(race);
+        if (racer->self == 0)
+            judge(race);
+        barrier_wait(race);
+    }
+    return NULL;
+}
+
+static void make_table(struct race *race)
+{
+    char error[256];
+    struct table_options options = {.entries = 256, .index_secret = {race->seed, 7}, .boot_id = 1};
+
+    race->config = config_parse("race", text, strlen(text), error, sizeof error);
+    if (!race->config)
+        abort();
+    options.owner_rows = race->config->index_count;
+    if (table_create(&options, &race->table) || engine_bind_owners(race->table, race->config))
+        abort();
+    race->tenant = &race->config->tenants[0];
+    race->now = (struct instant){.now_ns = 1000ull * 3600 * 1000000000u};
+}
+
+static void start_racer(struct racer *racer)
+{
+    struct race *race = racer->race;
+
+    racer->counters = aligned_alloc(_Alignof(struct counters), sizeof *racer->counters);
+    racer->rule_counters = calloc(race->config->index_count, sizeof *racer->rule_counters);
+    if (!racer->counters || !racer->rule_counters)
+        abort();
+    memset(racer->counters, 0, sizeof *racer->counters);
+    engine_init(&racer->engine, race->config, race->table, racer->self, race->threads);
+    racer->engine.counters = racer->counters;
+    racer->engine.rule_counters = racer->rule_counters;
+    if (pthread_create(&racer->thread, NULL, racer_run, racer))
+        abort();
+}
+
+/* Histories until the time is over, or one has no order. */
+static void run(struct race *race)
+{
+    static struct racer racers[MAX_THREADS];
+
+    make_table(race);
+    for (unsigned i = 0; i < race->threads; i++) {
+        racers[i] = (struct racer){.race = race, .self = i, .random = race->seed + i};
+        start_racer(&racers[i]);
+    }
+    for (unsigned i = 0; i < race->threads; i++) {
+        pthread_join(racers[i].thread, NULL);
+        free(racers[i].counters);
+        free(racers[i].rule_counters);
+    }
+    table_destroy(race->table);
+    config_destroy(race->config);
+}
+
+int main(int argc, char **argv)
+{
+    static struct race race, wrong;
+    unsigned threads = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 4;
+    const char *length = argc > 2 ? argv[2] : "2";
+    const char *seed_text = argc > 3 ? argv[3] : getenv("METE_SEED");
+    uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : 1;
+    bool counts = strchr(length, 'r') != NULL;
+
+    if (threads < 2 || threads > MAX_THREADS || strtod(length, NULL) <= 0) {
+        fprintf(stderr, "usage: race_linear [THREADS] [SECONDS | HISTORIESr] [SEED]\n");
+        return 2;
+    }
+    race.threads = wrong.threads = threads;
+    race.seed = wrong.seed = seed;
+    race.end_at_ns = counts ? 0 : clock_ns() + (uint64_t)(strtod(length, NULL) * 1e9);
+    race.max_histories = counts ? strtoull(length, NULL, 10) : 0;
+    run(&race);
+    if (!race.failed)
+        printf("race_linear: %u threads, %" PRIu64
+               " histories of %u operations, an order for each\n",
+               threads, race.history, threads * OPERATIONS);
+    wrong.is_wrong = true;
+    wrong.max_histories = PATIENCE;
+    run(&wrong);
+    if (wrong.failed)
+        printf("race_linear: a swap that is not looked at: seen in history %" PRIu64 "\n",
+               wrong.history);
+    else
+        printf("race_linear: a swap that is not looked at is not seen\n");
+    return !race.failed && wrong.failed ? 0 : 1;
+}

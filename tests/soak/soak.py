@@ -1,0 +1,279 @@
+#!/usr/bin/env python3
+"""Mixed traffic on every door for a long time, while everything else happens too: reloads, metrics read, a Redis that two
+nodes share behind a proxy that cuts, delays, swallows and garbles.
+
+    tests/soak/soak.py [--minutes N] [--faults SPEC] [--part SECONDS]     `make soak MINUTES=N`
+
+Judged at the end, exit 1 if not so: resident memory drifts at most 1 MiB after the first fifth; every answer that was lost is
+accounted for (it came late, or the daemon or the kernel counted why); no answer was wrong; the store counted every unit of the
+shared rule once; the daemon ends well. Told beside it: p99.9 of the last third of the time against the first, with what the
+same figure differs between every other part, which is noise. A line each ten seconds.
+
+--faults runs the daemon with faults inside (tests/fault/fault.h), such as send_short=1/100,eagain=1/1000. $METE_BUILD."""
+
+import argparse
+import itertools
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from lib import daemon
+from lib.fault_proxy import FaultProxy
+from lib.nodes import usage_of
+from lib.stores import Redis
+
+DRIFT_KIB = 1024
+LATENCY_SHARE = 1.10
+WARM = 0.2  # of the time
+TIMEOUT_MS = 10000  # a crowded machine may leave a worker waiting for its CPU for seconds; what comes then is not lost
+TRIES = 5  # in a row that a part of the load finds nobody; for the same reason
+CONFIG = """
+namespace: soak-{pid}
+key_file: {folder}/secret
+redis: {{url: '{url}', nodes: 2}}
+tenants:
+  - name: default
+    rules:
+      - {{name: local, algorithm: token_bucket, rate: 1000000/s, burst: 1000000, sync: local}}
+      - {{name: shared, algorithm: token_bucket, rate: 1000000/s, burst: 1000000}}
+      - {{name: few, algorithm: sliding_window, limit: 100/1s, sync: local}}
+      - {{name: changing, algorithm: token_bucket, rate: {rate}/s, burst: 100, sync: local}}
+  - name: acme
+    secret_files: [{folder}/secret]
+    rules:
+      - {{name: local, algorithm: token_bucket, rate: 1000000/s, burst: 1000000, sync: local}}
+"""
+# name -> (door, checks a second, more of `mete bench`)
+LANES = {
+    "single": ("udp", 1000, ["--rule", "local"]),
+    "batch": ("udp", 5000, ["--rule", "few", "--batch", "20", "--keys", "1000"]),
+    "joined": ("udp", 4000, ["--rule", "changing", "--join", "--zipf", "1.1"]),
+    "tagged": ("udp", 500, ["--rule", "local", "--tenant", "acme", "--secret-file", "{folder}/secret"]),
+    "shared": ("udp", 500, ["--rule", "shared", "--keys", "100"]),
+    "other": ("other", 500, ["--rule", "shared", "--keys", "100"]),
+    "resp": ("resp", 500, ["--rule", "local"]),
+    "http": ("http", 300, ["--rule", "local"]),
+    "grpc": ("grpc", 300, ["--rule", "local"]),
+}
+# Why the daemon may leave a datagram without an answer; each is counted.
+REASONS = ("dropped_open", "send_errors", "receive_errors", "kernel_drops", "parked")
+
+
+class Lane(threading.Thread):
+    """One part of the load after the other, until it is time."""
+
+    def __init__(self, soak, name):
+        super().__init__(name=name)
+        self.soak, self.reports, self.wrong, self.silent = soak, [], None, 0
+        self.door, self.rate, self.more = LANES[name]
+
+    def command(self):
+        soak = self.soak
+        where = {"udp": soak.node.address, "other": soak.other.address}.get(self.door)
+        where = "%s:%d" % where if where else getattr(soak.node, self.door)
+        more = [word.format(folder=soak.folder) for word in self.more]
+        return [daemon.METE, "bench", "--json", "--server", where, "--rate", str(self.rate), "--seconds", str(soak.part),
+                "--timeout", str(TIMEOUT_MS), *(["--door", self.door] if self.door not in ("udp", "other") else []), *more]
+
+    def run(self):
+        while time.monotonic() < self.soak.end and not self.wrong:
+            began = time.monotonic() - self.soak.began
+            done = subprocess.run(self.command(), text=True, capture_output=True, stdin=subprocess.DEVNULL)
+            self.silent = self.silent + 1 if done.returncode == 3 else 0
+            if 0 < self.silent < TRIES:
+                continue
+            # 4: this machine could not keep the schedule; the answers count all the same
+            if done.returncode not in (0, 4) or not done.stdout:
+                self.wrong = f"{self.name}: exit status {done.returncode}: {done.stderr.strip()}"
+            else:
+                self.reports.append((began, json.loads(done.stdout)))
+
+    def total(self, field):
+        return sum(report.get(field) or 0 for _, report in self.reports)
+
+    def p999(self, begin, end, step=slice(None)):
+        found = [report["latency_us"]["p99.9"] for began, report in self.reports if begin <= began < end][step]
+        return statistics.median(found) if found else None
+
+
+class Soak:
+    def __init__(self, minutes, part, faults):
+        self.part, self.faults = part, faults
+        self.seconds = minutes * 60
+        self.folder = tempfile.mkdtemp(prefix="mete-soak-")
+        self.faulted, self.reloads, self.scrapes, self.memory = {}, 0, 0, []
+        self.failures, self.is_refusing = [], False
+        secret = pathlib.Path(self.folder, "secret")
+        secret.write_bytes(os.urandom(32))
+        secret.chmod(0o600)
+
+    def write(self, rate=10):
+        path = pathlib.Path(self.folder, "mete.yaml")
+        path.write_text(CONFIG.format(folder=self.folder, pid=os.getpid(), url=f"redis://127.0.0.1:{self.proxy.port}", rate=rate))
+        return path
+
+    def start_node(self):
+        sets = [f"listen.{door}=127.0.0.1:0" for door in ("resp", "http", "grpc", "metrics")]
+        options = {"path": self.write(), "workers": 2, "entries": 1 << 18}
+        if self.faults:
+            from lib.faulty import FAULTY
+            return daemon.Daemon(sets=sets, program=FAULTY, environment={"METE_FAULTS": self.faults}, **options)
+        return daemon.Daemon(sets=sets, **options)
+
+    # ---- what happens beside the traffic ----
+
+    def reload(self, turn):
+        self.write(rate=10 + turn % 2)
+        done = daemon.mete("reload", "--admin", self.node.admin)
+        self.reloads += 1
+        if done.returncode:
+            self.failures.append(f"reload {self.reloads}: {done.stderr.strip()}")
+
+    def hurt(self, turn):
+        """One fault of the network to Redis, made good at the next turn but one."""
+        proxy = self.proxy
+        proxy.black_hole, proxy.by_byte, proxy.delay_s = False, False, 0
+        if self.is_refusing:
+            proxy.accept()
+        kind = ("cut", "rest", "delay", "rest", "black_hole", "rest", "by_byte", "rest", "refuse", "rest")[turn % 10]
+        self.is_refusing = kind == "refuse"
+        self.faulted[kind] = self.faulted.get(kind, 0) + 1
+        if kind == "delay":
+            proxy.delay_s = 0.02
+        elif kind in ("black_hole", "by_byte"):
+            setattr(proxy, kind, True)
+        elif kind in ("cut", "refuse"):
+            getattr(proxy, kind)()
+
+    def look(self):
+        """Resident KiB; what Prometheus would read is read."""
+        with urllib.request.urlopen(f"http://{self.node.metrics}/metrics", timeout=daemon.PATIENCE_S) as page:
+            page.read()
+        self.scrapes += 1
+        status = pathlib.Path(f"/proc/{self.node.process.pid}/status").read_text()
+        kib = int(status.split("VmRSS:")[1].split()[0])
+        self.memory.append((time.monotonic() - self.began, kib))
+        return kib
+
+    def turn_by_turn(self):
+        for turn in itertools.count():
+            if time.monotonic() >= self.end or self.node.process.poll() is not None or any(lane.wrong for lane in self.lanes):
+                return
+            time.sleep(2.5)
+            self.hurt(turn)
+            if turn % 2:
+                self.reload(turn)
+            kib = self.look()
+            if turn % 4 == 3:
+                asked = sum(lane.total("checks") for lane in self.lanes)
+                lost = sum(lane.total("lost") for lane in self.lanes)
+                print(f"{time.monotonic() - self.began:7.0f} s  {asked:10} checks  {lost} lost  {kib / 1024:8.1f} MiB  "
+                      f"{self.reloads} reloads  {sum(self.faulted.values())} faults", flush=True)
+
+    # ---- the judgement ----
+
+    def expect(self, is_so, text):
+        print(("  ok    " if is_so else "  FAIL  ") + text)
+        if not is_so:
+            self.failures.append(text)
+
+    def judge_memory(self):
+        warm = [kib for at, kib in self.memory if at >= WARM * self.seconds]
+        size = max(1, len(warm) // 5)
+        first, last = statistics.median(warm[:size]), statistics.median(warm[-size:])
+        self.expect(last - first <= DRIFT_KIB, f"resident memory {first / 1024:.1f} -> {last / 1024:.1f} MiB "
+                    f"({last - first:+.0f} KiB, at most {DRIFT_KIB}; {len(warm)} looks)")
+
+    def judge_answers(self):
+        total = self.node.stats()["total"]
+        reasons = sum(total[name] for name in REASONS) + sum(self.other.stats()["total"][name] for name in REASONS)
+        for lane in self.lanes:
+            lost, late = lane.total("lost"), lane.total("late")
+            print(f"        {lane.name:7} {lane.total('checks'):9} checks  {lost} lost  {late} late  {lane.total('duplicate')} twice  "
+                  f"{len(lane.reports)} parts")
+            self.expect(not lane.wrong and lane.reports, f"{lane.name} was served to the end{': ' + lane.wrong if lane.wrong else ''}")
+        lost = sum(lane.total("lost") for lane in self.lanes)
+        late = sum(lane.total("late") for lane in self.lanes)
+        dropped = self.dropped_by_kernel()
+        self.expect(lost <= late + reasons + dropped,
+                    f"{lost} lost: {late} came late, {reasons} the daemon counted, {dropped} the kernel")
+        bad = sum(lane.total(name) for lane in self.lanes for name in ("malformed", "refused"))
+        self.expect(bad == 0, f"{bad} answers were wrong")
+
+    def dropped_by_kernel(self):
+        """Datagrams that found the nodes' sockets full: the last column of /proc/net/udp."""
+        ports = {f"{node.address[1]:04X}" for node in (self.node, self.other)}
+        rows = [line.split() for line in pathlib.Path("/proc/net/udp").read_text().splitlines()[1:]]
+        return sum(int(row[-1]) for row in rows if row[1].split(":")[1] in ports)
+
+    def judge_store(self):
+        def units():
+            return sum(rule["units"] for node in (self.node, self.other) for rule in node.stats()["rules"] if rule["rule"] == "shared")
+
+        end = time.monotonic() + 60
+        while usage_of(self.store) != units() and time.monotonic() < end:
+            time.sleep(0.2)
+        self.expect(usage_of(self.store) == units(), f"the store has counted {usage_of(self.store)} units, {units()} were admitted")
+
+    def tell_latency(self):
+        """Medians of the parts' p99.9: how the last third of the time stands to the first after the warm-up, and noise."""
+        warm, third = WARM * self.seconds, (1 - WARM) * self.seconds / 3
+        for lane in self.lanes:
+            first, last = lane.p999(warm, warm + third), lane.p999(self.seconds - third, self.seconds + 1)
+            one, other = (lane.p999(warm, self.seconds + 1, slice(start, None, 2)) for start in (0, 1))
+            if first and last and one and other:
+                ratio, noise = last / first, max(one, other) / min(one, other)
+                word = "within" if ratio <= LATENCY_SHARE else "within noise of" if ratio <= LATENCY_SHARE * noise else "NOT within"
+                print(f"        {lane.name:7} p99.9 {first:9.0f} -> {last:9.0f} us  ratio {ratio:5.2f}, {word} 10 %  (A/A {noise:.2f})")
+
+    def run(self):
+        with Redis() as self.store, FaultProxy(self.store.port) as self.proxy:
+            self.node = self.start_node()
+            other = CONFIG.format(folder=self.folder, pid=os.getpid(), url=self.store.url, rate=10)
+            self.other = daemon.Daemon(other, workers=1)
+            self.began = time.monotonic()
+            self.end = self.began + self.seconds
+            self.lanes = [Lane(self, name) for name in LANES]
+            try:
+                for lane in self.lanes:
+                    lane.start()
+                self.turn_by_turn()
+                for lane in self.lanes:
+                    lane.join()
+                self.hurt(1)  # the network is well again
+                print(f"{self.reloads} reloads, {self.scrapes} scrapes, faults {self.faulted}")
+                self.expect(self.node.process.poll() is None, "the daemon runs")
+                self.judge_memory()
+                self.judge_answers()
+                self.judge_store()
+                self.tell_latency()
+                for node in (self.node, self.other):
+                    node.stop()
+                self.expect(True, "both nodes ended well")
+            finally:
+                self.end = 0
+                for node in (self.node, self.other):
+                    node.close()
+        print("soak: " + ("well" if not self.failures else f"{len(self.failures)} failures: {self.failures[0]}"))
+        return 1 if self.failures else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--part", type=float, default=10, help="seconds of one run of the load")
+    parser.add_argument("--faults", default="")
+    chosen = parser.parse_args()
+    return Soak(chosen.minutes, chosen.part, chosen.faults).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
