@@ -12,6 +12,8 @@
 #include "sys/handover.h"
 #include "table/resume.h"
 
+#define ALIVE_NS 1000000000u
+
 static size_t quota_bytes(const struct server *server)
 {
     return server->row_count * sizeof(*server->quota_words);
@@ -107,6 +109,7 @@ int serve_make_taken_table(struct server *server)
     memcpy(options.section_bytes, making->section_bytes, sizeof(options.section_bytes));
     if (server->handover.is_joined) {
         options.owner_rows = server->config->index_count;
+        options.time_base_ns = clock_boot_ns() + ALIVE_NS; /* its signs of life go on meanwhile */
         result = table_join(&options, problem, sizeof(problem), &server->table);
     } else {
         options.owner_rows = making->owner_rows;
