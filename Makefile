@@ -112,7 +112,7 @@ SYSCONFDIR     ?= $(PREFIX)/etc
 ABI             = 0
 
 # All tasks that `make help` names, and those that they share.
-.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' Makefile) install-files packages deps deps-deb deps-arm64 deps-test deps-ci \
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' Makefile) install-files packages deps deps-deb deps-arm64 deps-test deps-ci deps-analyze \
         programs compile is-whole objects variants
 
 all: deps ## build build/mete and the client library
@@ -193,6 +193,10 @@ faults: deps-test ## several nodes and real Redis through every fault: 1,000 cut
 	    METE_BUILD=build/check METE_RACES=1000 METE_ROUNDS=5 METE_CUTS=1000 METE_OUTAGE=30 \
 	        python3 tests/e2e/test_replica_$$file.py || exit 1; done
 
+bench-overload: deps-test all ## goodput, ages, fair shares and recovery at up to three times the capacity (two minutes); ARGS="--quick"
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/overload_load
+	@python3 bench/overload.py $(ARGS)
+
 faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, clocks fail inside: each 1,000 times and more (four minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_COUNT=1000 python3 tests/e2e/test_faults_start.py
@@ -225,12 +229,23 @@ without: deps-test ## builds without each optional library, and without all: eac
 variants:
 	@for part in $(OPTIONAL) "$(OPTIONAL)"; do $(MAKE) $(PARALLEL) --no-print-directory WITHOUT="$$part" compile || exit 1; done
 
-arm64: deps-arm64 ## the programs of C, built for aarch64, under an emulator
-	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=arm64 $(patsubst %.c,build/arm64/%,$(wildcard tests/unit/*.c tests/property/*.c))
-	@METE_COUNT=$(or $(COUNT),2000) tests/run --build build/arm64 --under qemu-aarch64
+# One program has both ways to change 16 bytes at once and takes the one that the processor offers: CASP, or LDXP and
+# STLXP where there is none (Cortex-A72). So what changes entries is run on both.
+ARM64_PROGRAMS = $(patsubst %.c,build/arm64/%,$(wildcard tests/unit/*.c tests/property/*.c tests/race/race_*.c))
+arm64: deps-arm64 ## the programs of C, built for aarch64, under an emulator, with CASP and with LL/SC (ten minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=arm64 $(ARM64_PROGRAMS)
+	@QEMU_CPU=max METE_COUNT=$(or $(COUNT),2000) tests/run --build build/arm64 --under qemu-aarch64
+	@echo "without CASP:"
+	@QEMU_CPU=cortex-a72 METE_COUNT=$(or $(COUNT),2000) tests/run --build build/arm64 --under qemu-aarch64 \
+	    table lease shared repeat adopt engine
 
 tidy: ## includes, sizes of functions and files, banned calls
 	@python3 tests/tidy/test_tidy.py
+
+analyze: deps-analyze ## gcc -fanalyzer and clang-tidy over all of C but the tests; ends with a line of counts (five minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check build/check/obj/proto/made build/check/obj/commented.inc
+	@python3 tests/tidy/analyze.py $(ARGS) -- -std=gnu11 $(WARN) $(ARCH) -pthread -D_GNU_SOURCE -Iinclude -Isrc -Itests \
+	    -Ibuild/check/obj -Ibuild/check/obj/proto '-DMETE_VERSION="x"' -DMETE_ANALYZE -Wno-missing-braces -Wno-unused-value
 
 format: ## let clang-format decide the form
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
@@ -325,6 +340,8 @@ deps-arm64:
 	@dpkg --print-foreign-architectures | grep -q arm64 || { dpkg --add-architecture arm64 && apt-get update -qq; }
 	@tests/lib/install-packages gcc-aarch64-linux-gnu qemu-user libcmocka-dev:arm64 \
 	    $(patsubst %,%:arm64,$(filter-out gcc protobuf-c-compiler,$(PACKAGES)))
+deps-analyze:
+	@tests/lib/install-packages $(PACKAGES) python3 clang-tidy clang
 deps-ci:
 	@tests/lib/install-packages $(PACKAGES_CI)
 
@@ -333,7 +350,7 @@ objects:
 	@echo $(OBJ_LIB)
 is-whole:
 	@$(if $(LEFT_OUT),echo "the suite needs a whole build; \`make without\` tries builds WITHOUT something" >&2; exit 2)
-programs: is-whole compile manuals $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim $(FAULTY)
+programs: is-whole compile manuals $(TEST_PROGRAMS) $(BENCH_PROGRAMS) $(BUILD)/sim $(BUILD)/tests/fault/mete
 
 $(BUILD)/mete: $(OBJ)/src/main.o $(OBJ_LIB)
 	@echo "  link $@"
@@ -358,8 +375,7 @@ $(BUILD)/tests/%: $(OBJ)/tests_bench/%.o $(BUILD)/obj/all.a
 FAULT_CALLS = send recv sendmsg sendmmsg recvmmsg accept4 mmap pthread_create clock_gettime sandbox_filter_calls \
               io_uring_queue_init_params io_uring_submit io_uring_submit_and_wait_timeout io_uring_submit_and_get_events \
               $(if $(findstring -fsanitize,$(FLAGS_$(FLAVOUR))),malloc calloc realloc reallocarray aligned_alloc strdup strndup)
-FAULTY = $(BUILD)/tests/fault/mete
-$(FAULTY): $(OBJ)/src/main.o $(OBJ_LIB) $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/fault/*.c))
+$(BUILD)/tests/fault/mete: $(OBJ)/src/main.o $(OBJ_LIB) $(patsubst tests/%.c,$(OBJ)/tests_bench/%.o,$(wildcard tests/fault/*.c))
 	@mkdir -p $(@D)
 	@echo "  link $@"
 	@$(CC) $(LDFLAGS) $(FAULT_CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)

@@ -43,6 +43,7 @@ struct node {
     uint64_t answered, allowed, denied, odd, stale, degraded;
     uint64_t sent_ns[SENT_RING];
     uint8_t odd_status;   /* the last of them */
+    uint8_t odd_head[16]; /* how the last one that could not be read begins */
     uint64_t clock_at_ns; /* when it told clock_ms; 0: never */
     uint32_t clock_ms;
 };
@@ -138,14 +139,15 @@ static uint64_t stamp_of(struct msghdr *message)
     return now_ns();
 }
 
-static void take_verdicts(struct load *load, struct node *node, const uint8_t *bytes,
+static void take_verdicts(struct load *load, struct node *node, const uint8_t *bytes, size_t len,
                           uint64_t at_ns)
 {
     struct mete_result_header result;
 
     node->answered++;
-    if (mete_wire_decode_result(bytes, mete_wire_result_bytes(METE_CHECK, 0, load->batch),
-                                &result) != METE_WIRE_OK) {
+    if (mete_wire_decode_result(bytes, len, &result) != METE_WIRE_OK ||
+        (result.n != load->batch && !(result.flags & METE_RESULT_STATUS))) {
+        memcpy(node->odd_head, bytes, sizeof(node->odd_head));
         node->odd++;
         return;
     }
@@ -189,11 +191,11 @@ static void receive(struct load *load, struct node *node)
         const ssize_t len = recvmsg(node->fd, &message, MSG_DONTWAIT);
         if (len < 0 && errno == EAGAIN)
             return;
-        if (len < (ssize_t)METE_WIRE_RESULT_HEADER_BYTES) {
+        if (len < 0) {
             node->odd++;
             return;
         }
-        take_verdicts(load, node, bytes, stamp_of(&message));
+        take_verdicts(load, node, bytes, (size_t)len, stamp_of(&message));
     }
 }
 
@@ -331,6 +333,8 @@ static void report(struct load *load)
         sum.stale += load->nodes[i].stale;
         sum.odd_status = load->nodes[i].odd > 0 ? load->nodes[i].odd_status : sum.odd_status;
         sum.degraded += load->nodes[i].degraded;
+        if (load->nodes[i].odd_head[0])
+            memcpy(sum.odd_head, load->nodes[i].odd_head, sizeof(sum.odd_head));
     }
     qsort(load->admitted_ns, load->admitted, sizeof(*load->admitted_ns), by_time);
     note_owed(load);
@@ -354,7 +358,10 @@ static void report(struct load *load)
                overdraft(load),
                (double)count_between(load, load->settle, load->seconds) / (load->limit * steady_s));
     }
-    printf("}\n");
+    printf(", \"odd_head\": \"");
+    for (uint32_t i = 0; i < sizeof(sum.odd_head) && sum.odd_head[0]; i++)
+        printf("%02x", sum.odd_head[i]);
+    printf("\"}\n");
 }
 
 static int open_nodes(struct load *load, const char *ports)
@@ -442,6 +449,7 @@ int main(int argc, char **argv)
     load.latency_us = calloc(load.room, sizeof(*load.latency_us));
     if (!ports || !load.nodes || !load.admitted_ns || !load.owed || !load.latency_us ||
         open_nodes(&load, ports)) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the program ends here */
         fprintf(stderr, "usage: cluster_load --nodes PORT,... --rule NAME --rate N [OPTION...]\n");
         return 2;
     }

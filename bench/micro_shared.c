@@ -178,6 +178,7 @@ static int make_node(struct bench *bench, enum mode mode)
     node->rule_counters = calloc(node->config->index_count, sizeof(*node->rule_counters));
     if (!cells || !demands || !node->rule_counters || table_create(&options, &node->table) ||
         engine_bind_owners(node->table, node->config)) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the program ends here */
         fprintf(stderr, "micro_shared: no memory for %" PRIu64 " keys\n", bench->keys);
         return 2;
     }

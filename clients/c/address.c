@@ -49,8 +49,8 @@ static int split(const char *text, char *ret_host, char *ret_port)
 static int look_up(struct server *server, const char *host, const char *port)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_NUMERICSERV};
-    struct addrinfo *found;
-    if (strtoul(port, NULL, 10) - 1 >= 65535 || getaddrinfo(host, port, &hints, &found))
+    struct addrinfo *found = NULL;
+    if (strtoul(port, NULL, 10) - 1 >= 65535 || getaddrinfo(host, port, &hints, &found) || !found)
         return -EINVAL;
     const struct addrinfo *best = found;
     for (const struct addrinfo *next = found; next; next = next->ai_next)

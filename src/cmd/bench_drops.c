@@ -22,7 +22,7 @@ static int compare(const void *a, const void *b)
 /* A host reaches its own addresses from the same address. */
 static bool is_local(int fd, const struct bench_server *server)
 {
-    struct sockaddr_storage own;
+    struct sockaddr_storage own = {0};
     socklen_t len = sizeof(own);
     if (getsockname(fd, (struct sockaddr *)&own, &len) < 0 ||
         own.ss_family != server->address.ss_family)

@@ -14,6 +14,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/secret_key.h"
+#include "net/keys.h"
 #include "net/socket.h"
 #include "sys/clock.h"
 
@@ -167,8 +168,8 @@ static void take_hello(const struct contact *contact, const uint8_t *request, co
     mete_wire_decode_result(answer, METE_WIRE_HELLO_BYTES, &header);
     server->seed = hello.masked_seed; /* no secret: the pad is 0 */
     if (contact->own) {
-        server->seed ^= secret_key_pad(contact->own, request + METE_WIRE_HEADER_BYTES);
-        server->mac = secret_key_mac(contact->own, hello.boot_id);
+        server->seed ^= keys_pad(contact->own, request + METE_WIRE_HEADER_BYTES);
+        server->mac = keys_mac(contact->own, hello.boot_id);
         server->has_secret = true;
     }
     server->secret = contact->secret;
@@ -191,7 +192,7 @@ static int learn(struct contact *contact, struct bench_server *server)
     server->wall_high_ns = INT64_MAX;
     for (int i = 0; i < CLOCK_SAMPLES; i++) {
         const size_t len = begin_request(contact, METE_HELLO, 0, 1, &header, request);
-        if (getrandom(request + METE_WIRE_HEADER_BYTES, SECRET_KEY_NONCE_BYTES, 0) < 0)
+        if (getrandom(request + METE_WIRE_HEADER_BYTES, KEYS_NONCE_BYTES, 0) < 0)
             return -1;
         if (ask(contact, request, len, answer) != METE_WIRE_HELLO_BYTES)
             return -1;
@@ -278,7 +279,7 @@ static int use_secret(const struct bench_options *options, struct contact *conta
         return result;
     contact->own = secret;
     contact->secrets = CONFIG_MAX_SECRETS;
-    contact->hello_key = secret_key_mac(secret, 0);
+    contact->hello_key = keys_mac(secret, 0);
     contact->key = &contact->hello_key;
     return 0;
 }

@@ -111,10 +111,11 @@ void bench_end(struct bench_thread *thread)
 void bench_loop_run(struct bench_thread *thread)
 {
     const uint64_t duration_ns = thread->options->duration_ns;
-    uint64_t now_ns = bench_begin(thread);
+    uint64_t now_ns;
     unsigned idle_rounds = 0;
     bool fill = true;
 
+    bench_begin(thread);
     do {
         bool busy = false;
         for (unsigned i = 0; i < thread->flow_count; i++) {

@@ -166,7 +166,7 @@ static int parse_real(const char *option, double min, double max, double *ret)
 
 static int parse_seconds(uint64_t *ret_ns)
 {
-    double seconds;
+    double seconds = 0;
     const int result = parse_real("--seconds", 0.001, 1e6, &seconds);
     if (result == 0)
         *ret_ns = (uint64_t)(seconds * 1e9);

@@ -65,7 +65,7 @@ static int exchange(int fd, const struct bench_server *server, const struct door
  * key was refused. */
 static int open_ready(const struct bench_server *server)
 {
-    struct door_answer answer;
+    struct door_answer answer = {0};
     const struct door_words any = {.ask = ""};
     const int fd = open_connection(server);
     if (fd < 0 || server->begin.len == 0)

@@ -223,6 +223,7 @@ static int ask(const struct question *question, struct mete_client *client,
     struct mete_request request = {
         .rule = question->rule,
         .subject = question->subject,
+        /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): parse() has seen to a subject */
         .subject_len = strlen(question->subject),
         .cost = (uint32_t)question->cost,
         .flags = (uint8_t)((question->peek ? METE_FLAG_PEEK : 0) |

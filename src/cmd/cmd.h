@@ -32,6 +32,10 @@ int cmd_version(int argc, char **argv);
 /* "mete NAME: ..." on stderr, one line whatever the arguments hold; returns EXIT_USAGE. */
 int cmd_fail(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+#if defined(METE_ANALYZE) && !defined(METE_FAILS) /* what `make analyze` cannot see from here */
+#define cmd_fail(...) (cmd_fail(__VA_ARGS__), EXIT_USAGE)
+#endif
+
 /* What getopt_long() refused (its result: '?' or ':'), named. argv as it was given to it. Returns
  * EXIT_USAGE. */
 int cmd_bad_option(const char *name, int result, char *const *argv);

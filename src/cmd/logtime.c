@@ -51,6 +51,7 @@ static bool to_ns(const struct date *date, uint64_t fraction_ns, uint64_t *ret_a
     if (!is_valid(date))
         return false;
     const int64_t days = 365 * (date->year - YEAR_MIN) + leap_years_before(date->year) -
+                         /* NOLINTNEXTLINE: is_valid() saw to 1 to 12 */
                          leap_years_before(YEAR_MIN) + before[date->month - 1] +
                          (date->month > 2 && is_leap(date->year)) + date->day - 1;
     const int64_t minutes = (days * 24 + date->hour) * 60 + date->minute - date->offset_minutes;
@@ -176,6 +177,7 @@ bool logtime_from_integer(int64_t number, uint64_t *ret_at_ns)
 bool logtime_from_real(double number, uint64_t *ret_at_ns)
 {
     const double us = number * (double)unit_ns(number) / 1e3;
+    /* NOLINTNEXTLINE(bugprone-integer-division): whole microseconds */
     if (!(us >= 0 && us < (double)(AT_MAX_NS / 1000))) /* not a number fails too */
         return false;
     *ret_at_ns = (uint64_t)(us + 0.5) * 1000;

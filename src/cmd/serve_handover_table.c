@@ -97,6 +97,12 @@ int serve_judge_table(struct server *server)
         return cmd_fail("serve",
                         "--take-over: repeats.window: is %s, and not in the daemon that serves%s",
                         config->repeat_window_ns ? "on" : "off", cannot);
+    if (config->redis.url || table->section_bytes[TABLE_SECTION_REPLICA])
+        return cmd_fail(
+            "serve",
+            "--take-over: redis.url: what a node has in hand for the others does not go "
+            "over%s",
+            cannot);
     return open_file(server);
 }
 

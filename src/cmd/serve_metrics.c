@@ -71,6 +71,24 @@ static void print_counters(const struct server *server, struct http_out *out)
               sum(server, COUNTER_BATCHES));
 }
 
+/* By tenant as long as they are few enough for labels. */
+static void print_shed(const struct server *server, const struct config *config,
+                       struct http_out *out)
+{
+    uint64_t total = 0;
+    describe(out, "mete_shed_checks_total", "counter",
+             "Checks left out in overloads, by tenant; in part estimated.");
+    for (uint32_t i = 0; i < config->tenant_count; i++) {
+        const uint64_t shed = usage_sum_shed(server, &config->tenants[i]);
+        total += shed;
+        if (config->tenant_count <= METRICS_MAX_RULES)
+            http_print(out, "mete_shed_checks_total{tenant=\"%s\"} %" PRIu64 "\n",
+                       config->tenants[i].name, shed);
+    }
+    if (config->tenant_count > METRICS_MAX_RULES)
+        http_print(out, "mete_shed_checks_total{tenant=\"(all)\"} %" PRIu64 "\n", total);
+}
+
 /* Cumulative, by the powers of two of obs/latency.h; and what is known of each door. */
 static void print_latency(const struct server *server, struct http_out *out)
 {
@@ -156,6 +174,7 @@ static void render(void *context, const struct config *config, struct http_out *
                (double)(clock_boot_ns() - server->started_boot_ns) / 1e9);
     print_one(out, "mete_workers", "gauge", "Threads that serve datagrams.", server->worker_count);
     print_counters(server, out);
+    print_shed(server, config, out);
     metrics_rules_print(&metrics->rules, server, config, out);
     print_latency(server, out);
     print_table(metrics, out);

@@ -93,6 +93,7 @@ static void clear_usage(void *context, uint32_t row, uint32_t successor)
         struct quota_credit *credit = &server->quota_credits[(size_t)w * server->row_count + row];
         credit->checks = 0;
         counter_clear(&credit->refused);
+        counter_clear(&credit->shed);
         struct secret_counters *secrets =
             &server->secret_counters[(size_t)w * server->row_count + row];
         for (unsigned s = 0; s < CONFIG_MAX_SECRETS; s++)

@@ -119,6 +119,7 @@ static int open_link(struct serve_replica *replica, const struct config *config)
         .user = config->redis.user,
         .tls = {.ca = config->redis.ca_file},
         .node_id = replica->node_id,
+        .token = replica->names->token,
         .partitions = (uint32_t)config->redis.partitions,
     };
     int result = 0;
@@ -135,10 +136,41 @@ static int open_link(struct serve_replica *replica, const struct config *config)
     return result;
 }
 
-static int make_replicator(struct serve_replica *replica, const struct config *config)
+uint64_t serve_replica_bytes(const struct config *config)
+{
+    if (!config->redis.url)
+        return 0;
+    return NAMES_SIZE +
+           replicator_memory_size((uint32_t)config->redis.partitions, (uint32_t)config->redis.rows);
+}
+
+/* In the table's mapping: who the life before was to the store, so that it is the same node that
+ * goes on with the same batches. */
+static void take_names(struct serve_replica *replica, const struct config *config)
 {
     struct table_resumed found;
+
     table_look_resumed(replica->server->table, &found);
+    struct replica_names *names =
+        found.is_joined ? &replica->own_names /* the section is the other process' */
+                        : table_section(replica->server->table, TABLE_SECTION_REPLICA);
+    const bool is_same = config->redis.node_id == 0 || config->redis.node_id == names->node_id;
+    replica->resumes = found.is_resumed && names->is_made && is_same &&
+                       names->partitions == config->redis.partitions;
+    if (!replica->resumes) {
+        if (found.is_resumed)
+            memset(names, 0, serve_replica_bytes(config));
+        names->node_id = config->redis.node_id ? config->redis.node_id : random_id();
+        names->incarnation = random_id();
+        names->token = random_id();
+        names->partitions = config->redis.partitions;
+    }
+    replica->names = names;
+    replica->node_id = names->node_id;
+}
+
+static int make_replicator(struct serve_replica *replica, const struct config *config)
+{
     const struct replicator_options options = {
         .table = replica->server->table,
         .rings = replica->ring_list,
@@ -146,14 +178,16 @@ static int make_replicator(struct serve_replica *replica, const struct config *c
         .thread_count = replica->thread_count,
         .shared = &replica->shared,
         .node_id = replica->node_id,
-        .incarnation = random_id(),
+        .incarnation = replica->names->incarnation,
         .partitions = (uint32_t)config->redis.partitions,
         .rows = (uint32_t)config->redis.rows,
         .nodes = (uint32_t)config->redis.nodes,
         .flush_ns = config->redis.flush_ns,
         .now_ns = table_now_ns(replica),
         .wall_ns = clock_real_ns(),
-        .resumes = found.is_resumed || replica->server->handover.fd >= 0,
+        .memory =
+            replica->names == &replica->own_names ? NULL : (char *)replica->names + NAMES_SIZE,
+        .resumes = replica->resumes,
     };
     return replicator_create(&options, &replica->replicator);
 }
@@ -176,7 +210,7 @@ int serve_open_replica(struct server *server)
     replica->reader = server->thread_count - 1;
     replica->thread_count = server->thread_count - 1;
     replica->flush_ns = config->redis.flush_ns;
-    replica->node_id = config->redis.node_id ? config->redis.node_id : random_id();
+    take_names(replica, config);
     replica->wake = wake_open();
     if (replica->wake < 0)
         return cmd_fail("serve", "redis: no descriptor: %s", strerror(-replica->wake));
@@ -189,6 +223,7 @@ int serve_open_replica(struct server *server)
     if (result)
         return cmd_fail("serve", "redis.rows: no memory for %llu of them",
                         (unsigned long long)config->redis.rows);
+    replica->names->is_made = 1; /* partitions and rows have their form */
     return open_link(replica, config);
 }
 
@@ -217,7 +252,7 @@ static void send_due(struct serve_replica *replica)
 static void take_new_id(struct serve_replica *replica)
 {
     const uint64_t old_id = replica->node_id;
-    replica->node_id = random_id();
+    replica->node_id = replica->names->node_id = random_id();
     link_set_node(replica->link, replica->node_id);
     replicator_set_node(replica->replicator, replica->node_id);
     log_line("redis: another process has node id %llu, so this one is %llu from now on; a file or "

@@ -3,6 +3,7 @@
 #ifndef METE_CMD_SERVE_REPLICA_H
 #define METE_CMD_SERVE_REPLICA_H
 
+#include <stdint.h>
 #include <stdio.h>
 
 struct config;
@@ -14,6 +15,9 @@ struct serve_replica;
 /* Threads that the configuration needs: 1 with redis.url, else 0. It is the last reader of what is
  * published. */
 unsigned serve_count_replica(const struct config *config);
+
+/* What it keeps in the table's mapping (TABLE_SECTION_REPLICA). */
+uint64_t serve_replica_bytes(const struct config *config);
 
 /* Takes the memory; with no redis.url it does nothing. Results: 0, or an exit status after saying
  * what is wrong. */

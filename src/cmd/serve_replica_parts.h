@@ -13,7 +13,18 @@
 #include "replica/ring.h"
 #include "replica/shared_state.h"
 
+/* At the begin of the section of the table's mapping; partitions and rows follow. */
+struct replica_names {
+    uint64_t node_id, incarnation, token; /* as which the store knows this node and its batches */
+    uint64_t partitions;
+    uint64_t is_made;
+};
+#define NAMES_SIZE 64u
+_Static_assert(sizeof(struct replica_names) <= NAMES_SIZE, "in front of the partitions");
+
 struct serve_replica {
+    struct replica_names *names, own_names;
+    bool resumes; /* what the section holds of the life before */
     struct shared_state shared;
     struct server *server;
     struct replicator *replicator;

@@ -11,15 +11,20 @@
 
 #include "cmd/cmd.h"
 #include "cmd/refusal.h"
+#include "cmd/serve_buffers.h"
 #include "cmd/server.h"
 #include "net/socket.h"
 
 #define BUSY_TRIES 20u
 #define BUSY_PAUSE_NS 50000000l
-#define RECEIVE_BUFFER_BYTES (4 << 20) /* asked for; the system may grant less */
 
-static const struct socket_options socket_wishes = {.receive_buffer_bytes = RECEIVE_BUFFER_BYTES,
-                                                    .join = true};
+static struct socket_options socket_wishes(const struct server *server)
+{
+    return (struct socket_options){
+        .receive_buffer_bytes = serve_buffer_bytes(server->config) / 2, /* it gives twice as much */
+        .join = true,
+    };
+}
 
 /* The kernel lets go of the sockets of a killed daemon's rings only some time after it died: who is
  * restarted at once would find its own port busy, so a busy port is tried for a second, and a
@@ -63,7 +68,8 @@ static void give(struct worker *worker, int socket)
 static int open_own(struct server *server, struct config_address *listen)
 {
     int sockets[CONFIG_MAX_WORKERS];
-    int result = open_group(listen, &socket_wishes, sockets, server->worker_count);
+    const struct socket_options wishes = socket_wishes(server);
+    int result = open_group(listen, &wishes, sockets, server->worker_count);
     if (result == -EADDRINUSE)
         return cmd_fail("serve",
                         "listen.udp: %s is busy: another mete or another program holds it; "
@@ -162,6 +168,7 @@ static int share_out(struct server *server, struct config_address *listen, const
                      unsigned count)
 {
     const unsigned workers = server->worker_count;
+    const struct socket_options wishes = socket_wishes(server);
     int sockets[CONFIG_MAX_WORKERS];
     for (unsigned i = 0; i < (count > workers ? count : workers); i++) {
         struct worker *worker = &server->workers[i % workers];
@@ -175,7 +182,7 @@ static int share_out(struct server *server, struct config_address *listen, const
             return cmd_fail("serve", "listen.udp: no descriptor for %s: %s", listen->text,
                             strerror(errno));
         give(worker, socket);
-        int result = socket_prepare(socket, &listen->address, &socket_wishes);
+        int result = socket_prepare(socket, &listen->address, &wishes);
         if (result)
             return cmd_fail("serve", "listen.udp: the passed socket for %s: %s", listen->text,
                             strerror(-result));
@@ -253,14 +260,16 @@ static bool has_units_sockets(const struct server *server)
 int serve_open_sockets(struct server *server)
 {
     struct config *config = server->config;
+    int result = 0;
     if (has_units_sockets(server))
-        return take_passed(server);
-    for (unsigned i = 0; i < config->listen_udp_count; i++) {
-        int result = open_address(server, &config->listen_udp[i]);
-        if (result)
-            return result;
-    }
-    return open_unix(server);
+        result = take_passed(server);
+    for (unsigned i = 0; !result && !has_units_sockets(server) && i < config->listen_udp_count; i++)
+        result = open_address(server, &config->listen_udp[i]);
+    if (!result && !has_units_sockets(server))
+        result = open_unix(server);
+    if (!result)
+        serve_say_buffers(server);
+    return result;
 }
 
 void serve_close_sockets(struct server *server)

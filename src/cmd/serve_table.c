@@ -16,6 +16,7 @@
 #include "cmd/cmd.h"
 #include "cmd/serve_handover_table.h"
 #include "cmd/serve_reload.h"
+#include "cmd/serve_replica.h"
 #include "cmd/server.h"
 #include "obs/log.h"
 #include "sys/clock.h"
@@ -36,6 +37,7 @@ struct table_options serve_table_options(struct server *server)
     };
     if (config->repeat_window_ns)
         options.section_bytes[TABLE_SECTION_REPEATS] = config->repeat_bytes * server->worker_count;
+    options.section_bytes[TABLE_SECTION_REPLICA] = serve_replica_bytes(config);
     return options;
 }
 

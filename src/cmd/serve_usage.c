@@ -106,6 +106,15 @@ static uint64_t refused_checks(const struct server *server, const struct tenant 
     return total;
 }
 
+uint64_t usage_sum_shed(const struct server *server, const struct tenant *tenant)
+{
+    uint64_t total = 0;
+    for (unsigned w = 0; w < server->thread_count; w++)
+        total += counter_read(
+            &server->quota_credits[(size_t)w * server->row_count + tenant->inline_index].shed);
+    return total;
+}
+
 static void print_numbers_json(const struct visitor *visitor, uint32_t row)
 {
     const struct rule_sum total = sum_of(visitor, row);
@@ -157,8 +166,9 @@ void usage_print_json(const struct server *server, const uint64_t *live, FILE *o
     }
     fprintf(out, "],\"tenants\":[");
     for (uint32_t i = 0; i < config->tenant_count; i++)
-        fprintf(out, "%s{\"tenant\":\"%s\",\"limited\":%" PRIu64 "}", i ? "," : "",
-                config->tenants[i].name, refused_checks(server, &config->tenants[i]));
+        fprintf(out, "%s{\"tenant\":\"%s\",\"limited\":%" PRIu64 ",\"shed\":%" PRIu64 "}",
+                i ? "," : "", config->tenants[i].name, refused_checks(server, &config->tenants[i]),
+                usage_sum_shed(server, &config->tenants[i]));
     fprintf(out, "],\"secrets\":[");
     bool is_first = true;
     for (uint32_t i = 0; i < config->tenant_count; i++)
@@ -224,6 +234,10 @@ void usage_print_text(const struct server *server, const uint64_t *live, FILE *o
         if (quota_is_set(&tenant->checks))
             fprintf(out, "%-32s %14s %14" PRIu64 " beyond its limit on checks\n", tenant->name, "",
                     refused_checks(server, tenant));
+        uint64_t shed = usage_sum_shed(server, tenant);
+        if (shed)
+            fprintf(out, "%-32s %14s %14" PRIu64 " left out in overloads\n", tenant->name, "",
+                    shed);
     }
     print_secrets_text(server, out);
 }

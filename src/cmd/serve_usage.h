@@ -32,6 +32,9 @@ struct rule_sum usage_sum_all(const struct server *server, uint32_t row);
 struct rule_sum usage_sum_rule(const struct server *server, const struct rule *rule);
 void usage_add(struct rule_sum *total, struct rule_sum more);
 
+/* Checks of the tenant that were left out in overloads (net/shed.h), in part estimated. */
+uint64_t usage_sum_shed(const struct server *server, const struct tenant *tenant);
+
 /* As text for people; as members "rules", "tenants" and "secrets" of a JSON object. live: entries
  * per row. A rule's numbers are those of the subjects that none of its overrides applies to. */
 void usage_print_text(const struct server *server, const uint64_t *live, FILE *out);

@@ -21,6 +21,7 @@
 #include "core/limit.h"
 
 enum config_filter { FILTER_AUTO, FILTER_OFF };
+enum config_shedding { SHEDDING_AUTO, SHEDDING_OFF };
 enum config_steering { STEERING_FLOW, STEERING_CPU };
 enum config_reload { RELOAD_SIGNAL, RELOAD_WATCH };
 enum config_log { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
@@ -121,6 +122,13 @@ struct config_tls_hooks {
 struct config_network { /* of trusted_networks; v4 is kept as v4-mapped v6 */
     uint8_t prefix[16];
     uint8_t bits;
+};
+
+struct config_overload {      /* when more is asked than can be answered */
+    uint64_t delay_budget_ns; /* the sockets' buffers hold what it takes so long to answer */
+    uint64_t max_age_ns;      /* a request that was first sent longer ago is of no use */
+    uint64_t shed_answers;    /* a second and worker */
+    enum config_shedding shedding;
 };
 
 struct config_redis {           /* the store of several nodes; url NULL: there is none */
@@ -279,7 +287,8 @@ struct config {
     enum config_filter filter;     /* drop floods in the kernel */
     enum config_steering steering; /* which worker gets a datagram */
     unsigned workers;              /* 0: auto, one per usable core */
-    uint64_t spin_us;              /* how long a worker looks for datagrams before it sleeps */
+    struct config_overload overload;
+    uint64_t spin_us; /* how long a worker looks for datagrams before it sleeps */
     enum config_backend backend;
     struct config_xdp xdp;
     struct config_redis redis;

@@ -107,17 +107,21 @@ static void diff_durations(struct diff *diff, const struct config *from, const s
     const struct {
         const char *field;
         uint64_t from, to;
+        bool is_live;
     } fields[] = {
-        {"repeats.window", from->repeat_window_ns, to->repeat_window_ns},
-        {"repeats.ahead", from->repeat_ahead_ns, to->repeat_ahead_ns},
-        {"doors.idle", from->door_idle_ns, to->door_idle_ns},
-        {"table.snapshot_every", from->snapshot_every_ns, to->snapshot_every_ns},
+        {"repeats.window", from->repeat_window_ns, to->repeat_window_ns, false},
+        {"repeats.ahead", from->repeat_ahead_ns, to->repeat_ahead_ns, false},
+        {"doors.idle", from->door_idle_ns, to->door_idle_ns, false},
+        {"overload.delay_budget", from->overload.delay_budget_ns, to->overload.delay_budget_ns,
+         false},
+        {"overload.max_age", from->overload.max_age_ns, to->overload.max_age_ns, true},
+        {"table.snapshot_every", from->snapshot_every_ns, to->snapshot_every_ns, false},
     };
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         char texts[2][32];
         value_format_duration(fields[i].from, texts[0], sizeof(texts[0]));
         value_format_duration(fields[i].to, texts[1], sizeof(texts[1]));
-        diff_text(diff, fields[i].field, false, texts[0], texts[1]);
+        diff_text(diff, fields[i].field, fields[i].is_live, texts[0], texts[1]);
     }
 }
 
@@ -141,6 +145,9 @@ static void diff_numbers(struct diff *diff, const struct config *from, const str
     snprintf(texts[0], sizeof(texts[0]), "%" PRIu64, from->spin_us);
     snprintf(texts[1], sizeof(texts[1]), "%" PRIu64, to->spin_us);
     diff_text(diff, "spin_us", true, texts[0], texts[1]);
+    snprintf(texts[0], sizeof(texts[0]), "%" PRIu64, from->overload.shed_answers);
+    snprintf(texts[1], sizeof(texts[1]), "%" PRIu64, to->overload.shed_answers);
+    diff_text(diff, "overload.shed_answers", true, texts[0], texts[1]);
     snprintf(texts[0], sizeof(texts[0]), "%" PRIu64, from->table_entries);
     snprintf(texts[1], sizeof(texts[1]), "%" PRIu64, to->table_entries);
     diff_text(diff, "table.entries", false, texts[0], texts[1]);
@@ -254,6 +261,8 @@ static void diff_fields(struct diff *diff, const struct config *from, const stru
     diff_text(diff, "otlp.endpoint", false, config_door_text(&from->otlp_endpoint),
               config_door_text(&to->otlp_endpoint));
     diff_text(diff, "listen.admin", false, from->listen_admin, to->listen_admin);
+    diff_text(diff, "overload.shedding", false, filters[from->overload.shedding],
+              filters[to->overload.shedding]);
     diff_text(diff, "filter", false, filters[from->filter], filters[to->filter]);
     diff_text(diff, "steering", false, steerings[from->steering], steerings[to->steering]);
     diff_text(diff, "backend", false, backends[from->backend], backends[to->backend]);

@@ -49,6 +49,7 @@ static bool is_same_spec(const struct limit_spec *a, const struct limit_spec *b)
 
 static void format_rule(const struct rule *rule, char text[RULE_SIZE])
 {
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): never NULL */
     format_spec(&rule->spec, rule->calendar, text);
 }
 
@@ -81,6 +82,7 @@ static void diff_override(struct diff *diff, const char *tenant, const struct co
     if (to)
         format_rule(&to->rule, texts[1]);
     if (!from)
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): one of both is there */
         diff_add(diff, DIFF_OVERRIDE_ADDED, true, "override %s/%s: added, %s", tenant, rule->name,
                  texts[1]);
     else if (!to)
@@ -286,6 +288,7 @@ static void diff_tenant(struct diff *diff, const struct tenant *from, const stru
 {
     if (!to) {
         diff_add(diff, DIFF_TENANT_REMOVED, true, "tenant %s: removed, its entries are freed",
+                 /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): one of both is there */
                  from->name);
     } else if (!from) {
         diff_add(diff, DIFF_TENANT_ADDED, true, "tenant %s: added, %" PRIu32 " rule%s", to->name,

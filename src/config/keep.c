@@ -225,6 +225,11 @@ int config_keep(struct config *config, const struct config *running, FILE *names
                                                          config->steering);
     config->filter =
         (enum config_filter)keep_number(&keeping, "filter", running->filter, config->filter);
+    config->overload.shedding = (enum config_shedding)keep_number(
+        &keeping, "overload.shedding", running->overload.shedding, config->overload.shedding);
+    config->overload.delay_budget_ns =
+        keep_number(&keeping, "overload.delay_budget", running->overload.delay_budget_ns,
+                    config->overload.delay_budget_ns);
     config->repeat_window_ns = keep_number(&keeping, "repeats.window", running->repeat_window_ns,
                                            config->repeat_window_ns);
     config->repeat_ahead_ns =

@@ -57,6 +57,16 @@ static void print_repeats(const struct config *config, FILE *out)
     fprintf(out, "repeats: {window: %s, ahead: %s, memory: %s}\n", window, ahead, memory);
 }
 
+static void print_overload(const struct config_overload *overload, FILE *out)
+{
+    char budget[32], age[32];
+    value_format_duration(overload->delay_budget_ns, budget, sizeof(budget));
+    value_format_duration(overload->max_age_ns, age, sizeof(age));
+    fprintf(
+        out, "overload: {shedding: %s, delay_budget: %s, max_age: %s, shed_answers: %" PRIu64 "}\n",
+        overload->shedding == SHEDDING_OFF ? "off" : "auto", budget, age, overload->shed_answers);
+}
+
 /* The end of `doors`. */
 static void print_headers(unsigned bits, FILE *out)
 {
@@ -175,6 +185,7 @@ static void print_top(const struct config *config, FILE *out)
     fprintf(out, "backend: %s\nfilter: %s\nsteering: %s\n", backends[config->backend],
             config->filter == FILTER_OFF ? "off" : "auto",
             config->steering == STEERING_CPU ? "cpu" : "flow");
+    print_overload(&config->overload, out);
     interface_print(config, out);
     print_table(config, out);
     print_redis(&config->redis, out);

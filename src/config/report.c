@@ -1,6 +1,7 @@
 /* Puts a mistake into one line. Text from outside may be quoted in it: what is not printable
  * becomes
  * '?', so that the line stays one line whatever the file holds. Threads: none of its own state. */
+#define METE_REPORTS /* these are its functions themselves */
 #include "config/report.h"
 
 #include <errno.h>

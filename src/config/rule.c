@@ -270,6 +270,15 @@ void rule_settle_sync(struct rule *rule, bool has_store)
     }
 }
 
+const struct config_override *rule_find_ungrantable(const struct rule *rule)
+{
+    const struct config_overrides *overrides = rule->overrides;
+    for (uint32_t i = 0; overrides && rule->limit.sync == SYNC_EXACT && i < overrides->count; i++)
+        if (overrides->items[i].rule.limit.burst > GRANT_UNITS_MAX)
+            return &overrides->items[i];
+    return NULL;
+}
+
 /* The calendar of `per` and `time_zone`, which only a calendar has. */
 static int parse_calendar(const struct report *report, const struct node *map,
                           const struct node *const *nodes, struct calendars *calendars,

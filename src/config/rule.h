@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct calendars;
+struct config_override;
 struct node;
 struct report;
 struct rule;
@@ -18,6 +19,10 @@ int rule_parse(const struct report *report, const struct node *node, struct cale
 /* Fills in how it is shared where the file does not say it, and for its overrides. Without a store
  * nothing is. */
 void rule_settle_sync(struct rule *rule, bool has_store);
+
+/* After that: the first of its overrides that is exact and has more than can be granted; or NULL.
+ */
+const struct config_override *rule_find_ungrantable(const struct rule *rule);
 
 /* Frees what the rule holds, and forgets it. */
 void rule_free(struct rule *rule);

@@ -74,6 +74,8 @@ _Static_assert(ON_FULL_EVICT == 0 && ON_FULL_ALLOW == 1 && ON_FULL_DENY == 2, "a
 _Static_assert(ON_BAD_FILE_START == 0 && ON_BAD_FILE_REFUSE == 1, "as ON_BAD_FILE");
 _Static_assert(CLIENTS_OPTIONAL == 0 && CLIENTS_REQUIRED == 1, "as CLIENTS");
 _Static_assert(sizeof(enum config_clients) == sizeof(unsigned), "set as unsigned");
+_Static_assert(SHEDDING_AUTO == 0 && SHEDDING_OFF == 1, "as FILTERS");
+_Static_assert(sizeof(enum config_shedding) == sizeof(unsigned), "set as unsigned");
 _Static_assert(FILTER_AUTO == 0 && FILTER_OFF == 1, "as FILTERS");
 _Static_assert(sizeof(enum config_filter) == sizeof(unsigned), "set as unsigned");
 _Static_assert(sizeof(enum config_steering) == sizeof(unsigned), "set as unsigned");
@@ -198,6 +200,17 @@ static const struct field FIELDS[] = {
      AT(steering),
      .choices = STEERINGS,
      .fallback = "flow"},
+    {.path = "overload", .type = TYPE_SECTION},
+    {.path = "overload.shedding",
+     .type = TYPE_CHOICE,
+     AT(overload.shedding),
+     .choices = FILTERS,
+     .fallback = "auto"},
+    BETWEEN(TYPE_DURATION, "overload.delay_budget", overload.delay_budget_ns, 1000000, 1000000000,
+            "20ms"),
+    BETWEEN(TYPE_DURATION, "overload.max_age", overload.max_age_ns, 1000000, 60000000000ull,
+            "100ms"),
+    BETWEEN(TYPE_NUMBER, "overload.shed_answers", overload.shed_answers, 0, 1000000, "1000"),
     {.path = "table", .type = TYPE_SECTION},
     {.path = "table.entries",
      .type = TYPE_NUMBER,

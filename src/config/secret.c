@@ -51,7 +51,7 @@ static int read_all(int fd, uint8_t *bytes, size_t size, size_t *ret_len)
 int config_read_file(const char *path, uint8_t *ret_bytes, size_t size, size_t *ret_len,
                      char *problem, size_t problem_size)
 {
-    struct stat about;
+    struct stat about = {0};
     /* Not to wait for the other end of a FIFO: what it is shows below. */
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     int result = fd < 0 || fstat(fd, &about) < 0 ? -errno : 0;

@@ -22,6 +22,7 @@
 #include "config/secret.h"
 #include "config/value.h"
 #include "config/yaml.h"
+#include "core/grant.h"
 
 enum {
     NAME,
@@ -153,6 +154,12 @@ static int settle_sync(struct loading *loading, struct rules *rules)
             return report_node(loading->report, yaml_tree_child(item->node, "sync"),
                                "needs a store that the nodes share; set redis.url, or sync: local");
         rule_settle_sync(&item->rule, has_store);
+        const struct config_override *large = rule_find_ungrantable(&item->rule);
+        if (large)
+            return report_node(loading->report, yaml_tree_child(item->node, "overrides"),
+                               "%s: at most %u units are granted exactly; a smaller burst or "
+                               "limit, or sync: shared",
+                               large->subject, GRANT_UNITS_MAX);
     }
     return 0;
 }
@@ -345,7 +352,7 @@ static int parse_tenants(struct loading *loading, const struct node *list)
 {
     const struct report *report = loading->report;
     struct config *config = loading->config;
-    struct placed_tenant *placed = calloc(list->count, sizeof(*placed));
+    struct placed_tenant *placed = calloc((size_t)list->count + 1, sizeof(*placed));
     int result = reserve_secrets(loading, list);
     if (result == 0)
         result = secret_reserve_seeds(report, list->count, config);

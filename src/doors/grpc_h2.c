@@ -448,6 +448,7 @@ void grpc_h2_close(struct grpc_h2 *h2, struct grpc_link *link)
         return;
     nghttp2_session_del(link->session); /* tells of no stream's end */
     while (link->calls)
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): unlink_call() moves link->calls on */
         unlink_call(h2, link->calls);
     free(link);
 }

@@ -162,7 +162,8 @@ static void prepare_batch(struct grpc_batch *batch, struct grpc_job *job,
         grpc_call_refuse(call, GRPC_INTERNAL, "the message is no BatchRequest");
     else if (asked->n_checks == 0 || asked->n_checks > GRPC_JOB_CHECKS)
         grpc_call_refuse(call, GRPC_INVALID_ARGUMENT, "checks: 1 to 64 are possible");
-    if (call->why || !identify(batch, job, text_of(asked->checks[0]->tenant), OPERATION_CHECK))
+    if (!asked || call->why ||
+        !identify(batch, job, text_of(asked->checks[0]->tenant), OPERATION_CHECK))
         return;
     for (size_t i = 0; i < asked->n_checks && !call->why; i++) {
         const lease_t one = lease_of(asked->checks[i]);

@@ -4,11 +4,13 @@
  * tested. */
 #include "doors/http_exchange.h"
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): the path is part of a text */
 #define EMBED(name, path)                                                                          \
     __asm__(".pushsection .rodata\n.global " #name "\n" #name ":\n.incbin \"" path                 \
             "\"\n.global " #name "_end\n" #name "_end:\n.byte 0\n.popsection\n");                  \
     extern const char name[] __attribute__((visibility("hidden")));                                \
     extern const char name##_end[] __attribute__((visibility("hidden")))
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 EMBED(http_openapi_json, "proto-spec/openapi.json");
 EMBED(http_docs_html, "src/doors/openapi.html");

@@ -113,6 +113,7 @@ static int64_t cell_remaining(const struct throttle *throttle, uint64_t debt_ns)
         return 0;
     if (interval_ns < US_NS) /* there it divides by zero; here is what is meant */
         return room_ns > 0 ? room_ns / interval_ns : 0;
+    /* NOLINTNEXTLINE(bugprone-integer-division): whole microseconds, as redis-cell has */
     return (int64_t)((double)(room_ns / US_NS) / (double)(interval_ns / US_NS));
 }
 

@@ -33,6 +33,7 @@ struct quota_credit { /* of one worker */
     uint64_t until_ns;
     uint32_t checks;
     _Atomic uint64_t refused; /* checks, for stats */
+    _Atomic uint64_t shed;    /* checks left out in an overload, net/shed.h's; in part estimated */
 };
 
 struct quota { /* a worker's view; both arrays have an item per owner row */

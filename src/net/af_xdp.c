@@ -183,6 +183,7 @@ static int af_xdp_receive(struct io *io, uint64_t wait_ns, struct io_message **r
         else if (ready < 0 && errno != EINTR)
             count = -errno;
     }
+    io->has_more = count >= (int)IO_BATCH;
     return count;
 }
 

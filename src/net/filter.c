@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/sock_diag.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "mete/wire.h"
@@ -42,14 +43,15 @@ bool filter_judge(struct filter *filter, const struct filter_look *look)
     return wanted;
 }
 
+#define FLOOD_MAX_STATEMENTS 64u
 #define UDP_HEADER 8u /* the program sees it in front of the payload */
 #define LOAD_BYTE(at) BPF_STMT(BPF_LD | BPF_B | BPF_ABS, UDP_HEADER + (at))
 #define LOAD_LEN BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0)
 #define JUMP(test, value, yes, no) BPF_JUMP(BPF_JMP | (test) | BPF_K, value, yes, no)
 #define COMPUTE(operation, value) BPF_STMT(BPF_ALU | (operation) | BPF_K, value)
 
-/* Jumps count the statements that they skip; `drop` and `pass` are the last two. */
-int filter_attach(int socket, uint16_t boot)
+/* Jumps count the statements that they skip; what passes goes on behind the last one. */
+static unsigned write_flood(uint16_t boot, struct sock_filter *ret_program)
 {
     uint16_t boot_as_loaded = (uint16_t)(boot << 8 | boot >> 8); /* loads are big endian */
     struct sock_filter program[] = {
@@ -68,10 +70,21 @@ int filter_attach(int socket, uint16_t boot)
         BPF_STMT(BPF_ALU | BPF_ADD | BPF_X, 0), COMPUTE(BPF_LSH, 3),
         COMPUTE(BPF_ADD, METE_WIRE_TAG_BYTES + UDP_HEADER), BPF_STMT(BPF_MISC | BPF_TAX, 0),
         LOAD_LEN, BPF_JUMP(BPF_JMP | BPF_JGE | BPF_X, 0, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, 0),          /* drop */
-        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX), /* pass */
+        BPF_STMT(BPF_RET | BPF_K, 0), /* drop */
     };
-    struct sock_fprog filter = {.len = sizeof(program) / sizeof(program[0]), .filter = program};
+    memcpy(ret_program, program, sizeof(program));
+    return sizeof(program) / sizeof(program[0]);
+}
+
+int filter_attach(int socket, const uint16_t *boot, const struct gate *gate)
+{
+    struct sock_filter program[FLOOD_MAX_STATEMENTS + GATE_MAX_STATEMENTS + 1];
+    unsigned count = boot ? write_flood(*boot, program) : 0;
+    if (gate && gate->count)
+        count += gate_write(gate, program + count);
+    else
+        program[count++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+    struct sock_fprog filter = {.len = (unsigned short)count, .filter = program};
     return setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) < 0 ? -errno
                                                                                          : 0;
 }
@@ -82,11 +95,15 @@ int filter_detach(int socket)
     return setsockopt(socket, SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof(none)) < 0 ? -errno : 0;
 }
 
-uint32_t filter_count_drops(int socket)
+struct filter_queue filter_look_at(int socket)
 {
     uint32_t figures[SK_MEMINFO_VARS] = {0};
     socklen_t len = sizeof(figures);
     if (getsockopt(socket, SOL_SOCKET, SO_MEMINFO, figures, &len) < 0)
-        return 0;
-    return figures[SK_MEMINFO_DROPS];
+        return (struct filter_queue){0};
+    return (struct filter_queue){
+        .dropped = figures[SK_MEMINFO_DROPS],
+        .used_bytes = figures[SK_MEMINFO_RMEM_ALLOC],
+        .size_bytes = figures[SK_MEMINFO_RCVBUF],
+    };
 }

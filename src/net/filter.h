@@ -19,6 +19,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "net/gate.h"
+
 #define FILTER_FLOOD_PER_SECOND 20000u /* bad ones, and more than half: then it goes on */
 #define FILTER_HINTS 64u               /* see above */
 #define FILTER_CALM_PER_SECOND 5000u   /* dropped by the kernel: then it goes off, ... */
@@ -44,12 +46,18 @@ void filter_init(struct filter *filter, uint16_t boot);
 /* What ought to be from this look on: true, attached. */
 bool filter_judge(struct filter *filter, const struct filter_look *look);
 
-/* Results: 0 or a negative errno. */
-int filter_attach(int socket, uint16_t boot);
+/* What the kernel drops on this socket from now on: what a flood brings, if boot is given, and what
+ * the gate (net/gate.h; NULL or empty: none) keeps from what is left. Results: 0 or a negative
+ * errno. */
+int filter_attach(int socket, const uint16_t *boot, const struct gate *gate);
 int filter_detach(int socket);
 
-/* Datagrams that the kernel dropped on this socket: by the filter, or because its buffer was full.
- * 0 if the kernel does not tell. */
-uint32_t filter_count_drops(int socket);
+struct filter_queue {
+    uint32_t dropped; /* datagrams, ever (wraps): by a filter, or because the buffer was full */
+    uint32_t used_bytes, size_bytes; /* of the buffer */
+};
+
+/* All 0 if the kernel does not tell. */
+struct filter_queue filter_look_at(int socket);
 
 #endif

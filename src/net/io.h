@@ -81,6 +81,7 @@ bool io_is_unix(int socket);
 
 struct io { /* first member of each backend's own */
     const struct io_operations *operations;
+    bool has_more; /* the last receive took all that it had room for: more may be waiting */
 };
 
 /* Results: 0; -ENOSYS, -EPERM or -EINVAL when the kernel has no such backend (io_uring forbidden or

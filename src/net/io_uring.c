@@ -390,6 +390,7 @@ static int uring_receive(struct io *io, uint64_t wait_ns, struct io_message **re
             return result;
         reap(uring);
     }
+    io->has_more = uring->message_count >= uring->buffer_count;
     *ret_messages = uring->messages;
     return (int)uring->message_count;
 }

@@ -18,7 +18,7 @@ static void derive(const struct config_secret *secret, const char *label, const 
     sodium_memzero(&state, sizeof(state));
 }
 
-static struct mete_mac_key derive_mac_key(const struct config_secret *secret, uint64_t boot_id)
+struct mete_mac_key keys_mac(const struct config_secret *secret, uint64_t boot_id)
 {
     uint8_t message[8], key[16];
     for (unsigned i = 0; i < sizeof(message); i++)
@@ -46,8 +46,8 @@ int keys_create(const struct config *config, uint64_t boot_id, struct tenant_key
     struct tenant_keys *keys = memory;
     for (uint32_t t = 0; t < config->tenant_count; t++)
         for (uint32_t s = 0; s < config->tenants[t].secret_count; s++) {
-            keys[t].boot[s] = derive_mac_key(&config->tenants[t].secrets[s], boot_id);
-            keys[t].hello[s] = derive_mac_key(&config->tenants[t].secrets[s], 0);
+            keys[t].boot[s] = keys_mac(&config->tenants[t].secrets[s], boot_id);
+            keys[t].hello[s] = keys_mac(&config->tenants[t].secrets[s], 0);
         }
     sodium_stackzero(FRAMES);
     *ret_keys = keys;

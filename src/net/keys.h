@@ -26,6 +26,9 @@ int keys_create(const struct config *config, uint64_t boot_id, struct tenant_key
 /* Wipes them. tenant_count: of the configuration they were made from. */
 void keys_destroy(struct tenant_keys *keys, uint32_t tenant_count);
 
+/* The MAC key for a life of the server; boot id 0: of HELLO and what answers it. Any thread. */
+struct mete_mac_key keys_mac(const struct config_secret *secret, uint64_t boot_id);
+
 /* What masks the seed in HELLO: only who knows the secret can make it. The seed is no parameter, so
  * that no stack frame keeps it in the clear. Hot path. */
 uint64_t keys_pad(const struct config_secret *secret, const uint8_t nonce[KEYS_NONCE_BYTES]);

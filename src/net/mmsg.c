@@ -32,6 +32,7 @@ struct mmsg {
     struct io_counters counters;
     unsigned socket_count;
     unsigned next_socket; /* where the next receive looks first: no socket starves */
+    uint32_t full;        /* bit per socket whose last receive took all that there was room for */
     struct pollfd sockets[MMSG_MAX_SOCKETS];
     bool is_unix[MMSG_MAX_SOCKETS];
     bool is_paused;
@@ -103,8 +104,10 @@ static int receive_from(struct mmsg *mmsg, uint32_t socket)
         if (!is_passing(errno))
             return -errno;
         mmsg->counters.receive_errors += errno != EAGAIN && errno != EINTR;
-        return 0;
+        count = 0;
     }
+    mmsg->full &= ~(1u << socket);
+    mmsg->full |= (uint32_t)(count == (int)IO_BATCH) << socket;
     for (unsigned i = 0; i < (unsigned)count; i++) {
         struct msghdr *header = &mmsg->headers[i].msg_hdr;
         uint32_t segment = control_read_segment(header);
@@ -148,6 +151,7 @@ static int mmsg_receive(struct io *io, uint64_t wait_ns, struct io_message **ret
         else if (ready < 0 && errno != EINTR)
             count = -errno;
     }
+    io->has_more = mmsg->full != 0;
     *ret_messages = mmsg->messages;
     return count;
 }

@@ -18,6 +18,35 @@ static bool is_wildcard(const struct sockaddr_storage *address)
     return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)address)->sin6_addr);
 }
 
+/* What SO_RCVBUF would make of it here. */
+static int probe_receive_buffer(int domain, int bytes)
+{
+    int got = 0;
+    socklen_t len = sizeof(got);
+    int fd = socket(domain, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return 0;
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &got, &len) < 0)
+        got = 0;
+    close(fd);
+    return got;
+}
+
+/* Beyond the system's limit where we may. Where we may not, the limit would also cut down what a
+ * service manager gave, so that is left alone if it is more. */
+static int set_receive_buffer(int fd, int domain, int bytes)
+{
+    int has = 0;
+    socklen_t len = sizeof(has);
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) == 0)
+        return 0;
+    int given = probe_receive_buffer(domain, bytes);
+    if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &has, &len) == 0 && given < has && given / 2 < bytes)
+        return 0;
+    return setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) < 0 ? -errno : 0;
+}
+
 int socket_prepare(int fd, const struct sockaddr_storage *address,
                    const struct socket_options *options)
 {
@@ -29,14 +58,11 @@ int socket_prepare(int fd, const struct sockaddr_storage *address,
                setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) < 0) {
         return -errno;
     }
-    /* A flood must not fill the buffer in the milliseconds that a worker may be kept from running:
-     * beyond the system's limit, where we may. */
-    if (options->receive_buffer_bytes > 0 &&
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &options->receive_buffer_bytes,
-                   sizeof(options->receive_buffer_bytes)) < 0 &&
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &options->receive_buffer_bytes,
-                   sizeof(options->receive_buffer_bytes)) < 0)
-        return -errno;
+    if (options->receive_buffer_bytes > 0) {
+        int result = set_receive_buffer(fd, address->ss_family, options->receive_buffer_bytes);
+        if (result)
+            return result;
+    }
     if (options->join && setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on)) < 0)
         return -errno;
     return 0;

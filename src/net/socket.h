@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 struct socket_options {
-    int receive_buffer_bytes; /* 0: the system's */
+    int receive_buffer_bytes; /* 0: the system's; the kernel makes twice as much of it */
     bool join;                /* UDP_GRO: take several datagrams of a flow at once */
 };
 

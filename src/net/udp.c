@@ -9,6 +9,7 @@ void udp_init(struct udp *udp, const struct udp_policy *policy, const struct udp
 {
     udp->policy = *policy;
     udp->given = *options;
+    udp->shed = NULL;
     udp->restarted_at_ns = 0;
     udp->request_count = 0;
     udp->is_retry = false;
@@ -56,6 +57,7 @@ static void count_answer(struct udp *udp, const struct udp_request *request)
         udp_tally(udp,
                   request->status == METE_STATUS_STALE     ? COUNTER_STALE
                   : request->status == METE_STATUS_LIMITED ? COUNTER_LIMITED
+                  : request->status == METE_STATUS_SHED    ? COUNTER_SHED
                                                            : COUNTER_UNSUPPORTED,
                   1);
     else
@@ -192,6 +194,8 @@ void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages
             continue;
         }
         bool is_trusted = config_is_trusted(udp->policy.config, message->peer);
+        if (udp->shed)
+            udp->shed->has_joined |= message->segment < message->len;
         for (uint32_t at = 0; at < message->len; at += message->segment) {
             uint32_t left = message->len - at;
             uint32_t len = left < message->segment ? left : message->segment;
@@ -200,6 +204,8 @@ void udp_judge(struct udp *udp, struct io *io, const struct io_message *messages
             struct udp_request *request = &udp->requests[udp->request_count];
             enum counter fate = udp_recognize(udp, message->data + at, len, is_trusted, request);
             request->message = i;
+            if (udp->shed && fate == COUNTER_RECEIVED)
+                fate = udp_shed(udp, request, now);
             udp->request_count += fate == COUNTER_RECEIVED;
             udp_tally(udp, fate, fate != COUNTER_RECEIVED);
             received++;

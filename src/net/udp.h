@@ -15,6 +15,7 @@
 #include "mete/wire.h"
 #include "net/io.h"
 #include "net/keys.h"
+#include "net/shed.h"
 #include "net/tags.h"
 
 /* Gathered before the engine is asked: at least one datagram's, enough to overlap cache misses, and
@@ -84,6 +85,7 @@ struct udp_options { /* all stay the caller's */
 struct udp {
     struct udp_policy policy;
     struct udp_options given;
+    struct shed *shed;        /* NULL: nothing is left out */
     uint64_t restarted_at_ns; /* the instant that the RESTARTED already sent stand for */
     uint32_t request_count;
     uint32_t check_count;
@@ -125,6 +127,10 @@ void udp_answer_all(struct udp *udp, struct io *io, const struct io_message *mes
  * COUNTER_RECEIVED, or why it is dropped. */
 enum counter udp_recognize(struct udp *udp, uint8_t *bytes, uint32_t len, bool is_trusted,
                            struct udp_request *request);
+
+/* With udp->shed: is the datagram left out, before anything else is done for it? COUNTER_RECEIVED:
+ * no, or its answer is SHED now; else why. */
+enum counter udp_shed(struct udp *udp, struct udp_request *request, const struct instant *now);
 
 /* Verifies the tags of all requests, and says for each how it is to be answered. */
 void udp_believe_all(struct udp *udp, const struct instant *now);

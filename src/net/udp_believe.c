@@ -137,8 +137,8 @@ static enum counter believe(struct udp *udp, uint64_t tag, const struct instant 
                             struct udp_request *request)
 {
     enum counter fate = verify(udp, tag, now, request);
-    if (fate != COUNTER_RECEIVED || request->answer == UDP_ANSWER_RESTARTED)
-        return fate;
+    if (fate != COUNTER_RECEIVED || request->answer != UDP_ANSWER_CHECKS)
+        return fate; /* or a hint, or what was shed */
     if (!is_supported(&request->header))
         return answer_status(request, METE_STATUS_UNSUPPORTED);
     if (request->header.type == METE_HELLO) { /* changes nothing, so it may come again */

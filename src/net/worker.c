@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "engine/policy.h"
+#include "net/worker_shed.h"
 #include "obs/log.h"
 #include "sys/memory.h"
 
@@ -37,12 +38,7 @@ static uint64_t sum_bad(const struct counters *counters)
 
 static void set_filter(struct worker *worker, bool is_on)
 {
-    int error = 0;
-    for (unsigned i = 0; i < worker->udp_socket_count; i++) {
-        int result = is_on ? filter_attach(worker->sockets[i], worker->filter.boot)
-                           : filter_detach(worker->sockets[i]);
-        error = error ? error : result;
-    }
+    int error = worker_set_filter(worker);
     if (error)
         log_event(LOG_WARNING, "filter", "worker %u: filter: the kernel refuses it, errno %d",
                   worker->index, -error);
@@ -63,7 +59,7 @@ static void look_for_flood(struct worker *worker, uint64_t boot_ns, uint64_t io_
                                .dropped = io_drops - worker->io_drops};
     worker->io_drops = io_drops;
     for (unsigned i = 0; i < worker->udp_socket_count; i++) {
-        uint32_t drops = filter_count_drops(worker->sockets[i]); /* wraps */
+        uint32_t drops = filter_look_at(worker->sockets[i]).dropped; /* wraps */
         look.dropped += drops - worker->kernel_drops[i];
         worker->kernel_drops[i] = drops;
     }
@@ -71,7 +67,8 @@ static void look_for_flood(struct worker *worker, uint64_t boot_ns, uint64_t io_
     look.dropped = counter_read(&cell[COUNTER_KERNEL_DROPS]);
     look.received = counter_read(&cell[COUNTER_RECEIVED]);
     bool was_on = worker->filter.is_on;
-    if (worker->udp.policy.config->filter == FILTER_AUTO &&
+    /* past the sockets a filter on them would drop nothing of a flood, and say that it did */
+    if (worker->udp.policy.config->filter == FILTER_AUTO && !worker->xdp &&
         filter_judge(&worker->filter, &look) != was_on)
         set_filter(worker, !was_on);
 }
@@ -166,6 +163,11 @@ static int turn(struct worker *worker, bool is_last)
     const _Atomic uint64_t *checks = &worker->counters->cell[COUNTER_CHECKS];
     uint64_t before = counter_read(checks);
     bool has_parked = !udp_park_is_empty(worker->park);
+    worker->udp.shed = NULL;
+    if (shed_note(&worker->shed, worker->io->has_more, worker->batch_boot_ns)) {
+        worker_look_at_load(worker, worker->batch_boot_ns);
+        worker->udp.shed = &worker->shed;
+    }
     if (has_parked) /* before those who came later */
         udp_park_retry(&worker->udp, worker->io, &now, is_last);
     if (count > 0)
@@ -293,6 +295,10 @@ static void *thread_main(void *argument)
     }
     worker->backend = worker->io->operations->name;
     start_clock(worker);
+    shed_init(&worker->shed, clock_boot_ns());
+    worker->shed.options.budget_ns = worker->config->overload.shedding == SHEDDING_OFF
+                                         ? UINT64_MAX /* never in doubt */
+                                         : worker->config->overload.delay_budget_ns;
     set_waits(worker);
     sem_post(&worker->ready);
     worker_run(worker);

@@ -14,6 +14,7 @@
 #include "engine/shared.h"
 #include "net/filter.h"
 #include "net/io.h"
+#include "net/shed.h"
 #include "net/udp.h"
 #include "net/udp_park.h"
 #include "obs/latency.h"
@@ -71,7 +72,10 @@ struct worker {
     uint64_t wait_ns;      /* and then sleeps at most so long */
     struct filter filter;
     uint32_t kernel_drops[WORKER_MAX_SOCKETS]; /* of each socket, at the last look */
-    uint64_t io_drops;                         /* of the backend, then */
+    struct shed shed;
+    uint32_t drops_at_look[WORKER_MAX_SOCKETS]; /* as above, at the last look at the load */
+    uint64_t overload_since_ns;
+    uint64_t io_drops; /* of the backend, then */
     uint64_t repeat_cursor;
     uint32_t repeat_swept_ms; /* up to where worker 0 has done its upkeep of the repeat set */
     struct engine engine;

@@ -26,6 +26,9 @@ enum counter {
     COUNTER_UNKNOWN_TENANT,
     COUNTER_UNSUPPORTED, /* answered so */
     COUNTER_LIMITED,     /* answered so: their tenant may not ask for more checks now */
+    COUNTER_SHED,        /* answered so */
+    COUNTER_SHED_OLD,    /* not answered: waited longer than their use */
+    COUNTER_SHED_SHARE,  /* not answered: their tenant had its share */
     COUNTER_HELLO,
     COUNTER_RESTARTED,    /* bad tags that were answered so */
     COUNTER_STALE,        /* answered so */
@@ -50,12 +53,12 @@ enum counter {
     COUNTER_TABLE_FULL,
     COUNTER_UNKNOWN_LEASE,
     COUNTER_EXPIRED_LEASE, /* answered so; expired ones are counted above */
-    COUNTER_SWAP_RETRIES, /* somebody was faster; decided again */
-    COUNTER_SWEPT,        /* entries back at rest that upkeep freed */
-    COUNTER_CLOCK_STEPS,  /* the host's clock was set */
-    COUNTER_BATCHES,      /* receives that brought something */
-    COUNTER_PARKED,       /* datagrams that waited for a grant */
-    COUNTER_REPLICA_LOST, /* units that other nodes will not hear of: a ring was full */
+    COUNTER_SWAP_RETRIES,  /* somebody was faster; decided again */
+    COUNTER_SWEPT,         /* entries back at rest that upkeep freed */
+    COUNTER_CLOCK_STEPS,   /* the host's clock was set */
+    COUNTER_BATCHES,       /* receives that brought something */
+    COUNTER_PARKED,        /* datagrams that waited for a grant */
+    COUNTER_REPLICA_LOST,  /* units that other nodes will not hear of: a ring was full */
     COUNTER_COUNT
 };
 

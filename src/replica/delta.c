@@ -91,6 +91,19 @@ bool delta_take(struct delta *delta, const struct limit *limit, uint64_t now_ns)
     return true;
 }
 
+void delta_untake(struct delta *delta, const struct limit *limit)
+{
+    if (!delta->is_sent)
+        return;
+    if (delta->sent > 0 && (delta->charge < least(limit) || delta->sent_first_ns < delta->first_ns))
+        delta->first_ns = delta->sent_first_ns;
+    delta->charge = clamped((__int128)delta->charge + (__int128)delta->sent * least(limit));
+    delta->units += delta->sent_units;
+    delta->resets = delta->resets || delta->sent_resets;
+    delta->is_sent = delta->sent_resets = false;
+    delta->sent = delta->sent_units = 0;
+}
+
 static bool is_old(uint64_t first_ns, uint64_t now_ns)
 {
     return saturate_sub(now_ns, first_ns) / 1000 > MERGE_OLDEST_US;

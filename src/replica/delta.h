@@ -42,6 +42,9 @@ bool delta_is_silent(const struct delta *delta, const struct limit *limit);
  * bucket's charge stays. */
 bool delta_take(struct delta *delta, const struct limit *limit, uint64_t now_ns);
 
+/* Back from flight: nobody was told, and it is charged as before. */
+void delta_untake(struct delta *delta, const struct limit *limit);
+
 /* What to tell the store of what is in flight, at the first sending and at each again: the same
  * charge, older. state is the entry's, as this node sees the key. debt_us may be owed beyond tau.
  */

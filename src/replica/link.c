@@ -101,7 +101,9 @@ int link_open(const struct link_options *options, struct link **ret_link, char *
         result = link_script_init(&link->script);
     if (result == 0)
         result = make_partitions(link, options->partitions);
-    if (result == 0 && getrandom(&link->token, sizeof(link->token), 0) != sizeof(link->token))
+    link->token = options->token;
+    if (result == 0 && link->token == 0 &&
+        getrandom(&link->token, sizeof(link->token), 0) != sizeof(link->token))
         result = -EIO;
     if (result) {
         link_close(link);

@@ -26,6 +26,7 @@ struct link_options {
     const char *password;       /* ends with a zero; copied into locked memory; NULL: none */
     struct link_tls_files tls;
     uint64_t node_id;
+    uint64_t token;      /* of the process, or of the table it took up; 0: a random one */
     uint32_t partitions; /* the same for all nodes: checked */
     uint64_t timeout_ns; /* a Redis that is silent for so long is given up; 0: one second */
 };

@@ -158,7 +158,9 @@ void fault_sum_up(struct link *link, uint64_t now_ns)
     const char *text = fine;
 
     count_peers(link);
-    if (link->node_fault == LINK_FOREIGN && now_ns > link->foreign_until_ns)
+    /* not before it was said: what is said is held back for a while */
+    if (link->node_fault == LINK_FOREIGN && state->fault == LINK_FOREIGN &&
+        now_ns > link->foreign_until_ns)
         link->node_fault = LINK_FINE;
     if (worst) {
         fault = (enum link_fault)worst->fault;

@@ -68,6 +68,7 @@ static void select_database(struct link *link, uint32_t index, uint64_t now_ns)
 
 void hello_begin(struct link *link, uint32_t index, uint64_t now_ns)
 {
+    link->peers[index].out.holds_secret = link->password != NULL;
     if (!link->password) {
         select_database(link, index, now_ns);
     } else if (link->user[0]) {

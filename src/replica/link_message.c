@@ -5,10 +5,13 @@
  *   blob   one array in MessagePack, flat, so that Redis turns it into numbers in one step:
  *          [time or 0, sequence, incarnation (8 bytes), usage counters, rows, keys,
  *           rows x (usage, kind, cap, expiry, unit_us, unit_ticks, most, window_us, window),
- *           keys x (2 * row + resets, base epoch, base value, charge, ahead, units, wanted, asked)]
+ *           keys x (2 * row + resets, base epoch, base value, charge, ahead, units, wanted
+ *                   and, if its row says so, asked)]
  *
- * A row is what many keys of a rule have in common. The answer is another such array:
- *          [outcome, time, foreign, keys x (epoch, value, demand, previous, granted)]
+ * A row is what many keys of a rule have in common; 4 is added to its kind if its keys ask for a
+ * grant. The answer is another such array:
+ *          [outcome, time, foreign, keys, keys x (epoch, value, demand),
+ *           (place, from 1, previous, granted) of those where these are not 0]
  *
  * The name of a cell: the tag, then tenant and rule (4 bytes each, little endian), key (16), and
  * where override, shape or kind are not 0 a hash of them (8) and the bytes of the window's name up
@@ -31,7 +34,9 @@
 #define ROWS_SEEN 8u /* how far back an equal row is looked for */
 #define ROW_FIELDS 9u
 #define KEY_FIELDS 8u
-#define ANSWER_FIELDS 5u
+#define ASKS 4u /* in a row's kind */
+#define ANSWER_HEAD 4u
+#define ANSWER_FIELDS 3u
 
 struct row {
     uint32_t usage;
@@ -41,7 +46,7 @@ struct row {
 
 struct link_message {
     char namespace_name[LINK_MAX_NAMESPACE + 1];
-    uint32_t word_count, usage_count, row_count;
+    uint32_t word_count, usage_count, row_count, asking_count;
     size_t name_len;
     struct redis_buffer blob;
     const char *words[MAX_WORDS];
@@ -177,6 +182,7 @@ static uint16_t find_row(struct link_message *message, const struct batch_key *k
     };
 
     if (key->ask.wanted > 0) {
+        row.kind |= ASKS;
         row.unit_ticks = key->ask.unit_ticks;
         row.unit_us = key->ask.unit_us;
         row.most = key->ask.most;
@@ -213,7 +219,9 @@ static void add_names(struct link_message *message, const struct batch *batch)
 static int put_head(struct link_message *message, const struct batch *batch, uint64_t told_us)
 {
     struct redis_buffer *blob = &message->blob;
-    const size_t items = 6 + ROW_FIELDS * message->row_count + KEY_FIELDS * batch->count;
+    const size_t items = 6 + ROW_FIELDS * message->row_count +
+                         (KEY_FIELDS - 1) * (batch->count - message->asking_count) +
+                         KEY_FIELDS * message->asking_count;
     const uint8_t array[3] = {0xdc, (uint8_t)(items >> 8), (uint8_t)items};
     uint8_t incarnation[9] = {0xa8};
     const int64_t first[] = {(int64_t)told_us, (int64_t)batch->sequence};
@@ -258,7 +266,7 @@ static int put_blob(struct link_message *message, const struct batch *batch, uin
                                             key->units,
                                             key->wanted,
                                             key->ask.wanted};
-        result = put_all(blob, fields, KEY_FIELDS);
+        result = put_all(blob, fields, key->ask.wanted > 0 ? KEY_FIELDS : KEY_FIELDS - 1);
     }
     return result;
 }
@@ -270,8 +278,11 @@ int link_message_format(struct link_message *message, const struct link_call *ca
 
     message->word_count = message->usage_count = message->row_count = 0;
     message->name_len = 0;
-    for (uint32_t i = 0; i < batch->count; i++)
+    message->asking_count = 0;
+    for (uint32_t i = 0; i < batch->count; i++) {
         message->row_of[i] = find_row(message, &batch->keys[i]);
+        message->asking_count += batch->keys[i].ask.wanted > 0;
+    }
     add_word(message, call->is_script ? "EVALSHA" : "FCALL", call->is_script ? 7 : 5);
     add_word(message, call->name, strlen(call->name));
     add_word(message, count, 0);
@@ -344,30 +355,42 @@ static int take_array(const uint8_t **at, const uint8_t *end, uint64_t *ret_coun
     return 0;
 }
 
+/* What is not 0 in few answers only, each at its place. */
+static int take_extras(const uint8_t **at, const uint8_t *end, struct batch_answer *answer)
+{
+    while (*at < end) {
+        uint64_t place, previous, granted;
+        if (take(at, end, &place) || place < 1 || place > answer->count ||
+            take(at, end, &previous) || take(at, end, &granted) || granted > UINT32_MAX)
+            return -EPROTO;
+        answer->keys[place - 1].previous = previous;
+        answer->keys[place - 1].granted = (uint32_t)granted;
+    }
+    return 0;
+}
+
 int link_message_parse(const char *bytes, size_t len, struct batch_answer *ret_answer,
                        uint32_t *ret_foreign)
 {
     const uint8_t *at = (const uint8_t *)bytes, *end = at + len;
-    uint64_t items, outcome, foreign;
+    uint64_t items, outcome, foreign, count;
 
-    if (take_array(&at, end, &items) || items < 3 || (items - 3) % ANSWER_FIELDS != 0 ||
-        (items - 3) / ANSWER_FIELDS > BATCH_MAX_KEYS)
-        return -EPROTO;
-    if (take(&at, end, &outcome) || outcome > MERGE_NEW ||
-        take(&at, end, &ret_answer->store_now_us) || take(&at, end, &foreign) ||
-        foreign > BATCH_MAX_KEYS)
+    if (take_array(&at, end, &items) || items < ANSWER_HEAD || take(&at, end, &outcome) ||
+        outcome > MERGE_NEW || take(&at, end, &ret_answer->store_now_us) ||
+        take(&at, end, &foreign) || foreign > BATCH_MAX_KEYS || take(&at, end, &count) ||
+        count > BATCH_MAX_KEYS || items < ANSWER_HEAD + ANSWER_FIELDS * count ||
+        items > ANSWER_HEAD + 2 * ANSWER_FIELDS * count ||
+        (items - ANSWER_HEAD) % ANSWER_FIELDS != 0)
         return -EPROTO;
     ret_answer->outcome = (enum merge_batch)outcome;
-    ret_answer->count = (uint32_t)((items - 3) / ANSWER_FIELDS);
+    ret_answer->count = (uint32_t)count;
     *ret_foreign = (uint32_t)foreign;
     for (uint32_t i = 0; i < ret_answer->count; i++) {
         struct batch_answer_key *key = &ret_answer->keys[i];
-        uint64_t granted;
+        key->previous = key->granted = 0;
         if (take(&at, end, &key->cell.epoch) || take(&at, end, &key->cell.value) ||
-            take(&at, end, &key->demand) || take(&at, end, &key->previous) ||
-            take(&at, end, &granted) || granted > UINT32_MAX)
+            take(&at, end, &key->demand))
             return -EPROTO;
-        key->granted = (uint32_t)granted;
     }
-    return at == end ? 0 : -EPROTO;
+    return take_extras(&at, end, ret_answer);
 }

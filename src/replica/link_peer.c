@@ -43,7 +43,8 @@ void peer_close(struct link_peer *peer)
     peer->fd = -1;
     redis_reader_destroy(peer->reader);
     peer->reader = NULL;
-    peer->out.len = peer->written = 0;
+    redis_buffer_empty(&peer->out);
+    peer->written = 0;
     peer->may_have_replies = peer->is_broken = false;
     peer->state = PEER_CLOSED;
 }
@@ -181,7 +182,8 @@ static int write_all(struct link_peer *peer)
         peer->bytes_out += (uint64_t)count;
         peer->written += (size_t)count;
     }
-    peer->out.len = peer->written = 0;
+    redis_buffer_empty(&peer->out);
+    peer->written = 0;
     return 0;
 }
 

@@ -42,7 +42,7 @@ local function store_us(keys, told)
     return now[1] * 1000000 + now[2]
 end
 
--- merge_demand().
+-- merge_demand(). Here and in merge(), x - x % 1 is floor(x) without a call.
 local function demand_after(demand, passed_us, wanted)
     local left = 0
     if demand > 0 and passed_us < 40 * HALF_US then
@@ -51,8 +51,9 @@ local function demand_after(demand, passed_us, wanted)
             passed_us = passed_us % HALF_US
         end
         local part, whole = 512 * HALF_US - 157 * passed_us, 512 * HALF_US + 198 * passed_us
-        local times = floor(demand / whole)
-        left = times * part + floor((demand - times * whole) * part / whole)
+        local rest = demand % whole
+        local more = rest * part / whole
+        left = (demand - rest) / whole * part + more - more % 1
     end
     left = left + wanted * 64
     return left < DEMAND_MAX and left or DEMAND_MAX
@@ -188,7 +189,8 @@ local function write_moved(name, is_there, epoch, value, demand, now, row)
     return true
 end
 
--- What the node's record says of this batch: as enum merge_batch, and what it was granted if it is a repeat.
+-- What the node's record says of this batch: as enum merge_batch, and what it was granted, by place, if it
+-- is a repeat.
 local function admit(record, incarnation, sequence)
     if not record or string.sub(record, 1, 8) ~= incarnation then
         return 3
@@ -197,7 +199,14 @@ local function admit(record, incarnation, sequence)
     if last == 0 then
         return 3
     elseif sequence <= last then
-        return 1, sequence == last and #record > 15 and cmsgpack.unpack(string.sub(record, 16)) or nil
+        if sequence < last or #record <= 15 then
+            return 1
+        end
+        local pairs_of, granted = cmsgpack.unpack(string.sub(record, 16)), {}
+        for i = 1, #pairs_of, 2 do
+            granted[pairs_of[i]] = pairs_of[i + 1]
+        end
+        return 1, granted
     end
     return sequence == last + 1 and 0 or 2
 end
@@ -216,18 +225,69 @@ local function stranger(keys, values, usages)
     end
 end
 
-local function read_rows(a, at, count)
+local function read_rows(a, at, count, now)
     local rows = {}
     for i = 0, count - 1 do
-        local row = {usage = a[at], kind = a[at + 1], cap = a[at + 2], expiry = a[at + 3], unit_us = a[at + 4],
-                   unit_ticks = a[at + 5], most = a[at + 6], window_us = a[at + 7], window = a[at + 8],
-                   longest = a[at + 3] + floor((a[at + 2] + 999) / 1000)}
+        local row = {usage = a[at], kind = a[at + 1] % 4, asks = a[at + 1] >= 4, cap = a[at + 2], expiry = a[at + 3],
+                   unit_us = a[at + 4], unit_ticks = a[at + 5], most = a[at + 6], window_us = a[at + 7],
+                   window = a[at + 8], longest = a[at + 3] + floor((a[at + 2] + 999) / 1000), units = 0}
+        row.highest = row.kind == 0 and now + row.cap < MAX and now + row.cap or MAX
+        row.late_ms = floor(now / 1000) + row.longest
         rows[2 * i], rows[2 * i + 1] = row, row
         at = at + 9
     end
     return rows, at
 end
 
+-- What happens to few keys: a reset, a refund, a bucket beyond its cap.
+local function merge_rare(row, head, epoch, value, a, at, now)
+    if head % 2 == 1 then
+        epoch, value = epoch + 1, 0
+    end
+    if row.kind == 0 then
+        return merge_bucket(epoch, value, a[at + 3], a[at + 4], row.cap, now)
+    end
+    return merge_count(epoch, value, a[at + 3])
+end
+
+local function grant(row, value, previous, asked, now)
+    if row.kind == 0 then
+        return grant_bucket(row, value, asked, now)
+    end
+    return grant_count(row, value, previous, asked, now)
+end
+
+-- Units of the window before, as it is or as this batch has just made it.
+local function units_before(name, bytes, fresh)
+    local units = 0
+    if bytes and #bytes == CELL_BYTES then
+        local _
+        _, units = parse(CELL, bytes)
+    end
+    return fresh[name] or units
+end
+
+-- The usage counters and the record of the node.
+local function account(keys, values, sums, sequence, incarnation, grants)
+    local is_time = sequence % 64 == 0
+    for usage, units in pairs(sums) do
+        if units ~= 0 then
+            call('INCRBY', keys[2 + usage], units)
+            if is_time or not values[2 + usage] then
+                call('PEXPIRE', keys[2 + usage], USAGE_MS)
+            end
+        end
+    end
+    local record = incarnation .. pack('<I7', sequence)
+    if grants or is_time or not values[1] or #values[1] ~= 15 then
+        call('SET', keys[1], record .. (grants and cmsgpack.pack(grants) or ''), 'PX', NODE_MS)
+    else
+        call('SETRANGE', keys[1], '0', record)
+    end
+end
+
+-- The loop is written for the interpreter: what is used for each key is local, what keys of a row have in
+-- common is looked up when the row changes, and nothing is called that can be said in place.
 local function merge(keys, args)
     begin()
     local a = cmsgpack.unpack(args[1])
@@ -236,7 +296,7 @@ local function merge(keys, args)
         return redis.error_reply('METETIME only a namespace that begins with test- may be told the time')
     end
     local sequence, incarnation, usages, count = a[2], a[3], a[4], a[6]
-    local rows, at = read_rows(a, 7, a[5])
+    local rows, at = read_rows(a, 7, a[5], now)
     local values = call('MGET', unpack(keys))
     local strange = stranger(keys, values, usages)
     if strange then
@@ -244,100 +304,104 @@ local function merge(keys, args)
     end
     local outcome, known = admit(values[1], incarnation, sequence)
     local applies = outcome ~= 1
-    local answer, sums, grants, fresh = {outcome, now, 0}, {}, nil, {}
-    local name_at, out, now_ms = 2 + usages, 4, floor(now / 1000)
+    local answer, extras, sums, grants, fresh = {outcome, now, 0, count}, {}, {}, nil, {}
+    local name_at, out, now_ms = 2 + usages, 5, floor(now / 1000)
+    local call, parse, pack, cell_format, cell_bytes = call, parse, pack, CELL, CELL_BYTES
+    local half_us, half_512, demand_max = HALF_US, 512 * HALF_US, DEMAND_MAX
+    local last, row, is_bucket, asks, highest, late_ms
     for i = 1, count do
-        local head, wanted, asked = a[at], a[at + 6], a[at + 7]
-        local row = rows[head]
-        local kind = row.kind
+        local head = a[at]
+        if head ~= last then
+            last, row = head, rows[head]
+            is_bucket, asks, highest, late_ms = row.kind == 0, row.asks, row.highest, row.late_ms
+        end
         local name, bytes = keys[name_at], values[name_at]
         local epoch, value, demand, demand_at, expires = 0, 0, 0, now, 0
         local is_there, previous, granted = false, 0, 0
         name_at = name_at + 1
-        if bytes and #bytes == CELL_BYTES then
-            is_there = true
-            epoch, value, demand, demand_at, expires = parse(CELL, bytes)
-        elseif bytes then
-            answer[3] = i
-        end
-        if kind == 2 then
-            local before = values[name_at]
-            if before and #before == CELL_BYTES then
-                local _, units = parse(CELL, before)
-                previous = units
+        if bytes then
+            if #bytes == cell_bytes then
+                is_there = true
+                epoch, value, demand, demand_at, expires = parse(cell_format, bytes)
+            else
+                answer[3] = i
             end
-            previous = fresh[keys[name_at]] or previous
+        end
+        if row.kind == 2 then
+            previous = units_before(keys[name_at], values[name_at], fresh)
             name_at = name_at + 1
         end
-        local passed = now > demand_at and now - demand_at or 0
+        local passed, wanted = now - demand_at, applies and a[at + 6] or 0
+        if passed >= half_us then
+            demand = demand_after(demand, passed, wanted)
+        else
+            if demand > 0 and passed > 0 then
+                local whole = half_512 + 198 * passed
+                local rest, part = demand % whole, half_512 - 157 * passed
+                local more = rest * part / whole
+                demand = (demand - rest) / whole * part + more - more % 1
+            end
+            demand = demand + wanted * 64
+            demand = demand < demand_max and demand or demand_max
+        end
         if applies then
-            local base_epoch, base_value = a[at + 1], a[at + 2]
             local old_epoch, old_value = epoch, value
+            local base_epoch, base_value, charge = a[at + 1], a[at + 2], a[at + 3]
             if base_epoch > epoch or base_epoch == epoch and base_value > value then
                 epoch, value = base_epoch, base_value
             end
-            if head % 2 == 1 then
-                epoch, value = epoch + 1, 0
-            end
-            if kind == 0 then
-                epoch, value = merge_bucket(epoch, value, a[at + 3], a[at + 4], row.cap, now)
-            else
-                epoch, value = merge_count(epoch, value, a[at + 3])
-            end
-            demand = demand_after(demand, passed, wanted)
-            if asked > 0 then
-                if kind == 0 then
-                    granted, value = grant_bucket(row, value, asked, now)
-                else
-                    granted, value = grant_count(row, value, previous, asked, now)
+            if charge < 0 or value > highest or head % 2 == 1 then
+                epoch, value = merge_rare(row, head, epoch, value, a, at, now)
+            elseif is_bucket then
+                local ahead = a[at + 4]
+                if charge > 0 or ahead > 0 then
+                    value = (value < now + ahead and now + ahead or value) + charge
+                    value = value < highest and value or highest
                 end
+            else
+                value = value + charge < MAX and value + charge or MAX
+            end
+            if asks and a[at + 7] > 0 then
+                granted, value = grant(row, value, previous, a[at + 7], now)
                 grants = grants or {}
                 grants[#grants + 1] = i
                 grants[#grants + 1] = granted
             end
-            sums[row.usage] = (sums[row.usage] or 0) + a[at + 5]
+            if a[at + 5] ~= 0 then
+                row.units = row.units + a[at + 5]
+            end
             if bytes and not is_there then
                 epoch = epoch -- another's: neither read nor written
             elseif epoch ~= old_epoch or value ~= old_value or wanted > 0 then
-                if expires >= now_ms + row.longest or
+                if expires >= late_ms or
                     expires > 0 and expires >= now_ms + lives_ms(row, epoch, value, now) then
-                    call('SETRANGE', name, '0', pack(CELL, epoch, value, demand, now, expires))
+                    call('SETRANGE', name, '0', pack(cell_format, epoch, value, demand, now, expires))
                 elseif not write_moved(name, is_there, epoch, value, demand, now, row) then
                     answer[3] = i
                 end
             end
-            if kind == 2 then
+            if row.kind == 2 then
                 fresh[name] = value
             end
-        else
-            demand = demand_after(demand, passed, 0)
+        elseif known then
+            granted = known[i] or 0
         end
-        answer[out], answer[out + 1], answer[out + 2], answer[out + 3], answer[out + 4] =
-            epoch, value, demand, previous, granted
-        out, at = out + 5, at + 8
+        answer[out], answer[out + 1], answer[out + 2] = epoch, value, demand
+        if previous > 0 or granted > 0 then
+            extras[#extras + 1] = i
+            extras[#extras + 1] = previous
+            extras[#extras + 1] = granted
+        end
+        out, at = out + 3, at + (asks and 8 or 7)
     end
     if applies then
-        local is_time = sequence % 64 == 0
-        for usage, units in pairs(sums) do
-            if units ~= 0 then
-                call('INCRBY', keys[2 + usage], units)
-                if is_time or not values[2 + usage] then
-                    call('PEXPIRE', keys[2 + usage], USAGE_MS)
-                end
-            end
+        for i = 0, 2 * a[5] - 2, 2 do
+            sums[rows[i].usage] = (sums[rows[i].usage] or 0) + rows[i].units
         end
-        local record = incarnation .. pack('<I7', sequence)
-        if grants or is_time or not values[1] or #values[1] ~= 15 then
-            call('SET', keys[1], record .. (grants and cmsgpack.pack(grants) or ''), 'PX', NODE_MS)
-        else
-            call('SETRANGE', keys[1], '0', record)
-        end
-    elseif known then
-        for i = 1, #known, 2 do
-            if known[i] <= count then
-                answer[3 + 5 * known[i]] = known[i + 1]
-            end
-        end
+        account(keys, values, sums, sequence, incarnation, grants)
+    end
+    for i = 1, #extras do
+        answer[out], out = extras[i], out + 1
     end
     return cmsgpack.pack(answer)
 end

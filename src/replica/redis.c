@@ -12,15 +12,32 @@ struct redis_reader {
     redisReader *reader;
 };
 
+static void wipe(struct redis_buffer *buffer)
+{
+    if (buffer->holds_secret && buffer->bytes)
+        explicit_bzero(buffer->bytes, buffer->size);
+}
+
+void redis_buffer_empty(struct redis_buffer *buffer)
+{
+    wipe(buffer);
+    buffer->holds_secret = false;
+    buffer->len = 0;
+}
+
 int redis_buffer_append(struct redis_buffer *buffer, const void *bytes, size_t len)
 {
     if (buffer->size - buffer->len < len) {
         size_t size = buffer->size ? buffer->size : 4096;
         while (size - buffer->len < len)
             size *= 2;
-        char *grown = realloc(buffer->bytes, size);
+        char *grown = malloc(size); /* not realloc(), which leaves a copy behind */
         if (!grown)
             return -ENOMEM;
+        if (buffer->len > 0)
+            memcpy(grown, buffer->bytes, buffer->len);
+        wipe(buffer);
+        free(buffer->bytes);
         buffer->bytes = grown;
         buffer->size = size;
     }
@@ -32,6 +49,7 @@ int redis_buffer_append(struct redis_buffer *buffer, const void *bytes, size_t l
 
 void redis_buffer_free(struct redis_buffer *buffer)
 {
+    wipe(buffer);
     free(buffer->bytes);
     *buffer = (struct redis_buffer){0};
 }
@@ -45,6 +63,8 @@ int redis_format(struct redis_buffer *buffer, int count, const char *const *word
     if (len < 0)
         return -ENOMEM;
     const int result = redis_buffer_append(buffer, command, (size_t)len);
+    if (buffer->holds_secret)
+        explicit_bzero(command, (size_t)len);
     redisFreeSdsCommand(command);
     return result;
 }

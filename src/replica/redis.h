@@ -4,6 +4,7 @@
 #ifndef METE_REPLICA_REDIS_H
 #define METE_REPLICA_REDIS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,10 +28,12 @@ struct redis_value {
 struct redis_buffer { /* zeros at first */
     char *bytes;
     size_t len, size;
+    bool holds_secret; /* what is left behind anywhere is wiped */
 };
 
 /* Results: 0, -ENOMEM. */
 int redis_buffer_append(struct redis_buffer *buffer, const void *bytes, size_t len);
+void redis_buffer_empty(struct redis_buffer *buffer); /* holds no secret then */
 void redis_buffer_free(struct redis_buffer *buffer);
 
 /* Appends a command of words that may hold any bytes. Results: 0, -ENOMEM. */

@@ -10,9 +10,11 @@
  *                   it was denied, which is demand
  *   at once         keys that nothing is known of, or nothing new: TOUCHES_PER_FLUSH per tenant and
  *                   flush; keys that charged more than a quarter of what this node may spend;
- * grants each second     an empty one, so that the store counts the node Keys that were used within
- * LINGER_NS are read though nothing happens to them here, LINGER_READS of them per flush: who looks
- * sees what others charged.
+ *                   grants
+ *   each second     an empty one, so that the store counts the node
+ *
+ * Keys that were used within LINGER_NS are read though nothing happens to them here, LINGER_READS
+ * of them per flush: who looks sees what others charged.
  *
  * Guarantee: the units that left the rings and entries = those in batches that were answered once +
  * those in flight + those in rows + state.lost_units. */
@@ -33,19 +35,36 @@
 #define ASKED_NS (10 * MS_NS)
 #define ACTIVE_NS (250 * MS_NS)
 
+static size_t partitions_size(uint32_t partitions)
+{
+    return (partitions * sizeof(struct partition) + 63) / 64 * 64;
+}
+
+size_t replicator_memory_size(uint32_t partitions, uint32_t rows)
+{
+    return partitions_size(partitions) + rows * sizeof(struct row);
+}
+
 static int make(struct replicator *replicator)
 {
     const struct replicator_options *options = &replicator->options;
-    const int result = rows_create(&replicator->rows, options->rows, options->partitions);
+    int result = 0;
 
+    if (options->memory) {
+        replicator->partitions = options->memory;
+        rows_use(&replicator->rows, (char *)options->memory + partitions_size(options->partitions),
+                 options->rows, options->partitions);
+    } else {
+        result = rows_create(&replicator->rows, options->rows, options->partitions);
+        replicator->partitions = calloc(options->partitions, sizeof(*replicator->partitions));
+    }
     if (result)
         return result;
-    replicator->partitions = calloc(options->partitions, sizeof(*replicator->partitions));
     replicator->refused_seen = calloc(options->thread_count + 1, sizeof(uint64_t));
     replicator->kept = calloc(options->rows, sizeof(*replicator->kept));
     if (!replicator->partitions || !replicator->refused_seen || !replicator->kept)
         return -ENOMEM;
-    for (uint32_t i = 0; i < options->partitions; i++) {
+    for (uint32_t i = 0; i < options->partitions && !options->resumes; i++) {
         rows_list_init(&replicator->partitions[i].waiting);
         replicator->partitions[i].begun_ns = options->now_ns;
     }
@@ -58,7 +77,8 @@ int replicator_create(const struct replicator_options *options, struct replicato
     int result;
 
     if (options->partitions < 1 || options->partitions > BATCH_MAX_PARTITIONS ||
-        options->rows < ROWS_PROBES || options->nodes < 1 || options->flush_ns < 1)
+        options->rows < ROWS_PROBES || options->nodes < 1 || options->flush_ns < 1 ||
+        (options->resumes && !options->memory))
         return -EINVAL;
     replicator = calloc(1, sizeof(*replicator));
     if (!replicator)
@@ -73,10 +93,8 @@ int replicator_create(const struct replicator_options *options, struct replicato
         replicator_destroy(replicator);
         return result;
     }
-    if (options->resumes) {
-        replicator->sweep_left = table_entry_count(options->table) / TABLE_GROUP_ENTRIES;
-        replicator->sweep_all = true;
-    }
+    if (options->resumes)
+        replicator_resume(replicator);
     shared_state_set_first_share(options->shared, share_of(1, options->nodes));
     *ret_replicator = replicator;
     return 0;
@@ -88,7 +106,8 @@ void replicator_destroy(struct replicator *replicator)
         return;
     if (replicator->rows.rows)
         rows_destroy(&replicator->rows);
-    free(replicator->partitions);
+    if (!replicator->options.memory)
+        free(replicator->partitions);
     free(replicator->refused_seen);
     free(replicator->kept);
     free(replicator);

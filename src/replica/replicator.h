@@ -13,6 +13,7 @@
 #define METE_REPLICA_REPLICATOR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "replica/batch.h"
@@ -36,8 +37,13 @@ struct replicator_options {
     uint64_t flush_ns;
     uint64_t now_ns;
     uint64_t wall_ns; /* the host's wall time at now_ns, until the store's is known */
-    bool resumes;     /* the table was another process' before: its entries may have pending */
+    /* replicator_memory_size() bytes, aligned to 64, that outlive the replicator: what was not told
+     * when its process ended is told by the next. NULL: memory of its own. */
+    void *memory;
+    bool resumes; /* table and memory were another process' before (replicator_resume.c) */
 };
+
+size_t replicator_memory_size(uint32_t partitions, uint32_t rows);
 
 /* Results: 0, -EINVAL (a number out of its range), -ENOMEM. */
 int replicator_create(const struct replicator_options *options, struct replicator **ret_replicator);

@@ -3,7 +3,8 @@
  * Share of the limit: this node's part of the demand of all, as the store counts it, averaged over
  * answers; never below 1/2N, so that a newcomer is not starved. Until SETTLING_ANSWERS answers have
  * come the others' demand may be missing in them: until then it does not grow beyond 1/N, and that
- * of a key's last window is kept. */
+ * of a key's last window is kept. What was wanted in the window before counts on, for nodes tell
+ * what they denied in it after its end, and not all at once. */
 #include <math.h>
 
 #include "core/gcra.h"
@@ -39,10 +40,14 @@ static void settle_share(struct replicator *replicator, struct row *row, const s
 
     row->demand =
         merge_demand(row->demand, saturate_sub(store_us, row->demand_us), row->sent_wanted);
+    row->demand_of_all = heard->key->demand;
     row->demand_us = store_us;
+    const uint64_t past_us = saturate_sub(store_us, row->past_us);
+    const uint64_t own = row->demand + merge_demand(row->past, past_us, 0);
+    const uint64_t all = row->demand_of_all + merge_demand(row->past_of_all, past_us, 0);
     const bool is_settled = row->answers >= SETTLING_ANSWERS;
-    if (heard->key->demand >= DEMAND_LEAST && (is_settled || !row->is_carried)) {
-        const float part = (float)row->demand / (float)heard->key->demand;
+    if (all >= DEMAND_LEAST && (is_settled || !row->is_carried)) {
+        const float part = (float)own / (float)all;
         alpha += AVERAGE * ((part < 1 ? part : 1) - alpha);
     }
     if (!is_settled && !row->is_carried && alpha > 2 * least)
@@ -76,7 +81,9 @@ static uint64_t stores_state(const struct row *row, const struct heard *heard)
     return saturate_add(gcra_ticks(heard->answer.at_ns), saturate_mul(owed_us, TICKS_PER_US));
 }
 
-/* When one unit more than was granted can be had; 0 if all that was wanted was granted. */
+/* When one unit more than was granted can be had; 0 if all that was wanted was granted. What was
+ * refused is denied although there may be a unit again by now: it was not there when it was asked
+ * for, and who waits on would lose one race after the other and take that for the store's loss. */
 static uint64_t denied_until_ns(const struct row *row, const struct heard *heard)
 {
     const struct instant *now = &heard->now;
@@ -94,6 +101,10 @@ static uint64_t denied_until_ns(const struct row *row, const struct heard *heard
                               is_wall ? now->wall_ns : now->now_ns)
                       .verdict.retry_after_ns;
     }
+    const uint64_t store_ns = saturate_mul(heard->answer.store_now_us, 1000);
+    if (wait_ns == 0 && row->sent_asked > 0 &&
+        share_window_at(&row->limit, store_ns) == row->window)
+        wait_ns = 1;
     return wait_ns == 0 ? 0 : saturate_add(now->now_ns, wait_ns);
 }
 
@@ -136,6 +147,15 @@ static bool is_of_window(const struct row *row, uint64_t state)
     return !limit_is_wall(&row->limit) || share_window(&row->limit, state) == row->window;
 }
 
+/* Has the row's window passed? It is read on for a while, for what is told late. */
+static bool is_over(const struct row *row, const struct instant *now)
+{
+    const struct limit *limit = &row->limit;
+
+    return limit_is_wall(limit) &&
+           share_is_later(limit, share_window_at(limit, now->wall_ns), row->window);
+}
+
 /* Puts what was heard into the entry. False: somebody was faster. */
 static bool try_adopt(struct replicator *replicator, const struct row *row,
                       const struct heard *heard)
@@ -153,24 +173,31 @@ static bool try_adopt(struct replicator *replicator, const struct row *row,
         return true;
     const bool is_grant = is_found && table_share(&ref) == TABLE_SHARE_GRANT;
     if (row->limit.sync == SYNC_EXACT) {
-        if (!is_found && row->sent_asked == 0) {
+        if (!is_found && (row->sent_asked == 0 || is_over(row, &heard->now))) {
             table_withdraw(table, &ref);
             return true;
         }
+        if (is_over(row, &heard->now)) /* what is there may be a grant of the present window */
+            return true;
         if (!table_adopt(table, &ref, granted_state(row, heard, &ref, is_grant), TABLE_SHARE_GRANT))
             return false;
         if (is_grant)
             give_void_back(replicator, row, ref.state);
         return true;
     }
+    const int32_t pending = is_found && !is_grant ? table_pending(&ref) : 0;
     const struct delta_view view = {
         .state = is_grant ? 0 : ref.state,
-        .pending = is_found ? table_pending(&ref) : 0,
+        .pending = is_of_window(row, ref.state) ? pending : 0,
         .now_ns = heard->now.now_ns,
         .spread = share_factor(row->share),
     };
     const uint64_t value = delta_look(&row->delta, &row->limit, &heard->answer, &view);
-    const uint64_t state = adopt_state(&row->limit, view.state, row->window, value);
+    uint64_t state = adopt_state(&row->limit, view.state, row->window, value);
+    if (state == 0 && pending != 0) /* the state says which window that is of */
+        state = share_empty_window(&row->limit, share_window(&row->limit, view.state));
+    if (pending != 0 && view.pending == 0 && is_of_window(row, state))
+        return true; /* what is pending is of a window before: it is drained first */
     const uint8_t share =
         is_found && !is_grant && !is_of_window(row, state) ? table_share(&ref) : row->share;
     if (is_found && state == ref.state && share == table_share(&ref))
@@ -202,8 +229,20 @@ static void keep_grant(struct replicator *replicator, struct row *row, const str
                       .until_ns = replicator->now_ns + GRANT_KEEP_NS};
 }
 
+/* Settled already, by a process that ended before the whole answer was: a grant counts once. */
+static void pass_over(struct replicator *replicator, struct row *row)
+{
+    row->place = ROW_QUIET;
+    if (row_is_pending(row))
+        replicator_list(replicator, row, false);
+}
+
 static void settle_row(struct replicator *replicator, struct row *row, const struct heard *heard)
 {
+    if (!row->delta.is_sent) {
+        pass_over(replicator, row);
+        return;
+    }
     delta_settle(&row->delta, &heard->answer);
     row->answered_ns = replicator->now_ns;
     settle_share(replicator, row, heard);
@@ -280,6 +319,7 @@ void replicator_answer(struct replicator *replicator, const struct batch_answer 
     partition->must_send = false;
     partition->retry_ns = 0;
     const bool is_late = now_ns - partition->begun_ns > GRANT_KEEP_NS;
+    const struct instant now = replicator_instant(replicator);
     for (uint32_t i = 0; i < answer->count; i++) {
         struct row *row = replicator_row(replicator, partition->flight[i]);
         const struct heard heard = {
@@ -287,10 +327,12 @@ void replicator_answer(struct replicator *replicator, const struct batch_answer 
                        .store_now_us = answer->store_now_us,
                        .at_ns = store_clock_at_ns(&replicator->clock, answer->store_now_us)},
             .key = &answer->keys[i],
-            .now = replicator_instant(replicator),
+            .now = now,
             .asked_ns = partition->begun_ns,
-            .granted = is_late ? 0 : answer->keys[i].granted,
+            .granted = is_late || is_over(row, &now) ? 0 : answer->keys[i].granted,
         };
         settle_row(replicator, row, &heard);
     }
+    batch_settle_before(); /* only then is it answered */
+    partition->answered = partition->sequence;
 }

@@ -44,6 +44,7 @@ void batch_begin(struct replicator *replicator, struct partition *partition)
     partition->oldest_ns = UINT64_MAX;
     for (; count > 0 && partition->flight_count < BATCH_MAX_KEYS; count--)
         take_row(replicator, partition, replicator_row(replicator, partition->waiting.first));
+    batch_settle_before(); /* the whole batch stands under its number, or under none */
     partition->sequence++;
     partition->is_in_flight = true;
     partition->must_send = true;

@@ -27,6 +27,7 @@ struct partition {
     uint32_t urgent_count; /* rows at the begin of it */
     uint32_t flight_count;
     uint64_t sequence;  /* of the batch in flight, else of the last one */
+    uint64_t answered;  /* the last one that was; less than sequence: a batch is in flight */
     uint64_t begun_ns;  /* when the batch was sent for the first time */
     uint64_t due_ns;    /* when the next one may be, if there is something */
     uint64_t oldest_ns; /* of what is in flight: when it was charged */
@@ -97,6 +98,16 @@ void take_kept(struct replicator *replicator); /* grants that were not spent in 
 void replicator_list(struct replicator *replicator, struct row *row, bool is_urgent);
 /* Puts a row that has nothing to tell aside. */
 void replicator_rest(struct replicator *replicator, struct row *row);
+
+/* replicator_resume.c: what the memory holds of the process before. */
+void replicator_resume(struct replicator *replicator);
+
+/* What was written before stands in the memory before what is written behind, wherever the process
+ * ends in between: processors write in order for who comes later, and so must the compiler. */
+static inline void batch_settle_before(void)
+{
+    __asm__ volatile("" ::: "memory");
+}
 
 /* replicator_batch.c: from rows into a batch. */
 void batch_begin(struct replicator *replicator, struct partition *partition);

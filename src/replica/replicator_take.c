@@ -91,18 +91,27 @@ static void read_window_before(struct replicator *replicator, const struct row *
     replicator_list(replicator, before, row->is_urgent);
 }
 
-/* The share of a key's last window is worth more than none. */
+/* The share of a key's last window is worth more than none; that of one that was over long ago is
+ * not, for it followed what then came late. */
 static void begin_share(struct replicator *replicator, struct row *row)
 {
+    const struct row *last = NULL, *other;
     uint32_t cursor = 0;
-    struct row *other;
 
     row->alpha = replicator_fair_share(replicator);
     while ((other = rows_next_of_key(&replicator->rows, row->key, row->owner, &cursor)))
-        if (other != row && other->answers >= SETTLING_ANSWERS && !row->is_carried) {
-            row->alpha = other->alpha;
-            row->is_carried = true;
-        }
+        if (other->answers >= SETTLING_ANSWERS &&
+            other->used_ns + LINGER_NS >= replicator->now_ns &&
+            share_is_later(&row->limit, row->window, other->window) &&
+            (!last || share_is_later(&row->limit, other->window, last->window)))
+            last = other;
+    if (last) {
+        row->alpha = last->alpha;
+        row->past = last->demand;
+        row->past_of_all = last->demand_of_all;
+        row->past_us = last->demand_us;
+        row->is_carried = true;
+    }
     row->share = share_of((uint64_t)(row->alpha * 65536.0f), 65536);
 }
 
@@ -135,24 +144,38 @@ static uint32_t summed(uint32_t a, uint64_t b)
     return b > UINT32_MAX - a ? UINT32_MAX : a + (uint32_t)b;
 }
 
-/* The window of the key that was in use last: of what does not say it. */
-static uint64_t last_window(struct replicator *replicator, struct key key, uint32_t owner)
+/* The row of the key that was in use last; NULL: none. */
+static struct row *last_row(struct replicator *replicator, struct key key, uint32_t owner)
 {
-    const struct row *last = NULL, *row;
+    struct row *last = NULL, *row;
     uint32_t cursor = 0;
 
     while ((row = rows_next_of_key(&replicator->rows, key, owner, &cursor)))
         if (!last || row->used_ns > last->used_ns)
             last = row;
-    return last ? last->window : 0;
+    return last;
+}
+
+/* The window of what does not say it: the one in use last, else the present one. */
+static uint64_t last_window(struct replicator *replicator, struct key key, uint32_t owner,
+                            const struct limit *limit)
+{
+    const struct row *last = last_row(replicator, key, owner);
+
+    return last ? last->window : share_window_at(limit, replicator_instant(replicator).wall_ns);
+}
+
+static bool names_no_window(const struct table_drained *look, const struct limit *limit)
+{
+    /* a grant does not say it, nor does what was reset and not charged since */
+    return limit_is_wall(limit) && (look->share == TABLE_SHARE_GRANT || look->state == 0);
 }
 
 static uint64_t window_of(struct replicator *replicator, const struct table_drained *look,
                           const struct limit *limit)
 {
-    /* a grant does not say it, nor does what was reset and not charged since */
-    if (limit_is_wall(limit) && (look->share == TABLE_SHARE_GRANT || look->state == 0))
-        return last_window(replicator, look->key, look->owner);
+    if (names_no_window(look, limit))
+        return last_window(replicator, look->key, look->owner, limit);
     return share_window(limit, look->state);
 }
 
@@ -186,7 +209,7 @@ bool take_entry(struct replicator *replicator, uint64_t index, uint64_t first_ns
         }
     }
     row->index = index;
-    if (look.units == 0 && !is_new)
+    if (look.units == 0 && !is_new && row->used_ns != 0) /* else nothing is known of the window */
         return true;
     if (look.units != 0)
         delta_charge(&row->delta, &row->limit, look.units, first_ns);
@@ -228,20 +251,19 @@ static void take_want(struct replicator *replicator, const struct ring_event *ev
     replicator_list(replicator, row, true);
 }
 
-/* Every window of the key that is known, and the present one. */
+/* Every window of the key that is known, and the present one: that alone is used by it. */
 static void take_reset(struct replicator *replicator, const struct ring_event *event)
 {
     struct table_owner owner;
     struct row *row = row_of(replicator, event->key, event->owner, event->window, &owner);
     uint32_t cursor = 0;
 
-    if (row && merge_kind_of(&row->limit) == MERGE_SLIDING) {
+    if (row)
         row->used_ns = replicator->now_ns;
+    if (row && merge_kind_of(&row->limit) == MERGE_SLIDING)
         read_window_before(replicator, row, &owner);
-    }
     while ((row = rows_next_of_key(&replicator->rows, event->key, event->owner, &cursor))) {
         delta_reset(&row->delta);
-        row->used_ns = replicator->now_ns;
         replicator_list(replicator, row, true);
     }
 }
@@ -307,9 +329,9 @@ void take_leftovers(struct replicator *replicator)
 static void take_exact_demand(struct replicator *replicator, const struct table_drained *look,
                               const struct limit *limit)
 {
-    const uint64_t window =
-        limit_is_wall(limit) ? last_window(replicator, look->key, look->owner) : 0;
-    struct row *row = rows_find(&replicator->rows, look->key, look->owner, window);
+    struct row *row = limit_is_wall(limit)
+                          ? last_row(replicator, look->key, look->owner)
+                          : rows_find(&replicator->rows, look->key, look->owner, 0);
 
     if (!row || row->answered_ns + DENIED_READ_NS > replicator->now_ns)
         return;
@@ -331,9 +353,9 @@ static void take_demand(struct replicator *replicator, uint64_t index, uint32_t 
         take_exact_demand(replicator, &look, &limit);
     if (look.share == TABLE_SHARE_GRANT || limit.sync != SYNC_SHARED)
         return;
-    const uint64_t window = window_of(replicator, &look, &limit);
-    if (window == 0 && limit_is_wall(&limit))
+    if (names_no_window(&look, &limit) && !last_row(replicator, look.key, look.owner))
         return; /* nothing is known of it, and nothing was charged */
+    const uint64_t window = window_of(replicator, &look, &limit);
     struct row *row = row_of(replicator, look.key, look.owner, window, &owner);
     if (!row)
         return;

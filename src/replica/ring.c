@@ -65,9 +65,14 @@ void ring_refuse(struct ring *ring)
     ring->refused++;
 }
 
+static uint64_t reserved(const struct ring *ring)
+{
+    return (ring->mask + 1) / RING_RESERVED_PARTS;
+}
+
 bool ring_push(struct ring *ring, const struct ring_event *event)
 {
-    if (!ring_has_long_room(ring, 1))
+    if (!has_cells(ring, RING_LONG_CELLS + (event->kind == RING_WANT ? reserved(ring) : 0)))
         return false;
     put(ring, (uint64_t)event->kind | (uint64_t)event->owner << REST_SHIFT, event->first_ns);
     put(ring, event->key.low, event->key.high);

@@ -40,9 +40,15 @@ int rows_create(struct rows *rows, uint32_t count, uint32_t partitions)
     return 0;
 }
 
+void rows_use(struct rows *rows, void *memory, uint32_t count, uint32_t partitions)
+{
+    *rows = (struct rows){.rows = memory, .count = count, .partitions = partitions};
+}
+
 void rows_destroy(struct rows *rows)
 {
-    memory_release(rows->rows, rows->size);
+    if (rows->size)
+        memory_release(rows->rows, rows->size);
 }
 
 static struct row *place_of(struct rows *rows, struct key key, uint32_t owner, uint32_t probe)

@@ -34,8 +34,11 @@ struct row {
     uint64_t answered_ns; /* 0: nothing is known of the store's */
     uint64_t granted_ns;  /* is_kept: when the oldest of those units were asked for */
     uint64_t demand;      /* of this node: merge_demand() */
-    uint64_t demand_us;   /* at this instant of the store */
-    float alpha;          /* share of the limit */
+    uint64_t demand_of_all;
+    uint64_t demand_us;         /* at this instant of the store */
+    uint64_t past, past_of_all; /* the same of the window before, when this one began */
+    uint64_t past_us;
+    float alpha; /* share of the limit */
     uint32_t wanted, sent_wanted;
     uint32_t asked, sent_asked; /* exact: units wanted as a grant */
     uint32_t previous, next;    /* in the list it is in */
@@ -60,6 +63,8 @@ struct rows {
 
 /* Results: 0, -ENOMEM. */
 int rows_create(struct rows *rows, uint32_t count, uint32_t partitions);
+/* The same in memory of the caller's, count rows of it, which stays its: with what it holds. */
+void rows_use(struct rows *rows, void *memory, uint32_t count, uint32_t partitions);
 void rows_destroy(struct rows *rows);
 
 /* NULL: unknown. */

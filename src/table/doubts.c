@@ -273,7 +273,8 @@ void table_look_resumed(const struct table *table, struct table_resumed *ret_res
     const struct doubts *doubts = table->kept_doubts;
 
     if (!doubts) {
-        *ret_resumed = (struct table_resumed){.is_settled = true, .life = table->life};
+        *ret_resumed = (struct table_resumed){
+            .is_joined = table->is_joined, .is_settled = true, .life = table->life};
         return;
     }
     *ret_resumed = doubts->found;

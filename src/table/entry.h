@@ -76,6 +76,7 @@ _Static_assert(META_OWNER_SHIFT == META_GENERATION_SHIFT + META_GENERATION_BITS,
 _Static_assert(META_SHARE_SHIFT == META_OWNER_SHIFT + META_OWNER_BITS, "no gap");
 _Static_assert(META_PENDING_SHIFT == META_SHARE_SHIFT + META_SHARE_BITS, "no gap");
 _Static_assert(META_PENDING_SHIFT + META_PENDING_BITS == 64, "no bit unused");
+/* NOLINTNEXTLINE(misc-redundant-expression): two constants */
 _Static_assert(TABLE_MAX_OWNERS == 1u << META_OWNER_BITS, "every row has a number in meta");
 
 #define META_MASK(name) ((((uint64_t)1 << META_##name##_BITS) - 1) << META_##name##_SHIFT)

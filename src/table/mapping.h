@@ -79,6 +79,7 @@ struct table {
     uint32_t *region_tenants;     /* of each; the first, which is shared, has 0 */
     uint64_t mapped_bytes;
     bool has_huge_pages;
+    bool is_joined; /* another life had it, and went on (table_join()) */
     struct owners *owners;
     struct doubts *kept_doubts; /* what was found, and the memory of who may still read it */
 };

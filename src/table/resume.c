@@ -49,7 +49,7 @@ static int judge_sizes(const struct table_header *header, const struct table_opt
 {
     static const char *const sections[TABLE_SECTIONS] = {
         [TABLE_SECTION_REPEATS] = "repeats.memory for each of the workers makes",
-        [TABLE_SECTION_REPLICA] = "redis.rows, redis.ring and the threads make",
+        [TABLE_SECTION_REPLICA] = "redis.rows and redis.partitions make",
     };
     const uint64_t entries =
         (options->entries + TABLE_GROUP_ENTRIES - 1) / TABLE_GROUP_ENTRIES * TABLE_GROUP_ENTRIES;
@@ -259,6 +259,7 @@ int table_join(const struct table_options *options, char *problem, size_t size,
         return -EBUSY;
     }
     resume_begin_life(table, slot);
+    table->is_joined = true;
     resume_rows(table, false);
     *ret_table = table;
     return 0;

@@ -48,6 +48,7 @@ void table_bury(struct table *table);
 /* What was taken up. */
 struct table_resumed {
     bool is_resumed;     /* else the start was cold, and all else is 0 */
+    bool is_joined;      /* another life goes on beside; its sections are not this one's yet */
     bool is_settled;     /* all was looked at */
     uint64_t life;       /* 1 of a cold start */
     uint64_t silence_ns; /* from the last sign of the life before until it was taken up */

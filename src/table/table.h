@@ -37,7 +37,7 @@ struct mapfile;
 /* What others keep in the mapping, zeroed at its making: table_section(). */
 enum table_section {
     TABLE_SECTION_REPEATS, /* engine/repeat.h */
-    TABLE_SECTION_REPLICA, /* rings and rows of replication */
+    TABLE_SECTION_REPLICA, /* what replication has not told: replica/replicator.h */
     TABLE_SECTIONS,
 };
 

@@ -41,6 +41,9 @@ BROKEN = [  # what, file, line, field, words
      R + ".sync", "shared and local"),
     ("exact burst", rule("algorithm: token_bucket, rate: 300000/s, sync: exact"), 3, R + ".sync",
      "at most 262143 units"),
+    ("exact override", REDIS % "flush: 5ms" +
+     rule("algorithm: token_bucket, rate: 1/s, sync: exact, overrides: [{subject: big, rate: 300000/s}]"), 4, R + ".overrides",
+     "big: at most 262143 units"),
     ("slots", rule("algorithm: concurrency, limit: 3, lease: 1s, sync: shared"), 3, R + ".sync",
      "only local"),
     ("local loss", rule("algorithm: token_bucket, rate: 1/s, sync: local, on_backend_loss: deny"),

@@ -8,7 +8,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib import http_raw
-from lib.daemon import parse_address
+from lib.daemon import SANITIZED, parse_address
 from lib.faulty import HITS, Faulty
 from lib.grpc_client import Service, grpc, open_channel
 from lib.resp import Error, Resp
@@ -129,7 +129,7 @@ class AskGrpc(Asker):
 class Streams(unittest.TestCase):
     SETS = tuple(f"listen.{door}=127.0.0.1:0" for door in ("resp", "http", "grpc"))
 
-    def judge(self, faults, kinds, wanted):
+    def judge(self, faults, kinds, wanted, hits=HITS):
         """Asks until every point in `wanted` was hit so often."""
         with Faulty(faults, CONFIG, self.SETS, workers=1) as daemon:
             where = {AskResp: parse_address(daemon.resp), AskHttp: parse_address(daemon.http), AskGrpc: daemon.grpc}
@@ -137,14 +137,16 @@ class Streams(unittest.TestCase):
             askers = [kind(where[kind]) for kind in kinds]
             for asker in askers:
                 self.addCleanup(asker.close)
-            while any(daemon.hits(point) < HITS for point in wanted):
+            while any(daemon.hits(point) < hits for point in wanted):
                 for asker in askers:
                     asker.turn()
+                    if SANITIZED:  # only our own calls fail there, and those are for new connections
+                        asker.close()
             for asker in askers:
                 asker.close()
             answered = sum(asker.ledger.answered for asker in askers)
             unknown = sum(asker.ledger.unknown for asker in askers)
-            self.assertGreater(answered, HITS)
+            self.assertGreater(answered, hits)
             with daemon.client() as client:
                 for asker, subject in zip(askers, kinds.values()):
                     asker.ledger.judge(client.check("r", subject, 0).remaining)
@@ -153,7 +155,8 @@ class Streams(unittest.TestCase):
             daemon.wait_for(lambda: daemon.descriptors() == before)
 
     def test_memory(self):
-        self.judge(f"alloc=1/200x{HITS}", {AskHttp: b"http", AskGrpc: b"grpc"}, ["alloc"])
+        every, hits = (2, 50) if SANITIZED else (200, HITS)
+        self.judge(f"alloc=1/{every}x{hits}", {AskHttp: b"http", AskGrpc: b"grpc"}, ["alloc"], hits)
 
     def test_short_and_not_now(self):
         self.judge(f"send_short=1/2x{HITS},eagain=1/4x{HITS}", {AskResp: b"resp", AskHttp: b"http", AskGrpc: b"grpc"}, ["send_short", "eagain"])

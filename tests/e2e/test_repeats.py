@@ -29,7 +29,8 @@ ALGORITHMS = {
 }
 RULES = "".join(f"      - {{name: {name}, {how.format(30000)}}}\n      - {{name: few_{name}, {how.format(1)}}}\n"
                 for name, how in ALGORITHMS.items())
-CONFIG = f"tenants:\n  - name: default\n    rules:\n{RULES}"
+# What a busy machine delays is to be answered here (STALE) and not to be left out.
+CONFIG = f"overload: {{shedding: off}}\ntenants:\n  - name: default\n    rules:\n{RULES}"
 SHAPES = [f"{name}:{shape}" for name in ALGORITHMS for shape in ("single", "batch", "all", "most")
           if (name, shape) != ("queue", "most")] + [f"{name}:{shape}" for name in ALGORITHMS for shape in ("pair", "either")]
 LINE = re.compile(r"(\w+) (\w+) requests (\d+) sent (\d+) repeats (\d+) stale (\d+) given_up (\d+) units (\d+)")

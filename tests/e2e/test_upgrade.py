@@ -212,6 +212,7 @@ class Refused(unittest.TestCase):
         for more, words in ((["--set", "table.entries=131072"], "table.entries: is 131072, and 65536 in the daemon that serves; "
                              "an upgrade keeps the table: restart it instead"),
                             (["--set", "repeats.window=0"], "repeats.window"),
+                            (["--set", "redis.url=redis://127.0.0.1:1"], "redis.url"),
                             (["--set", "backend=af_xdp", "--set", "listen.interface=lo", "--set", "listen.udp=0.0.0.0:0", "--set",
                               "trusted_networks=192.0.2.0/24"], "af_xdp cannot share"),
                             (["--set", "listen.admin=none"], "listen.admin is none"),

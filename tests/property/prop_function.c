@@ -409,11 +409,47 @@ static void test_script(void **state)
     run(true, number_of("METE_COUNT", 20000) / 10);
 }
 
+/* What is no namespace of tests believes no told time, in a batch or a beat, and does nothing. */
+static void test_time_is_told_to_tests_only(void **state)
+{
+    (void)state;
+    static struct world world;
+    static struct batch batch = {.node_id = 1, .incarnation = 1, .sequence = 1, .count = 1};
+    const struct link_beat beat = {
+        .node_id = 1, .token = 1, .partitions = 1, .version = "v", .told_us = 1700000000000000};
+    const char *size[] = {"DBSIZE", NULL};
+
+    batch.keys[0] = (struct batch_key){.units = 1, .wanted = 1, .delta = {.charge = 5}};
+    world.message = link_message_create("prod");
+    assert_int_equal(link_script_init(&world.script), 0);
+    redis_server_start(&world.redis);
+    load(&world, false);
+    assert_int_equal(
+        link_message_format(world.message, &world.call, &batch, 1700000000000000, &world.out), 0);
+    world.call.name = world.script.beat;
+    assert_int_equal(link_message_format_beat(world.message, &world.call, &beat, &world.out), 0);
+    redis_server_write(&world.redis, &world.out);
+    for (unsigned i = 0; i < 2; i++) {
+        struct redis_value *reply = redis_server_read(&world.redis);
+        assert_int_equal(reply->kind, REDIS_KIND_ERROR);
+        assert_non_null(strstr(reply->text, "METETIME"));
+        redis_value_free(reply);
+    }
+    struct redis_value *reply = redis_server_say(&world.redis, size);
+    assert_int_equal(reply->integer, 0);
+    redis_value_free(reply);
+    redis_server_stop(&world.redis);
+    redis_buffer_free(&world.out);
+    link_script_deinit(&world.script);
+    link_message_destroy(world.message);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_function),
         cmocka_unit_test(test_script),
+        cmocka_unit_test(test_time_is_told_to_tests_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

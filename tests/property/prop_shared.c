@@ -27,6 +27,7 @@
 #define SMALL_RING RING_MIN_CELLS
 #define LARGE_RING (1u << 16)
 #define DEMANDS 16u
+#define ALL_HAPPENS 40000u /* operations in which everything does */
 #define WALL_2026 1767225600000000000ull
 
 static const char text[] =
@@ -362,8 +363,8 @@ int main(void)
         refused += ring_refused(&world.rings[0]) + ring_refused(&world.rings[1]);
         destroy(&world);
     }
-    if (!told_events[RING_DIRTY] || !told_events[RING_AMOUNT] || !told_events[RING_RESET] ||
-        !lost || !refused) {
+    if (count >= ALL_HAPPENS && (!told_events[RING_DIRTY] || !told_events[RING_AMOUNT] ||
+                                 !told_events[RING_RESET] || !lost || !refused)) {
         printf("prop_shared: seed %" PRIu64 ": something never happened\n", seed);
         return 1;
     }

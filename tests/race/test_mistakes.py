@@ -27,7 +27,7 @@ MISTAKES = {
         "sweep.c", "mark_change(first, MARK_CLEARING, is_overflowing(table, group) ? MARK_SET : MARK_NONE)",
         "mark_change(first, MARK_CLEARING, MARK_NONE)", "past home against the clearing"),
     "two may clear marks at a time": (
-        "sweep.c", "if (seen == table->life)\n        return false;", "", "past home against two who"),
+        "sweep.c", "if (seen == table->life || is_alive(table, seen))\n        return false;", "(void)is_alive;", "past home against two who"),
     "an entry used again has its old generation": (
         "entry.h", "generation = meta + ((uint64_t)1 << META_GENERATION_SHIFT)", "generation = meta",
         "charge against reuse"),

@@ -82,7 +82,7 @@ static bool judge(const struct world *world, double first, double any, double us
            use >= 0.995;
 }
 
-static bool run(const struct task *task, double seconds)
+static bool run(const struct task *task, double seconds, uint64_t late_ms)
 {
     static struct world world; /* large; one thread */
     static struct packet packets[PACKETS];
@@ -98,9 +98,11 @@ static bool run(const struct task *task, double seconds)
     world.store_ns = 1700000000ll * 1000 * MS;
     world.step_ns = MS / 10;
     world.way_ns = MS / 2;
+    world.late_ns = (int64_t)late_ms * MS;
     world.stop_ns = (int64_t)(seconds * 1e9);
     world.end_ns = world.stop_ns + 1200 * MS;
     world.limit.sync = task->is_exact ? SYNC_EXACT : SYNC_SHARED;
+    world.limit.on_loss = task->is_exact ? LOSS_DENY : LOSS_SHARE;
     world.spec = (struct limit_spec){.algorithm = ALGORITHM_TOKEN_BUCKET,
                                      .count = task->rate,
                                      .period_ns = 1000 * MS,
@@ -124,7 +126,7 @@ static bool run(const struct task *task, double seconds)
     return is_good;
 }
 
-int accuracy_print(bool is_short)
+int accuracy_print(bool is_short, uint64_t late_ms)
 {
     static const struct task TASKS[] = {
         {.nodes = 8, .rate = 10000, .burst = 1000, .overload = 2},
@@ -144,7 +146,7 @@ int accuracy_print(bool is_short)
     course.at_ns = calloc(UNITS_MAX, sizeof *course.at_ns);
     course.owed = calloc(UNITS_MAX, sizeof *course.owed);
     for (uint32_t i = 0; course.at_ns && course.owed && i < sizeof TASKS / sizeof *TASKS; i++)
-        is_good = run(&TASKS[i], seconds) && is_good;
+        is_good = run(&TASKS[i], seconds, late_ms) && is_good;
     free(course.at_ns);
     free(course.owed);
     return !is_good;

@@ -108,6 +108,8 @@ static void judge_exact(struct world *world, int64_t excess)
 
     if (!sim_is_exact(world) || (world->faults & masks) || world->gives_back)
         return;
+    if (world->limit.on_loss != LOSS_DENY && judge_may_lose(world))
+        return; /* beyond grants it goes on by itself */
     const int64_t bound = is_bucket(world) ? late_ns * LIMIT_TICKS_PER_NS : 0;
     judge_fail(world, excess <= bound, "an exact limit was exceeded", excess, bound);
 }
@@ -154,6 +156,7 @@ void judge_charge(struct world *world, uint32_t node, uint32_t key, uint64_t win
     }
     judge_excess(world, key, window, excess);
     judge_exact(world, excess);
+    judge_alone(world, node, key, window, cost);
     if (is_bucket(world) && excess > 3 * (int64_t)world->limit.tolerance)
         *x = now + 4 * world->limit.tolerance; /* as the store's cap: what is beyond is given up */
 }
@@ -237,7 +240,7 @@ static void judge_bucket(struct world *world, uint32_t key)
                    "the merge is off by more than F", error_us, f_us);
     judge_fail(world, error_us <= tau_us + f_us, "stricter by more than a full bucket", error_us,
                tau_us);
-    if (!(world->faults & alone))
+    if (!(world->faults & alone) && world->limit.on_loss != LOSS_FULL)
         judge_fail(world, error_us >= -2 * credit_us, "an outage gave units back", error_us,
                    credit_us);
 }
@@ -267,7 +270,7 @@ static uint64_t value_of(const struct world *world, const struct node *node, uin
 }
 
 /* Nodes that ask for a key see what the store has: a second after faults stopped, and after the
- * last charges were told, all decide by the same. */
+ * last charges were told, all decide by the same. Of a window that has passed nobody asks. */
 static void judge_tables(struct world *world, uint32_t n)
 {
     for (uint32_t key = 0; key < KEYS; key++) {
@@ -278,7 +281,10 @@ static void judge_tables(struct world *world, uint32_t n)
         const uint64_t is = value_of(world, node, state);
         const uint64_t store = sim_cell(world->data.cells[key], window)->cell.value;
         const uint64_t way_us = is_bucket(world) ? (uint64_t)world->way_ns / 1000 : 0;
-        if (state == 0 || (is_bucket(world) && store <= sim_store_us(world)))
+        const uint64_t here = share_window_at(&world->limit, sim_store_us(world) * 1000);
+        if (state == 0 || (is_bucket(world) && store <= sim_store_us(world)) ||
+            share_is_later(&world->limit, here, window) ||
+            world->seen[n][key][0].wanted_ns < world->stop_ns - 100 * MS)
             continue;
         judge_fail(world, is + 2 >= store && is <= store + way_us + 2, "a table is of another mind",
                    (long long)is, (long long)store);
@@ -294,8 +300,10 @@ static void judge_node(struct world *world, uint32_t n)
     judge_fail(world, state.degraded_since_ns == 0, "degraded long after the faults", n, 0);
     judge_fail(world, state.lag_ns == 0, "something is still to be told", (long long)state.lag_ns,
                0);
-    judge_fail(world, state.node_count == world->node_count, "nodes that are there",
-               state.node_count, world->node_count);
+    /* each tells once a second that it is there, and hears it at most a second later */
+    if (world->end_ns - world->calm_ns >= 2000 * MS)
+        judge_fail(world, state.node_count == world->node_count, "nodes that are there",
+                   state.node_count, world->node_count);
 }
 
 /* Every unit once; but for what died with a cold node, and what a ring had no room for: a node

@@ -150,6 +150,7 @@ static void decide(struct world *world, struct node *node, const struct parked *
     node->shared.has_waited = has_waited;
     engine_check_batch(&node->engine, &check, 1, &now, &answer);
     node->shared.has_waited = false;
+    judge_verdict(world, index_of(world, node), key, cost, answer.flags);
     if (!(answer.flags & METE_VERDICT_ALLOW))
         return;
     if (world->on_charge)
@@ -322,6 +323,7 @@ void node_receive(struct world *world, struct node *node, struct packet *packet)
         flight->is_under_way = false;
         judge_delivered(world, packet);
     }
+    judge_heard(world, packet);
     answer(world, node, packet);
     if (world->wrong == WRONG_SINCE)
         forget_since(world, node, packet);
@@ -346,6 +348,12 @@ void node_step(struct world *world, struct node *node)
     struct ring_event event;
 
     if (node->down_until_ns > world->now_ns)
+        return;
+    if (world->late_ns > 0 && node->asleep_until_ns <= world->now_ns &&
+        sim_random(world, 20 * FLUSH_NS / (uint64_t)world->step_ns) == 0)
+        node->asleep_until_ns =
+            world->now_ns + (int64_t)sim_random(world, (uint64_t)world->late_ns);
+    if (node->asleep_until_ns > world->now_ns)
         return;
     if (world->wrong == WRONG_SHARE)
         spend_all(world, node);

@@ -3,7 +3,9 @@
  *   build/sim SEED              one world, told in a line
  *   build/sim --count N [SEED]  N worlds from SEED (1) on; silent but for those that fail
  *   build/sim --accuracy        how close to the limit several nodes stay, as the targets ask;
- *                               with --count 1 of shorter worlds
+ *                               with --count 1 of shorter worlds, with --late MS on nodes whose
+ *                               replication threads, one flush in 20, are not scheduled for up to
+ *                               so long
  *   build/sim --wrong           every deliberate mistake; each must be seen within --count worlds
  *
  * Real are the engine, the algorithms, the table, rings and demand, the replicator and the
@@ -31,6 +33,7 @@ static const char *const WRONG_NAMES[WRONG_COUNT] = {
     [WRONG_GRANTS] = "grants are not charged",
     [WRONG_RING] = "events of the ring are lost",
     [WRONG_LIFE] = "a new life taken for the old one",
+    [WRONG_LOSS] = "another on_backend_loss",
 };
 
 uint64_t sim_random(struct world *world, uint64_t bound) /* splitmix64, Sebastiano Vigna */
@@ -126,7 +129,7 @@ static int try_wrongs(uint64_t count, uint64_t first)
 
 int main(int argc, char **argv)
 {
-    uint64_t count = 0, first = 1;
+    uint64_t count = 0, first = 1, late_ms = 0;
     bool is_wrong = false, is_accuracy = false;
     int failed = 0;
 
@@ -137,11 +140,13 @@ int main(int argc, char **argv)
             is_accuracy = true;
         else if (strcmp(argv[i], "--count") == 0 && i + 1 < argc)
             count = strtoull(argv[++i], NULL, 0);
+        else if (strcmp(argv[i], "--late") == 0 && i + 1 < argc)
+            late_ms = strtoull(argv[++i], NULL, 0);
         else
             first = strtoull(argv[i], NULL, 0);
     }
     if (is_accuracy)
-        return accuracy_print(count == 1);
+        return accuracy_print(count == 1, late_ms);
     if (is_wrong)
         return try_wrongs(count ? count : 300, first);
     if (count == 0)

@@ -70,6 +70,7 @@ enum wrong {
     WRONG_GRANTS,     /* what is granted is charged to nobody */
     WRONG_RING,       /* now and then an event of the ring is lost */
     WRONG_LIFE,       /* the store takes a node's new life for the old one */
+    WRONG_LOSS,       /* without the store nodes do what another on_backend_loss says */
     WRONG_COUNT
 };
 
@@ -127,6 +128,7 @@ struct node {
     uint32_t row;                    /* the rule's, in the table */
     int64_t clock_ns, host_error_ns; /* ahead of true time */
     int64_t cut_until_ns, down_until_ns;
+    int64_t asleep_until_ns; /* its replication thread alone */
 };
 
 struct cell {                    /* of the store */
@@ -159,6 +161,15 @@ struct seen {
     int64_t wanted_ns;
 };
 
+/* What the judge knows of a node and a key without the store. */
+struct alone {
+    uint64_t own;        /* ticks of true time: a bucket charged with what this node passed */
+    uint64_t own_window; /* or what it passed in this window */
+    uint64_t own_units;
+    int64_t since_ns; /* it decides without the store; 0: it does not */
+    uint64_t view;    /* what it owed then, in true ticks, and what was charged since */
+};
+
 struct world {
     uint64_t seed, random;
     enum wrong wrong;
@@ -185,10 +196,12 @@ struct world {
     uint64_t central[KEYS]; /* ticks of true time */
     uint64_t oldest_ns;
     struct seen seen[NODES][KEYS][2]; /* two windows in turn */
-    int64_t excess;                   /* beyond the limit: ticks, or units */
-    int64_t flash_ns;                 /* when far more than the limit is asked at once; 0: never */
-    bool gives_back;                  /* refunds and resets happen, too */
-    double demand;                    /* units a second for each key; 0: by overload_percent */
+    struct alone alone[NODES][KEYS];
+    int64_t excess;   /* beyond the limit: ticks, or units */
+    int64_t flash_ns; /* when far more than the limit is asked at once; 0: never */
+    bool gives_back;  /* refunds and resets happen, too */
+    int64_t late_ns;  /* one flush in 20 a replication thread is not scheduled, for up to this */
+    double demand;    /* units a second for each key; 0: by overload_percent */
     void (*on_charge)(struct world *world, uint32_t key, uint32_t cost);
     const char *fault;
     long long left, right;
@@ -207,7 +220,7 @@ bool world_begin(struct world *world);
 void world_run(struct world *world); /* after one of these; ends it, too */
 
 /* accuracy.c */
-int accuracy_print(bool is_short);
+int accuracy_print(bool is_short, uint64_t late_ms);
 
 /* node.c */
 bool node_create(struct world *world, struct node *node);
@@ -237,5 +250,11 @@ void judge_applied(struct world *world, const struct packet *packet, uint32_t it
 void judge_delivered(struct world *world, const struct packet *packet);
 void judge_cold(struct world *world, uint32_t node);
 void judge_end(struct world *world);
+
+/* judge_loss.c */
+void judge_verdict(struct world *world, uint32_t node, uint32_t key, uint32_t cost, uint32_t flags);
+void judge_alone(struct world *world, uint32_t node, uint32_t key, uint64_t window, uint32_t cost);
+void judge_heard(struct world *world, const struct packet *packet);
+bool judge_may_lose(const struct world *world); /* may a node ever decide without the store? */
 
 #endif

@@ -15,7 +15,7 @@ BUILD = ROOT / (os.environ.get("METE_BUILD") or "build/check")
 SIM = BUILD / "sim"
 SEED = int(os.environ.get("METE_WORLD") or "1", 0)
 COUNT = int(os.environ.get("METE_WORLDS") or ("100" if "san" in BUILD.name else "1000"))
-MISTAKES = 13
+MISTAKES = 14
 
 
 def run(*arguments):

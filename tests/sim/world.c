@@ -30,11 +30,14 @@ static void choose_limit(struct world *world)
     if (is_exact && world->spec.algorithm == ALGORITHM_CALENDAR)
         world->spec.algorithm = ALGORITHM_FIXED_WINDOW;
     world->limit.sync = is_exact ? SYNC_EXACT : SYNC_SHARED;
+    world->limit.on_loss = is_exact ? LOSS_DENY : LOSS_SHARE; /* as the configuration does */
+    if (sim_random(world, 3) == 0)
+        world->limit.on_loss = (uint8_t)sim_random(world, 3);
 }
 
 static bool compile_limit(struct world *world)
 {
-    const uint8_t sync = world->limit.sync;
+    const uint8_t sync = world->limit.sync, on_loss = world->limit.on_loss;
 
     if (world->spec.algorithm != ALGORITHM_CALENDAR) {
         limit_compile(&world->spec, &world->limit);
@@ -51,7 +54,7 @@ static bool compile_limit(struct world *world)
         world->calendar = calendar;
     }
     world->limit.sync = sync;
-    world->limit.on_loss = sync == SYNC_EXACT ? LOSS_DENY : LOSS_SHARE;
+    world->limit.on_loss = on_loss;
     return true;
 }
 
@@ -113,6 +116,8 @@ bool world_begin(struct world *world)
     world->tenant = &world->config->tenants[0];
     struct rule *rule = &world->config->tenants[0].rules[0];
     rule->limit = world->limit;
+    if (world->wrong == WRONG_LOSS)
+        rule->limit.on_loss = (world->limit.on_loss + 1) % 3;
     rule->calendar = world->calendar;
     world->rule_id = rule->id;
     for (uint32_t i = 0; i < world->node_count; i++) {

@@ -33,7 +33,8 @@ from lib.stores import Redis
 DRIFT_KIB = 1024
 LATENCY_SHARE = 1.10
 WARM = 0.2  # of the time
-TIMEOUT_MS = 10000  # a crowded machine may leave a worker waiting for its CPU for seconds; what comes then is not lost
+TIMEOUT_MS = 60000  # a crowded machine may leave a worker waiting for its CPU for seconds; what comes then is not lost
+CHECKS_MOST = 20  # in a datagram of any lane
 TRIES = 5  # in a row that a part of the load finds nobody; for the same reason
 CONFIG = """
 namespace: soak-{pid}
@@ -63,8 +64,8 @@ LANES = {
     "http": ("http", 300, ["--rule", "local"]),
     "grpc": ("grpc", 300, ["--rule", "local"]),
 }
-# Why the daemon may leave a datagram without an answer; each is counted.
-REASONS = ("dropped_open", "send_errors", "receive_errors", "kernel_drops", "parked")
+# Why the daemon may leave a datagram without an answer; each is counted. What found its socket full it never saw.
+REASONS = ("dropped_open", "send_errors")
 
 
 class Lane(threading.Thread):
@@ -193,26 +194,26 @@ class Soak:
                     f"({last - first:+.0f} KiB, at most {DRIFT_KIB}; {len(warm)} looks)")
 
     def judge_answers(self):
-        total = self.node.stats()["total"]
-        reasons = sum(total[name] for name in REASONS) + sum(self.other.stats()["total"][name] for name in REASONS)
+        reasons = dropped = 0
+        for name, node in (("the node", self.node), ("the other", self.other)):
+            total = node.stats()["total"]
+            seen, told = total["received"], total["answered"] + total["dropped_open"]
+            self.expect(seen == told, f"{name} saw {seen} datagrams and answered, or counted why not, {told}")
+            reasons += sum(total[name] for name in REASONS)
+            dropped += total["kernel_drops"]
         for lane in self.lanes:
             lost, late = lane.total("lost"), lane.total("late")
             print(f"        {lane.name:7} {lane.total('checks'):9} checks  {lost} lost  {late} late  {lane.total('duplicate')} twice  "
                   f"{len(lane.reports)} parts")
             self.expect(not lane.wrong and lane.reports, f"{lane.name} was served to the end{': ' + lane.wrong if lane.wrong else ''}")
-        lost = sum(lane.total("lost") for lane in self.lanes)
+            if lane.door not in ("udp", "other"):
+                self.expect(lost == 0, f"{lane.name} lost nothing")
+        lost = sum(lane.total("lost") for lane in self.lanes if lane.door in ("udp", "other"))
         late = sum(lane.total("late") for lane in self.lanes)
-        dropped = self.dropped_by_kernel()
-        self.expect(lost <= late + reasons + dropped,
-                    f"{lost} lost: {late} came late, {reasons} the daemon counted, {dropped} the kernel")
+        self.expect(lost <= late + CHECKS_MOST * (reasons + dropped),
+                    f"{lost} checks lost: {late} came late; {reasons} datagrams the daemon dropped and counted, {dropped} found its socket full")
         bad = sum(lane.total(name) for lane in self.lanes for name in ("malformed", "refused"))
         self.expect(bad == 0, f"{bad} answers were wrong")
-
-    def dropped_by_kernel(self):
-        """Datagrams that found the nodes' sockets full: the last column of /proc/net/udp."""
-        ports = {f"{node.address[1]:04X}" for node in (self.node, self.other)}
-        rows = [line.split() for line in pathlib.Path("/proc/net/udp").read_text().splitlines()[1:]]
-        return sum(int(row[-1]) for row in rows if row[1].split(":")[1] in ports)
 
     def judge_store(self):
         def units():

@@ -39,17 +39,21 @@ class Judges(unittest.TestCase):
 
     def test_answers(self):
         def node(**counts):
-            return types.SimpleNamespace(stats=lambda: {"total": {**dict.fromkeys(soak.REASONS, 0), **counts}})
+            return types.SimpleNamespace(stats=lambda: {"total": {"received": 9, "answered": 9, "kernel_drops": 0,
+                                                                  **dict.fromkeys(soak.REASONS, 0), **counts}})
 
-        def lane(**counts):
-            return types.SimpleNamespace(name="x", wrong=None, reports=[1], total=lambda field: counts.get(field, 0))
+        def lane(door="udp", **counts):
+            return types.SimpleNamespace(name="x", door=door, wrong=None, reports=[1], total=lambda field: counts.get(field, 0))
 
-        for counts, reasons, kernel, is_bad in (({}, {}, 0, False), ({"lost": 3}, {}, 0, True), ({"lost": 3, "late": 3}, {}, 0, False),
-                                                ({"lost": 3}, {"send_errors": 3}, 0, False), ({"lost": 3}, {}, 2, True),
-                                                ({"malformed": 1}, {}, 0, True)):
-            made = self.soak(lanes=[lane(**counts)], node=node(**reasons), other=node(), dropped_by_kernel=lambda: kernel)
+        most = soak.CHECKS_MOST
+        for counts, reasons, is_bad in (({}, {}, False), ({"lost": 3}, {}, True), ({"lost": 3, "late": 3}, {}, False),
+                                        ({"lost": most}, {"send_errors": 1}, False), ({"lost": most + 1}, {"send_errors": 1}, True),
+                                        ({"lost": 3}, {"kernel_drops": 1}, False), ({}, {"received": 10}, True),
+                                        ({}, {"received": 10, "dropped_open": 1}, False), ({"malformed": 1}, {}, True),
+                                        ({"door": "http", "lost": 1}, {"kernel_drops": 1}, True)):
+            made = self.soak(lanes=[lane(**counts)], node=node(**reasons), other=node())
             soak.Soak.judge_answers(made)
-            self.assertEqual(bool(made.failures), is_bad, counts)
+            self.assertEqual(bool(made.failures), is_bad, (counts, reasons))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ struct node {
     struct replicator *replicator;
     struct ring *rings[1];
     struct demand *demands[1];
+    uint64_t id;
+    char memory[1 << 16] __attribute__((aligned(64))); /* outlives the replicator */
 };
 
 static const struct limit BUCKET = {/* 1000/s, burst 100 */
@@ -61,6 +63,35 @@ static const struct limit EXACT = {.interval = 1600 * MS, /* 10/s, burst 10 */
                                    .sync = SYNC_EXACT,
                                    .on_loss = LOSS_DENY};
 
+/* A process: its rings and all that it does not leave to the next. */
+static void begin_process(struct node *node, uint64_t now_ns, bool resumes)
+{
+    ring_init(&node->ring, node->ring_cells, 256);
+    demand_init(&node->demand, node->demand_cells, 64);
+    shared_state_init(&node->shared);
+    node->rings[0] = &node->ring;
+    node->demands[0] = &node->demand;
+    const struct replicator_options options = {
+        .table = node->table,
+        .rings = node->rings,
+        .demands = node->demands,
+        .thread_count = 1,
+        .shared = &node->shared,
+        .node_id = node->id,
+        .incarnation = 1,
+        .partitions = 1,
+        .rows = 64,
+        .nodes = 1,
+        .flush_ns = 5 * MS,
+        .now_ns = now_ns,
+        .wall_ns = BASE + now_ns,
+        .memory = node->memory,
+        .resumes = resumes,
+    };
+    assert_true(replicator_memory_size(1, 64) <= sizeof(node->memory));
+    assert_int_equal(replicator_create(&options, &node->replicator), 0);
+}
+
 static struct node *node_create(const struct limit *limit, uint64_t id)
 {
     struct node *node = aligned_alloc(128, sizeof(*node));
@@ -73,27 +104,8 @@ static struct node *node_create(const struct limit *limit, uint64_t id)
     assert_int_equal(table_create(&table, &node->table), 0);
     owner.region = table_region_shared(node->table);
     assert_int_equal(table_owner_set(node->table, 1, &owner), 0);
-    ring_init(&node->ring, node->ring_cells, 256);
-    demand_init(&node->demand, node->demand_cells, 64);
-    shared_state_init(&node->shared);
-    node->rings[0] = &node->ring;
-    node->demands[0] = &node->demand;
-    const struct replicator_options options = {
-        .table = node->table,
-        .rings = node->rings,
-        .demands = node->demands,
-        .thread_count = 1,
-        .shared = &node->shared,
-        .node_id = id,
-        .incarnation = 1,
-        .partitions = 1,
-        .rows = 64,
-        .nodes = 1,
-        .flush_ns = 5 * MS,
-        .now_ns = 1000 * MS,
-        .wall_ns = BASE + 1000 * MS,
-    };
-    assert_int_equal(replicator_create(&options, &node->replicator), 0);
+    node->id = id;
+    begin_process(node, 1000 * MS, false);
     return node;
 }
 
@@ -266,6 +278,76 @@ static void test_what_is_sent_again_counts_once(void **state)
     node_destroy(node);
 }
 
+/* A process that ends at any step leaves what it had not told to the next, which is the same node
+ * to the store: nothing is lost, and nothing counts twice. */
+static void test_the_next_process_tells_the_rest(void **state)
+{
+    (void)state;
+    static struct batch_answer answer;
+
+    for (unsigned end = 0; end < 6; end++) {
+        struct store store = {.count = 0};
+        struct node *node = node_create(&BUCKET, 1);
+        struct replicator_state look;
+
+        turn(node, &store, 1000 * MS);
+        charge(node, &BUCKET, 20, 1001 * MS); /* 0: known to the ring alone */
+        if (end >= 1)                         /* in a row */
+            replicator_tick(node->replicator, 1001 * MS);
+        if (end >= 2) { /* in a batch that does not arrive */
+            const struct batch *batch = replicator_next(node->replicator, 1001 * MS);
+            assert_non_null(batch);
+            store.now_us = (BASE + 1001 * MS) / 1000;
+            if (end >= 3) /* in one whose answer does not */
+                store_apply(&store, batch, &answer);
+        }
+        if (end >= 4) { /* and something waits for the next batch */
+            charge(node, &BUCKET, 5, 1002 * MS);
+            replicator_tick(node->replicator, 1002 * MS);
+        }
+        if (end >= 5)
+            replicator_answer(node->replicator, &answer, 1002 * MS);
+        replicator_destroy(node->replicator);
+        begin_process(node, 1010 * MS, true);
+        replicator_look(node->replicator, 1010 * MS, &look);
+        assert_int_equal(look.in_flight, end >= 2 && end <= 4);
+        charge(node, &BUCKET, 7, 1011 * MS);
+        for (uint64_t ms = 1011; ms < 1030; ms++)
+            turn(node, &store, ms * MS);
+        assert_int_equal(store.usage, end >= 4 ? 32 : 27);
+        replicator_look(node->replicator, 1030 * MS, &look);
+        assert_int_equal(look.repeats, end == 3 || end == 4);
+        assert_int_equal(look.pending_keys + look.gaps, 0);
+        node_destroy(node);
+    }
+}
+
+/* What stands in that memory is not believed: rows of nobody, or of nowhere, are emptied. */
+static void test_a_damaged_memory_is_survived(void **state)
+{
+    (void)state;
+    uint64_t seed = 1;
+
+    for (unsigned world = 0; world < 200; world++) {
+        struct store store = {.count = 0};
+        struct node *node = node_create(&BUCKET, 1);
+
+        turn(node, &store, 1000 * MS);
+        charge(node, &BUCKET, 20, 1001 * MS);
+        replicator_tick(node->replicator, 1001 * MS);
+        assert_non_null(replicator_next(node->replicator, 1001 * MS));
+        replicator_destroy(node->replicator);
+        for (unsigned i = 0; i < 200; i++) {
+            seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+            node->memory[(seed >> 33) % replicator_memory_size(1, 64)] ^= (char)(1 << (seed >> 61));
+        }
+        begin_process(node, 1010 * MS, true);
+        for (uint64_t ms = 1011; ms < 1030; ms++)
+            turn(node, &store, ms * MS);
+        node_destroy(node);
+    }
+}
+
 /* Grants: spent by the node, and what is left after a while belongs to all again. */
 static void test_grants_come_and_go_back(void **state)
 {
@@ -301,6 +383,63 @@ static void test_grants_come_and_go_back(void **state)
     grant = state_of(node, &share);
     assert_int_equal(grant_units(grant), 10);
     node_destroy(node);
+}
+
+/* The window before is read on for a while; that leaves what is in hand of the present one alone.
+ */
+static void test_a_passed_window_leaves_the_grant(void **state)
+{
+    (void)state;
+    struct store store = {.count = 0};
+    static struct limit limit = {.interval = 1000 * MS,
+                                 .burst = 10,
+                                 .algorithm = ALGORITHM_FIXED_WINDOW,
+                                 .sync = SYNC_EXACT,
+                                 .on_loss = LOSS_DENY};
+    struct node *node = node_create(&limit, 1);
+    struct ring_event want = {.kind = RING_WANT, .owner = 1, .key = KEY, .units = 10};
+    uint8_t share = 0;
+
+    for (uint64_t ms = 1980; ms < 2020; ms++) { /* BASE is a whole number of seconds */
+        if (ms == 1990 || ms == 2005) {
+            want.window = share_window_at(&limit, BASE + ms * MS);
+            assert_true(ring_push(&node->ring, &want));
+            ring_publish(&node->ring);
+            want.units = 3;
+        }
+        turn(node, &store, ms * MS);
+        if (ms >= 2005)
+            assert_int_equal(grant_units_of(&limit, state_of(node, &share), want.window), 3);
+    }
+    node_destroy(node);
+}
+
+/* A window begins with the share of the one before it, whatever became of older ones. */
+static void test_a_share_is_of_the_last_window(void **state)
+{
+    (void)state;
+    struct store store = {.count = 0};
+    static const struct limit limit = {.interval = 100 * MS,
+                                       .burst = 1000,
+                                       .algorithm = ALGORITHM_FIXED_WINDOW,
+                                       .sync = SYNC_SHARED};
+    struct node *nodes[NODES] = {node_create(&limit, 1), node_create(&limit, 2)};
+    uint8_t share = 0;
+
+    for (uint64_t ms = 1000; ms < 1600; ms += 5) {
+        const bool begins = ms % 100 == 0 && ms >= 1200;
+        for (unsigned i = 0; i < NODES; i++)
+            if (i == 0 || ms >= 1100) /* the first window is all of one node */
+                charge(nodes[i], &limit, 4, ms * MS);
+        for (unsigned i = 0; i < NODES; i++)
+            turn(nodes[i], &store, ms * MS);
+        for (unsigned i = 0; i < NODES && begins; i++) {
+            state_of(nodes[i], &share);
+            assert_in_range(share, share_of(2, 3), share_of(1, 3));
+        }
+    }
+    for (unsigned i = 0; i < NODES; i++)
+        node_destroy(nodes[i]);
 }
 
 /* A reset reaches the store before what was charged after it. */
@@ -345,7 +484,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_charge_reaches_the_other_node),
         cmocka_unit_test(test_what_is_sent_again_counts_once),
+        cmocka_unit_test(test_the_next_process_tells_the_rest),
+        cmocka_unit_test(test_a_damaged_memory_is_survived),
         cmocka_unit_test(test_grants_come_and_go_back),
+        cmocka_unit_test(test_a_passed_window_leaves_the_grant),
+        cmocka_unit_test(test_a_share_is_of_the_last_window),
         cmocka_unit_test(test_a_reset_reaches_the_store),
         cmocka_unit_test(test_finishing_leaves_nothing),
     };

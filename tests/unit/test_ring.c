@@ -79,6 +79,20 @@ static void the_last_room_is_for_what_would_be_lost(void **unused)
     assert_true(ring_has_long_room(&ring, CELLS / RING_LONG_CELLS));
 }
 
+/* Who wants a grant asks again; a flood of that leaves room for what would be lost. */
+static void wants_leave_the_last_room(void **unused)
+{
+    struct ring_cell cells[CELLS];
+    struct ring ring;
+    const struct ring_event want = {.kind = RING_WANT}, amount = {.kind = RING_AMOUNT};
+    (void)unused;
+    ring_init(&ring, cells, CELLS);
+    while (ring_push(&ring, &want))
+        ;
+    for (unsigned i = 0; i < CELLS / RING_RESERVED_PARTS / RING_LONG_CELLS; i++)
+        assert_true(ring_push(&ring, &amount));
+}
+
 #define STREAM 300000u
 
 static void *write_stream(void *argument)
@@ -155,6 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_come_as_they_went),
         cmocka_unit_test(the_last_room_is_for_what_would_be_lost),
+        cmocka_unit_test(wants_leave_the_last_room),
         cmocka_unit_test(two_threads_see_one_order),
         cmocka_unit_test(demand_is_an_estimate),
     };

@@ -1,0 +1,317 @@
+#include "net/shed.h"
+
+#include <string.h>
+
+#define PROBES 8u /* places that a tenant may have */
+#define GATE_SLACK_PERCENT                                                                         \
+    4u /* above the share, so that what is left for user space to shed is little */
+#define GATE_STAY_PERCENT 6u /* a threshold that is off by less stays: a new one costs more */
+#define DRAIN_PERCENT 85u    /* of capacity is given out while the queue is too long */
+#define LONG_PERCENT 50u     /* of the buffers: too long */
+#define LONG_PERCENT 50u     /* of the buffers are full: then it is an overload */
+#define FILL_PERCENT 25u     /* as long a queue is aimed at */
+#define CREDIT_KEPT 128u
+_Static_assert(CREDIT_KEPT >= METE_WIRE_MAX_CHECKS, "a datagram of any size passes at last");
+
+static uint64_t scale(uint64_t value, uint64_t by, uint64_t of)
+{
+    unsigned __int128 scaled = (unsigned __int128)value * by / of;
+    return scaled > UINT64_MAX ? UINT64_MAX : (uint64_t)scaled;
+}
+
+void shed_init(struct shed *shed, uint64_t now_ns)
+{
+    memset(shed, 0, sizeof(*shed));
+    shed->empty_at_ns = now_ns;
+    shed->level = UINT64_MAX;
+    shed->tenants[SHED_TENANTS].threshold = GATE_ALL;
+}
+
+/* ---- tenants ---- */
+
+static struct shed_tenant *find(struct shed *shed, uint32_t id)
+{
+    struct shed_tenant *room = NULL;
+    uint32_t at = id * 2654435769u >> 24; /* Knuth's multiplier; 256 places */
+    for (unsigned i = 0; i < PROBES; i++) {
+        struct shed_tenant *tenant = &shed->tenants[(at + i) % SHED_TENANTS];
+        if (tenant->id == id)
+            return tenant;
+        if (!tenant->id && !room)
+            room = tenant;
+    }
+    if (!room)
+        return &shed->tenants[SHED_TENANTS];
+    *room = (struct shed_tenant){.id = id, .threshold = GATE_ALL};
+    room->credit =
+        shed->level == UINT64_MAX ? UINT64_MAX : scale(shed->level, SHED_LOOK_NS, 1000000000u);
+    return room;
+}
+
+static uint64_t weight_of(const struct shed *shed, const struct shed_tenant *tenant)
+{
+    return tenant == &shed->tenants[SHED_TENANTS] ? SHED_TENANTS : 1;
+}
+
+static bool is_used(const struct shed *shed, const struct shed_tenant *tenant)
+{
+    return tenant->id || tenant == &shed->tenants[SHED_TENANTS];
+}
+
+/* ---- each datagram ---- */
+
+static bool is_old(const struct shed *shed, const struct shed_question *question)
+{
+    uint32_t sent_ms = question->header->clock_ms;
+    if (shed->doubt_ns <= shed->options.max_age_ns || !sent_ms || !question->has_good_clock)
+        return false;
+    int32_t age_ms = (int32_t)(question->clock_ms - sent_ms);
+    return age_ms > 0 && (uint64_t)age_ms * 1000000 > shed->options.max_age_ns;
+}
+
+/* A hundredth of a second's answers at once. */
+static bool may_answer(struct shed *shed, uint64_t now_ns)
+{
+    uint64_t per_second = shed->options.answers_per_second;
+    if (!per_second)
+        return false;
+    uint64_t every_ns = 1000000000u / per_second;
+    uint64_t at_ns = shed->answers_until_ns > now_ns ? shed->answers_until_ns : now_ns;
+    if (at_ns - now_ns > 10000000u)
+        return false;
+    shed->answers_until_ns = at_ns + every_ns;
+    return true;
+}
+
+enum shed_fate shed_judge(struct shed *shed, const struct shed_question *question, uint64_t now_ns)
+{
+    const struct mete_header *header = question->header;
+    bool is_release = header->type == METE_RELEASE;
+    if (!is_release && is_old(shed, question))
+        return SHED_OLD;
+    if (!shed->is_on)
+        return SHED_NOT;
+    struct shed_tenant *tenant = find(shed, header->tenant);
+    tenant->row = question->row;
+    tenant->read += header->n;
+    if (tenant->credit < header->n && !is_release)
+        return may_answer(shed, now_ns) ? SHED_ANSWER : SHED_SHARE;
+    tenant->passed += header->n;
+    if (tenant->credit != UINT64_MAX)
+        tenant->credit -= tenant->credit < header->n ? tenant->credit : header->n;
+    return SHED_NOT;
+}
+
+/* ---- each look ---- */
+
+uint64_t shed_count_kept(const struct shed_tenant *tenant)
+{
+    if (tenant->threshold == GATE_ALL)
+        return 0;
+    uint64_t asked = scale(tenant->read, 1ull << 32, (uint64_t)tenant->threshold + 1);
+    return asked - tenant->read;
+}
+
+/* Without a rest the time went into what was judged and into what was read and left out, which
+ * costs about a quarter. After rests there may be more to be had than was given out. */
+static void measure_capacity(struct shed *shed, uint64_t elapsed_ns)
+{
+    uint64_t read = 0, passed = 0;
+    for (unsigned i = 0; i <= SHED_TENANTS; i++) {
+        read += shed->tenants[i].read;
+        passed += shed->tenants[i].passed;
+    }
+    uint64_t done = scale(passed + (read - passed) / 4, 1000000000u, elapsed_ns);
+    if (!shed->capacity)
+        shed->capacity = done;
+    else if (shed->rests == 0)
+        shed->capacity = (shed->capacity * 7 + done) / 8;
+    else if (shed->level != UINT64_MAX)
+        shed->capacity += shed->capacity / 256;
+    if (shed->capacity < done && shed->rests)
+        shed->capacity = done;
+}
+
+/* What is given out: more than capacity while the queue is short, less while it is long. */
+static uint64_t give_out(const struct shed *shed, uint32_t fill_percent)
+{
+    uint32_t fill = fill_percent < 100 ? fill_percent : 100;
+    return scale(shed->capacity, 1000 + FILL_PERCENT * 5 - fill * 5, 1000);
+}
+
+static void measure_offers(struct shed *shed, uint64_t elapsed_ns)
+{
+    for (unsigned i = 0; i <= SHED_TENANTS; i++) {
+        struct shed_tenant *tenant = &shed->tenants[i];
+        if (!is_used(shed, tenant))
+            continue;
+        uint64_t asked = tenant->read + shed_count_kept(tenant);
+        uint64_t now = scale(asked, 1000000000u, elapsed_ns);
+        tenant->offered = tenant->offered ? (tenant->offered * 3 + now) / 4 : now;
+        bool is_gone = !tenant->read && tenant->offered < 100;
+        tenant->read = tenant->passed = 0;
+        if (is_gone && tenant->id)
+            tenant->id = 0;
+    }
+}
+
+/* The max-min fair level: each round those who ask for less than the level leave what they do not
+ * need to the others, until nobody new is among them. */
+static uint64_t find_level(const struct shed *shed, uint64_t capacity)
+{
+    uint64_t level = 0;
+    while (capacity) {
+        uint64_t left = capacity, weight = 0;
+        for (unsigned i = 0; i <= SHED_TENANTS; i++) {
+            const struct shed_tenant *tenant = &shed->tenants[i];
+            uint64_t own = weight_of(shed, tenant);
+            if (!is_used(shed, tenant))
+                continue;
+            if (tenant->offered <= level * own)
+                left -= tenant->offered < left ? tenant->offered : left;
+            else
+                weight += own;
+        }
+        if (!weight)
+            return UINT64_MAX;
+        if (left / weight <= level)
+            return level;
+        level = left / weight;
+    }
+    return UINT64_MAX; /* not known yet */
+}
+
+/* What was not used is kept up to a datagram's worth, so that shares smaller than that are had. */
+static void give_credit(struct shed *shed, uint64_t elapsed_ns)
+{
+    uint64_t span_ns = elapsed_ns < 4 * SHED_LOOK_NS ? elapsed_ns : 4 * SHED_LOOK_NS;
+    for (unsigned i = 0; i <= SHED_TENANTS; i++) {
+        struct shed_tenant *tenant = &shed->tenants[i];
+        uint64_t kept = tenant->credit < CREDIT_KEPT ? tenant->credit : CREDIT_KEPT;
+        if (tenant->credit == UINT64_MAX)
+            kept = 0;
+        tenant->credit =
+            shed->level == UINT64_MAX
+                ? UINT64_MAX
+                : scale(shed->level, span_ns, 1000000000u) * weight_of(shed, tenant) + kept;
+    }
+}
+
+/* How many of 2^32 of the tenant's datagrams ought to pass. */
+static uint32_t wanted_threshold(const struct shed *shed, const struct shed_tenant *tenant)
+{
+    if (shed->level == UINT64_MAX)
+        return GATE_ALL;
+    uint64_t most = scale(shed->level, 100 + GATE_SLACK_PERCENT, 100);
+    if (tenant->offered <= most)
+        return GATE_ALL;
+    return (uint32_t)scale(most, UINT32_MAX, tenant->offered);
+}
+
+static bool is_near(uint32_t a, uint32_t b)
+{
+    uint64_t low = a < b ? a : b, high = a < b ? b : a;
+    return (a == GATE_ALL) == (b == GATE_ALL) && high * 100 <= low * (100 + GATE_STAY_PERCENT);
+}
+
+/* The tenant with the most above its share among those that do not stand in the gate yet. */
+static const struct shed_tenant *next_heaviest(const struct shed *shed, const struct gate *gate)
+{
+    const struct shed_tenant *heaviest = NULL;
+    for (unsigned i = 0; i < SHED_TENANTS; i++) {
+        const struct shed_tenant *tenant = &shed->tenants[i];
+        bool is_listed = !tenant->id || wanted_threshold(shed, tenant) == GATE_ALL;
+        for (uint32_t j = 0; j < gate->count && !is_listed; j++)
+            is_listed = gate->tenants[j].id == tenant->id;
+        if (!is_listed && (!heaviest || tenant->offered > heaviest->offered))
+            heaviest = tenant;
+    }
+    return heaviest;
+}
+
+static uint32_t threshold_of(const struct gate *gate, uint32_t id)
+{
+    for (uint32_t i = 0; i < gate->count; i++)
+        if (gate->tenants[i].id == id)
+            return gate->tenants[i].threshold;
+    return GATE_ALL;
+}
+
+/* True: it is not what is set any more. */
+static bool plan_gate(struct shed *shed)
+{
+    struct gate gate = {.looks_into_joined = shed->has_joined};
+    bool differs = gate.looks_into_joined != shed->gate.looks_into_joined && shed->gate.count;
+    while (gate.count < GATE_TENANTS) {
+        const struct shed_tenant *tenant = next_heaviest(shed, &gate);
+        if (!tenant)
+            break;
+        gate.tenants[gate.count++] =
+            (struct gate_tenant){.id = tenant->id, .threshold = wanted_threshold(shed, tenant)};
+    }
+    for (uint32_t i = 0; i < gate.count; i++)
+        differs |=
+            !is_near(gate.tenants[i].threshold, threshold_of(&shed->gate, gate.tenants[i].id));
+    for (uint32_t i = 0; i < shed->gate.count; i++)
+        differs |= threshold_of(&gate, shed->gate.tenants[i].id) == GATE_ALL;
+    if (differs)
+        shed->gate = gate;
+    return differs;
+}
+
+void shed_gate_is_set(struct shed *shed, uint64_t now_ns)
+{
+    shed->gate_set_ns = now_ns;
+    for (unsigned i = 0; i < SHED_TENANTS; i++)
+        if (shed->tenants[i].id)
+            shed->tenants[i].threshold = threshold_of(&shed->gate, shed->tenants[i].id);
+}
+
+static void begin(struct shed *shed, uint64_t now_ns)
+{
+    memset(shed->tenants, 0, sizeof(shed->tenants));
+    shed->tenants[SHED_TENANTS].threshold = GATE_ALL;
+    shed->is_on = true;
+    shed->long_looks = 0;
+    shed->level = UINT64_MAX;
+    shed->capacity = 0;
+    shed->calm_since_ns = now_ns;
+    shed->has_joined = false;
+    give_credit(shed, SHED_LOOK_NS);
+}
+
+static bool end(struct shed *shed)
+{
+    bool had_gate = shed->gate.count;
+    shed->is_on = false;
+    shed->gate.count = 0;
+    return had_gate;
+}
+
+bool shed_take_look(struct shed *shed, const struct shed_look *look)
+{
+    uint64_t elapsed_ns = look->now_ns - shed->looked_at_ns;
+    bool must_set = false;
+    if (!shed->is_on) {
+        bool is_long = look->has_lost || look->fill_percent >= LONG_PERCENT;
+        bool goes_on = is_long && !shed->rests && shed->doubt_ns >= shed->options.budget_ns;
+        shed->long_looks = goes_on ? shed->long_looks + 1 : 0;
+        if (shed->long_looks >= SHED_LOOKS)
+            begin(shed, look->now_ns);
+    } else if (elapsed_ns) {
+        measure_capacity(shed, elapsed_ns);
+        measure_offers(shed, elapsed_ns);
+        shed->level = find_level(shed, give_out(shed, look->fill_percent));
+        give_credit(shed, elapsed_ns);
+        if (shed->level != UINT64_MAX || !shed->rests)
+            shed->calm_since_ns = look->now_ns;
+        if (look->now_ns - shed->calm_since_ns >= SHED_CALM_NS)
+            must_set = end(shed);
+        else if (look->now_ns - shed->gate_set_ns >= SHED_GATE_NS)
+            must_set = plan_gate(shed);
+    }
+    shed->looked_at_ns = look->now_ns;
+    shed->next_look_ns = look->now_ns + SHED_LOOK_NS;
+    shed->rests = shed->turns = 0;
+    return must_set;
+}
