@@ -209,6 +209,11 @@ bench-cluster: deps-test all ## how close to one limit several nodes stay, besid
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
 	@python3 bench/cluster.py $(ARGS)
 
+upgrade: deps-test ## ROUNDS=100 upgrades under load, by both backends and with a table file: what was not answered (two minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory compile
+	@METE_BUILD=build METE_UPGRADES=$(or $(ROUNDS),100) python3 tests/e2e/test_upgrade.py Answered.test_under_load \
+	    Answered.test_under_load_with_a_table_file
+
 sim: deps-test ## COUNT=1000 worlds of nodes, network and store from SEED=1 on, and every deliberate mistake
 	@$(MAKE) $(PARALLEL) --no-print-directory build/sim
 	@build/sim --count $(or $(COUNT),1000) $(or $(SEED),1)

@@ -39,17 +39,21 @@ static const char help[] =
     "127.0.0.1:6383.\n\n"
     "  --config FILE      YAML; `mete config check FILE` tries it first\n"
     "  --set path=value   one value over the file's, e.g. --set listen.udp=127.0.0.1:7000\n"
-    "                     --set workers=2 --set table.entries=10000000 --set backend=mmsg\n\n"
+    "                     --set workers=2 --set table.entries=10000000 --set backend=mmsg\n"
+    "  --take-over        take the place of the daemon that serves at listen.admin, with its "
+    "sockets\n"
+    "                     and table: an upgrade; if it fails, that one serves on\n\n"
     "METE_LISTEN_UDP=... in the environment is stronger than the file and weaker than --set.\n"
     "exit status: 0 stopped by a signal, 2 could not start (one line says why)\n";
 
 /* 0: go on; 1: help was asked for and given; EXIT_USAGE. */
 static int parse_options(int argc, char **argv, struct config_options *ret_options,
-                         const char **sets)
+                         const char **sets, bool *ret_takes_over)
 {
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"set", required_argument, NULL, 's'},
+        {"take-over", no_argument, NULL, 't'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -63,6 +67,8 @@ static int parse_options(int argc, char **argv, struct config_options *ret_optio
             if (ret_options->set_count == MAX_SETS)
                 return cmd_fail("serve", "--set: at most %u of them", MAX_SETS);
             sets[ret_options->set_count++] = optarg;
+        } else if (option == 't') {
+            *ret_takes_over = true;
         } else if (option == 'h') {
             fputs(help, stdout);
             return 1;
@@ -149,6 +155,11 @@ static int open_admin(struct server *server)
     const char *path = server->config->listen_admin;
     if (!path)
         return 0;
+    int taken = inherit_take(&server->inheritance, "admin", SOCK_STREAM, NULL, path);
+    if (taken >= 0)
+        return admin_adopt(taken, path, serve_answer_admin, server, &server->admin)
+                   ? cmd_fail("serve", "listen.admin: no memory")
+                   : 0;
     int result = 0;
     if (server->config->listen_admin_is_default && mkdir("/run/mete", 0755) && errno != EEXIST)
         result = -errno; /* nobody else makes it for a daemon run by hand */
@@ -194,8 +205,6 @@ static int start_workers(struct server *server)
         worker->config = server->config;
         worker->table = server->table;
         worker->repeats = server->has_repeats ? &server->repeats : NULL;
-        worker->socket_count = server->config->listen_udp_count;
-        worker->udp_socket_count = server->config->listen_udp_count;
         if (i == 0 && server->unix_socket >= 0)
             worker->sockets[worker->socket_count++] = server->unix_socket;
         worker->counters = &server->counters[i];
@@ -203,6 +212,8 @@ static int start_workers(struct server *server)
         worker->shared = serve_shared(server, i);
         worker->exact_wait_ns = server->config->redis.exact_wait_ns;
         worker->stop = &server->stop;
+        worker->rest = &server->rest;
+        worker->is_new = server->handover.fd >= 0;
         int result = worker_start(worker);
         if (result)
             return cmd_fail("serve", "backend: %s cannot start: %s%s",
@@ -238,7 +249,7 @@ static void filter_calls(void)
                   strerror(-result));
 }
 
-static int start(struct server *server)
+static int start(struct server *server, bool takes_over)
 {
     cpu_set_t cpus;
     server->started_boot_ns = clock_boot_ns();
@@ -250,6 +261,12 @@ static int start(struct server *server)
     int result = make_workers(server);
     if (!result) {
         assign_cpus(server);
+        result = serve_inherit(server);
+    }
+    if (!result && takes_over)
+        result = serve_ask_handover(server);
+    if (!result) {
+        atomic_store(&server->rest, server->handover.fd >= 0);
         result = serve_open_sockets(server); /* before the table: a busy port is told at once */
     }
     if (!result)
@@ -257,7 +274,7 @@ static int start(struct server *server)
     if (!result)
         result = make_counters(server);
     if (!result)
-        result = serve_make_repeats(server);
+        result = takes_over ? 0 : serve_make_repeats(server);
     if (!result)
         result = make_policy(server);
     if (!result)
@@ -272,13 +289,17 @@ static int start(struct server *server)
         result = serve_open_snapshot(server);
     if (!result) {
         drop_privileges();
-        serve_load_snapshot(server);
-        result = serve_start_replica(server);
+        if (!takes_over) { /* else it comes with the table */
+            serve_load_snapshot(server);
+            result = serve_start_replica(server);
+        }
     }
     if (!result)
         result = start_workers(server);
     if (!result)
         result = serve_start_doors(server);
+    if (!result)
+        result = serve_take_over(server);
     if (!result)
         result = serve_start_snapshot(server);
     if (!result)
@@ -289,15 +310,22 @@ static int start(struct server *server)
 static void stop(struct server *server)
 {
     atomic_store(&server->stop, true);
+    if (atomic_load(&server->rest)) /* nobody tells them to go on */
+        worker_go_on(server->workers, server->running_count);
     for (unsigned i = 0; i < server->running_count; i++)
         worker_join(&server->workers[i]);
     serve_close_doors(server);
     serve_stop_snapshot(server); /* before the replica, whose clock it reads */
     serve_stop_replica(server);
     watch_close(&server->watch);
+    if (server->leaves_paths)
+        admin_leave_path(server->admin);
     admin_close(server->admin);
+    if (server->handover.fd >= 0)
+        close(server->handover.fd);
     serve_close_xdp(server);
     serve_close_sockets(server);
+    serve_drop_inherited(server);
     serve_close_table(server);
     publish_destroy(server->publish);
     free(server->quota_credits);
@@ -373,14 +401,16 @@ static int give_signs(struct server *server)
 static void serve_until_stopped(struct server *server, int signal_fd)
 {
     for (;;) {
-        const int fds[] = {signal_fd, server->watch.fd};
+        const int fds[] = {signal_fd, server->watch.fd, server->handover.fd};
         const int sign_ms = give_signs(server);
         const int timeout_ms = serve_upkeep(server) ? SERVE_UPKEEP_PAUSE_MS : sign_ms;
-        const int ready = admin_run(server->admin, fds, 2, timeout_ms);
+        const int ready = admin_run(server->admin, fds, 3, timeout_ms);
         if (ready == 0 && !take_signal(server, signal_fd))
             break;
         if (ready == 1 && watch_has_changed(&server->watch))
             serve_reload(server, "watch", NULL);
+        if (ready == 2 && serve_go_on_handover(server))
+            return;
     }
     notify_say(&server->notify, "STOPPING=1\nSTATUS=stopping");
     log_event(LOG_INFO, "stop", "stopping");
@@ -391,13 +421,15 @@ int cmd_serve(int argc, char **argv)
 {
     const char *sets[MAX_SETS];
     struct config_options options;
-    int result = parse_options(argc, argv, &options, sets);
+    bool takes_over = false;
+    int result = parse_options(argc, argv, &options, sets, &takes_over);
     if (result)
         return result == 1 ? 0 : result;
     char error[512];
     struct server server = {.options = &options,
                             .watch = {.fd = -1},
                             .unix_socket = -1,
+                            .handover = {.fd = -1, .table_fd = -1},
                             .table_file = {.fd = -1},
                             .usage_lock = PTHREAD_MUTEX_INITIALIZER};
     notify_open(&server.notify);
@@ -408,8 +440,10 @@ int cmd_serve(int argc, char **argv)
     serve_apply_config(&server);
     int signal_fd = block_signals();
     result = signal_fd < 0 ? cmd_fail("serve", "no descriptor for signals: %s", strerror(errno))
-                           : start(&server);
+                           : start(&server, takes_over);
     if (!result) {
+        serve_store_sockets(&server);
+        serve_drop_inherited(&server);
         serve_say_ready(&server);
         server.notify.next_sign_ns = clock_boot_ns() + server.notify.watchdog_ns;
         notify_say(&server.notify, "READY=1\nSTATUS=serving, %u workers", server.worker_count);

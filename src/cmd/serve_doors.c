@@ -88,7 +88,11 @@ static int open_door(struct server *server, struct loop *loop, const struct door
     const char *where = config_door_text(door);
     if (!where)
         return 0;
-    int result = door->path ? listen_open_unix(door->path, DOOR_UMASK, &fd)
+    const char *role = how->field + sizeof("listen.") - 1;
+    int result = 0;
+    fd = inherit_take(&server->inheritance, role, SOCK_STREAM, &door->address, door->path);
+    if (fd < 0)
+        result = door->path ? listen_open_unix(door->path, DOOR_UMASK, &fd)
                             : listen_open_tcp(&door->address.address, door->address.len, &fd);
     if (result)
         return fail(how, where, result);
@@ -100,6 +104,7 @@ static int open_door(struct server *server, struct loop *loop, const struct door
                           : loop_add(loop, fd, how->protocol, how->context);
     if (!result) {
         observe_give_door(server, loop, how->protocol->name);
+        server->listeners[server->listener_count++] = (struct server_listener){role, fd};
         return 0;
     }
     close(fd);
@@ -129,6 +134,7 @@ static int open_loop(struct server *server, unsigned thread, unsigned connection
         .shared = serve_shared(server, thread),
         .connections = connections,
         .idle_ns = server->config->door_idle_ns,
+        .is_held = server->handover.fd >= 0,
     };
     int result = loop_open(&options, ret_loop);
     return result ? cmd_fail("serve", "doors.connections: no room for %u of them: %s", connections,
@@ -215,7 +221,7 @@ int serve_start_doors(struct server *server)
 void serve_close_doors(struct server *server)
 {
     for (unsigned i = 0; i < server->door_path_count; i++) {
-        if (server->door_paths[i])
+        if (server->door_paths[i] && !server->leaves_paths)
             unlink(server->door_paths[i]);
         free(server->door_paths[i]);
     }

@@ -20,7 +20,9 @@ static enum repeat_start start_of(const struct server *server, const struct head
 {
     struct table_resumed found;
     table_look_resumed(server->table, &found);
-    if (!found.is_resumed || !head->is_made || found.silence_ns > REPEAT_KEPT_NS)
+    const bool goes_on = server->handover.fd >= 0 || /* it was in use until now */
+                         (found.is_resumed && found.silence_ns <= REPEAT_KEPT_NS);
+    if (!goes_on || !head->is_made)
         return REPEAT_EMPTY;
     return head->window_ms == options->window_ms && head->ahead_ms == options->ahead_ms
                ? REPEAT_RESUME
@@ -36,7 +38,7 @@ int serve_make_repeats(struct server *server)
     struct head *head = (struct head *)(void *)section;
     struct repeat_options options = {
         .memory = section + REPEAT_BUCKET_BYTES,
-        .size = config->repeat_bytes * server->worker_count - REPEAT_BUCKET_BYTES,
+        .size = table_section_size(server->table, TABLE_SECTION_REPEATS) - REPEAT_BUCKET_BYTES,
         .window_ms = (uint32_t)(config->repeat_window_ns / 1000000),
         .ahead_ms = (uint32_t)(config->repeat_ahead_ns / 1000000),
         .now_ms = (uint32_t)((clock_boot_ns() - table_time_base_ns(server->table)) / 1000000),

@@ -23,6 +23,7 @@
 #define WAIT_MAX_NS 100000000u /* the link has timers that wait for nothing */
 #define FINISH_NS 1000000000u  /* for the last flush */
 #define LEAVE_NS 100000000u
+#define REST_NS 100000000u     /* for what is to be told before a rest, while nobody decides */
 #define FIRST_LOOK_NS 2000000l /* so often the start looks whether the store has answered */
 #define FIRST_LOOKS 125u
 #define PASSWORD_SIZE 512u
@@ -203,6 +204,8 @@ int serve_open_replica(struct server *server)
     server->replica = replica;
     shared_state_init(&replica->shared);
     pthread_mutex_init(&replica->lock, NULL);
+    sem_init(&replica->at_rest, 0, 0);
+    sem_init(&replica->go, 0, 0);
     replica->server = server;
     replica->reader = server->thread_count - 1;
     replica->thread_count = server->thread_count - 1;
@@ -316,19 +319,26 @@ static void turn(struct serve_replica *replica)
     }
 }
 
-/* Nobody charges any more. */
-static void finish(struct serve_replica *replica)
+/* Nobody charges any more: tells all that is to be told, for at most so long. */
+static void settle(struct serve_replica *replica, uint64_t most_ns)
 {
-    const uint64_t until_ns = table_now_ns(replica) + FINISH_NS;
-    struct replicator_state state;
+    const uint64_t until_ns = table_now_ns(replica) + most_ns;
 
     replicator_finish(replica->replicator);
     do {
         send_due(replica);
         if (replicator_is_settled(replica->replicator))
             break;
-        take_events(replica, FINISH_NS / 100);
+        take_events(replica, most_ns / 100);
     } while (table_now_ns(replica) < until_ns);
+}
+
+static void finish(struct serve_replica *replica, bool has_table)
+{
+    struct replicator_state state;
+
+    if (has_table)
+        settle(replica, FINISH_NS);
     replicator_look(replica->replicator, table_now_ns(replica), &state);
     if (state.pending_keys > 0)
         log_line("redis: stopping while %u keys have charges that it was not told of",
@@ -336,14 +346,51 @@ static void finish(struct serve_replica *replica)
     link_leave(replica->link, LEAVE_NS);
 }
 
+/* Until it is told to go on. False: it is to stop, and the table is another's now. */
+static bool be_at_rest(struct serve_replica *replica)
+{
+    settle(replica, REST_NS);
+    publish_leave(replica->server->publish, replica->reader);
+    sem_post(&replica->at_rest);
+    while (sem_wait(&replica->go) < 0 && errno == EINTR)
+        ;
+    replicator_go_on(replica->replicator);
+    return !atomic_load_explicit(&replica->stop, memory_order_relaxed);
+}
+
 static void *thread_main(void *argument)
 {
     struct serve_replica *replica = argument;
-    while (!atomic_load_explicit(&replica->stop, memory_order_relaxed))
-        turn(replica);
+    bool has_table = true;
+    while (!atomic_load_explicit(&replica->stop, memory_order_relaxed)) {
+        if (atomic_load_explicit(&replica->rest, memory_order_relaxed))
+            has_table = be_at_rest(replica);
+        else
+            turn(replica);
+    }
     publish_quit(replica->server->publish, replica->reader);
-    finish(replica);
+    finish(replica, has_table);
     return NULL;
+}
+
+void serve_rest_replica(struct server *server)
+{
+    struct serve_replica *replica = server->replica;
+    if (!replica || !replica->is_running)
+        return;
+    atomic_store_explicit(&replica->rest, true, memory_order_relaxed);
+    wake_send(replica->wake);
+    while (sem_wait(&replica->at_rest) < 0 && errno == EINTR)
+        ;
+}
+
+void serve_replica_go_on(struct server *server)
+{
+    struct serve_replica *replica = server->replica;
+    if (!replica || !atomic_load_explicit(&replica->rest, memory_order_relaxed))
+        return;
+    atomic_store_explicit(&replica->rest, false, memory_order_relaxed);
+    sem_post(&replica->go);
 }
 
 int serve_start_replica(struct server *server)
@@ -355,6 +402,8 @@ int serve_start_replica(struct server *server)
     if (result)
         return cmd_fail("serve", "redis: no thread: %s", strerror(result));
     replica->is_running = true;
+    if (server->handover.fd >= 0) /* the table says what the wall time was */
+        return 0;
     for (unsigned i = 0; i < FIRST_LOOKS && !shared_state_has_wall(&replica->shared); i++)
         nanosleep(&(struct timespec){.tv_nsec = FIRST_LOOK_NS}, NULL);
     return 0;
@@ -367,6 +416,7 @@ void serve_stop_replica(struct server *server)
         return;
     if (replica->is_running) {
         atomic_store_explicit(&replica->stop, true, memory_order_relaxed);
+        serve_replica_go_on(server);
         pthread_join(replica->thread, NULL);
     }
     if (replica->wake > 0)
@@ -381,6 +431,8 @@ void serve_stop_replica(struct server *server)
     free(replica->shareds);
     free(replica->ring_list);
     free(replica->demand_list);
+    sem_destroy(&replica->at_rest);
+    sem_destroy(&replica->go);
     pthread_mutex_destroy(&replica->lock);
     free(replica);
     server->replica = NULL;

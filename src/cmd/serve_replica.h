@@ -30,6 +30,12 @@ struct engine_shared *serve_shared(const struct server *server, unsigned thread)
  * the store's clock, and first shares go by the number of nodes. Results as above. */
 int serve_start_replica(struct server *server);
 
+/* While the threads that decide are at rest: tells what is to be told, as far as a tenth of a
+ * second goes, and touches neither table nor rings until serve_replica_go_on(). What a store that
+ * is away was not told by then is lost if another process goes on with the table. */
+void serve_rest_replica(struct server *server);
+void serve_replica_go_on(struct server *server);
+
 /* After the last thread that decides has ended: sends what is left, as far as one round trip goes,
  * and gives the memory back. */
 void serve_stop_replica(struct server *server);

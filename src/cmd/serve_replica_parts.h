@@ -3,6 +3,7 @@
 #define METE_CMD_SERVE_REPLICA_PARTS_H
 
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "cmd/server.h"
 #include "engine/shared.h"
@@ -40,7 +41,8 @@ struct serve_replica {
     unsigned reader; /* of what is published */
     uint64_t flush_ns;
     uint64_t node_id;
-    atomic_bool stop;
+    atomic_bool stop, rest;
+    sem_t at_rest, go;
     bool is_running;
     pthread_t thread;
     uint64_t look_at_ns;

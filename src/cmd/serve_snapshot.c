@@ -227,7 +227,8 @@ static void *thread_main(void *argument)
             sleep_until(snapshot, due_ns);
         }
     }
-    save(snapshot, false);
+    if (!snapshot->server->is_handed_over) /* else the file is another's */
+        save(snapshot, false);
     publish_quit(snapshot->server->publish, snapshot->reader);
     return NULL;
 }

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 #include <time.h>
@@ -15,7 +14,6 @@
 #include "cmd/serve_buffers.h"
 #include "cmd/server.h"
 #include "net/socket.h"
-#include "sys/passed.h"
 
 #define BUSY_TRIES 20u
 #define BUSY_PAUSE_NS 50000000l
@@ -61,32 +59,29 @@ static int steer(const struct server *server, const struct config_address *liste
     return 0;
 }
 
-static int open_own(struct server *server)
+static void give(struct worker *worker, int socket)
 {
-    struct config *config = server->config;
-    for (unsigned i = 0; i < config->listen_udp_count; i++) {
-        struct config_address *listen = &config->listen_udp[i];
-        int sockets[CONFIG_MAX_WORKERS];
-        const struct socket_options wishes = socket_wishes(server);
-        int result = open_group(listen, &wishes, sockets, server->worker_count);
-        if (result == -EADDRINUSE)
-            return cmd_fail("serve",
-                            "listen.udp: %s is busy: another mete or another program holds it; "
-                            "stop it or choose another port",
-                            listen->text);
-        if (result)
-            return cmd_fail("serve", "listen.udp: cannot listen on %s: %s", listen->text,
-                            refusal_text(result, NULL, (char[REFUSAL_BYTES]){0}, REFUSAL_BYTES));
-        socket_format_address((struct sockaddr *)&listen->address, listen->text,
-                              sizeof(listen->text));
-        for (unsigned w = 0; w < server->worker_count; w++)
-            server->workers[w].sockets[i] = sockets[w];
-        server->socket_groups++;
-        result = steer(server, listen, sockets);
-        if (result)
-            return result;
-    }
-    return 0;
+    worker->sockets[worker->udp_socket_count++] = socket;
+    worker->socket_count = worker->udp_socket_count;
+}
+
+static int open_own(struct server *server, struct config_address *listen)
+{
+    int sockets[CONFIG_MAX_WORKERS];
+    const struct socket_options wishes = socket_wishes(server);
+    int result = open_group(listen, &wishes, sockets, server->worker_count);
+    if (result == -EADDRINUSE)
+        return cmd_fail("serve",
+                        "listen.udp: %s is busy: another mete or another program holds it; "
+                        "stop it or choose another port",
+                        listen->text);
+    if (result)
+        return cmd_fail("serve", "listen.udp: cannot listen on %s: %s", listen->text,
+                        refusal_text(result, NULL, (char[REFUSAL_BYTES]){0}, REFUSAL_BYTES));
+    socket_format_address((struct sockaddr *)&listen->address, listen->text, sizeof(listen->text));
+    for (unsigned w = 0; w < server->worker_count; w++)
+        give(&server->workers[w], sockets[w]);
+    return steer(server, listen, sockets);
 }
 
 /* One socket cannot be shared out by the kernel as those of a port can, so one worker has it. */
@@ -95,7 +90,9 @@ static int open_unix(struct server *server)
     const char *path = server->config->listen_unix;
     if (!path)
         return 0;
-    int result = -EADDRINUSE;
+    server->unix_socket =
+        inherit_take(&server->inheritance, "unix", SOCK_DGRAM, NULL, server->config->listen_unix);
+    int result = server->unix_socket < 0 ? -EADDRINUSE : 0;
     for (unsigned i = 0; i < BUSY_TRIES && result == -EADDRINUSE; i++) {
         if (i)
             nanosleep(&(struct timespec){.tv_nsec = BUSY_PAUSE_NS}, NULL);
@@ -164,102 +161,124 @@ static int check_passed(const struct server *server, const struct passed_socket 
     return cmd_fail("serve", "the service manager passed %s, which listen.udp does not name", text);
 }
 
-/* The sockets of one address, one worker after the other; a worker without one of its own gets
- * another name for somebody's. */
-static int share_out(struct server *server, unsigned group, const int *fds, unsigned count)
+/* The sockets of one address, to one worker after the other: of more sockets than workers each is
+ * somebody's, or what the kernel puts there would be lost; a worker that gets none has another name
+ * for somebody's. */
+static int share_out(struct server *server, struct config_address *listen, const int *fds,
+                     unsigned count)
 {
-    const struct config_address *listen = &server->config->listen_udp[group];
+    const unsigned workers = server->worker_count;
     const struct socket_options wishes = socket_wishes(server);
     int sockets[CONFIG_MAX_WORKERS];
-    if (count == 0)
-        return cmd_fail("serve",
-                        "listen.udp: %s is not among the sockets that the service manager "
-                        "passed; add ListenDatagram=%s, one for each worker",
-                        listen->text, listen->text);
-    for (unsigned w = 0; w < server->worker_count; w++) {
-        sockets[w] = w < count ? fds[w] : fcntl(fds[w % count], F_DUPFD_CLOEXEC, 0);
-        if (sockets[w] < 0)
+    for (unsigned i = 0; i < (count > workers ? count : workers); i++) {
+        struct worker *worker = &server->workers[i % workers];
+        if (worker->udp_socket_count >= WORKER_MAX_SOCKETS - 1)
+            return cmd_fail("serve",
+                            "workers: %u are too few for the sockets of listen.udp that were left "
+                            "by more of them; start with as many once more",
+                            workers);
+        int socket = i < count ? fds[i] : fcntl(fds[i % count], F_DUPFD_CLOEXEC, 0);
+        if (socket < 0)
             return cmd_fail("serve", "listen.udp: no descriptor for %s: %s", listen->text,
                             strerror(errno));
-        server->workers[w].sockets[group] = sockets[w];
-        int result = socket_prepare(sockets[w], &listen->address, &wishes);
+        give(worker, socket);
+        int result = socket_prepare(socket, &listen->address, &wishes);
         if (result)
             return cmd_fail("serve", "listen.udp: the passed socket for %s: %s", listen->text,
                             strerror(-result));
+        if (i < workers)
+            sockets[i] = socket;
     }
-    server->socket_groups++;
-    return count < server->worker_count ? 0 : steer(server, listen, sockets);
+    socket_format_address((struct sockaddr *)&listen->address, listen->text, sizeof(listen->text));
+    return count == workers ? steer(server, listen, sockets) : 0;
 }
 
-static int take_passed(struct server *server, const struct passed_socket *passed, unsigned count)
+/* What was left for the address, or else sockets of our own. */
+static int open_address(struct server *server, struct config_address *listen)
 {
-    for (unsigned i = 0; i < count; i++) {
-        int result = check_passed(server, &passed[i]);
+    int fds[CONFIG_MAX_WORKERS];
+    unsigned count = inherit_take_all(&server->inheritance, "udp", listen, fds, CONFIG_MAX_WORKERS);
+    return count ? share_out(server, listen, fds, count) : open_own(server, listen);
+}
+
+/* The sockets that a unit opened. */
+static int take_passed(struct server *server)
+{
+    struct config *config = server->config;
+    for (unsigned i = 0; i < server->inheritance.count; i++) {
+        struct inherited *one = &server->inheritance.items[i];
+        int result = one->source == INHERIT_UNIT ? check_passed(server, &one->socket) : 0;
         if (result)
             return result;
-        if (is_unix(&passed[i])) {
-            server->unix_socket = passed[i].fd;
-            server->unix_socket_is_passed = true;
+        if (one->source == INHERIT_UNIT && is_unix(&one->socket)) {
+            server->unix_socket = one->socket.fd;
+            server->unix_socket_is_passed = one->is_used = true;
         }
     }
-    if (server->config->listen_unix && server->unix_socket < 0)
+    if (config->listen_unix && server->unix_socket < 0)
         return cmd_fail("serve",
                         "listen.unix: %s is not among the sockets that the service "
                         "manager passed; add ListenDatagram=%s",
-                        server->config->listen_unix, server->config->listen_unix);
-    for (unsigned group = 0; group < server->config->listen_udp_count; group++) {
+                        config->listen_unix, config->listen_unix);
+    for (unsigned group = 0; group < config->listen_udp_count; group++) {
         int fds[CONFIG_MAX_WORKERS];
-        unsigned fd_count = 0;
-        for (unsigned i = 0; i < count; i++) {
-            if (is_unix(&passed[i]) || group_of(server->config, &passed[i]) != group)
+        unsigned count = 0;
+        struct config_address *listen = &config->listen_udp[group];
+        for (unsigned i = 0; i < server->inheritance.count; i++) {
+            struct inherited *one = &server->inheritance.items[i];
+            if (one->is_used || one->source != INHERIT_UNIT ||
+                group_of(config, &one->socket) != group)
                 continue;
-            if (fd_count == server->worker_count)
+            if (count == server->worker_count)
                 return cmd_fail("serve",
                                 "listen.udp: more sockets for %s were passed than there "
                                 "are workers (%u); what none of them reads would be lost",
-                                server->config->listen_udp[group].text, server->worker_count);
-            fds[fd_count++] = passed[i].fd;
+                                listen->text, server->worker_count);
+            fds[count++] = one->socket.fd;
+            one->is_used = true;
         }
-        int result = share_out(server, group, fds, fd_count);
+        if (count == 0)
+            return cmd_fail("serve",
+                            "listen.udp: %s is not among the sockets that the service manager "
+                            "passed; add ListenDatagram=%s, one for each worker",
+                            listen->text, listen->text);
+        int result = share_out(server, listen, fds, count);
         if (result)
             return result;
     }
     return 0;
 }
 
+static bool has_units_sockets(const struct server *server)
+{
+    for (unsigned i = 0; i < server->inheritance.count; i++)
+        if (server->inheritance.items[i].source == INHERIT_UNIT)
+            return true;
+    return false;
+}
+
 int serve_open_sockets(struct server *server)
 {
-    int bad = -1;
-    struct passed_socket *passed = calloc(PASSED_MAX, sizeof(*passed));
-    if (!passed)
-        return cmd_fail("serve", "no memory for sockets");
-    int count = passed_take(passed, PASSED_MAX, &bad);
-    int result;
-    if (count == -EINVAL)
-        result = cmd_fail("serve", "LISTEN_FDS is no number up to %u", PASSED_MAX);
-    else if (count < 0)
-        result = cmd_fail("serve", "descriptor %d of the service manager is no socket: %s", bad,
-                          strerror(-count));
-    else if (count > 0)
-        result = take_passed(server, passed, (unsigned)count);
-    else
-        result = open_own(server);
-    if (result == 0 && count == 0)
+    struct config *config = server->config;
+    int result = 0;
+    if (has_units_sockets(server))
+        result = take_passed(server);
+    for (unsigned i = 0; !result && !has_units_sockets(server) && i < config->listen_udp_count; i++)
+        result = open_address(server, &config->listen_udp[i]);
+    if (!result && !has_units_sockets(server))
         result = open_unix(server);
-    if (result == 0)
+    if (!result)
         serve_say_buffers(server);
-    free(passed);
     return result;
 }
 
 void serve_close_sockets(struct server *server)
 {
-    for (unsigned i = 0; i < server->socket_groups; i++)
-        for (unsigned w = 0; w < server->worker_count; w++)
-            socket_close_group(&server->workers[w].sockets[i], 1);
+    for (unsigned w = 0; server->workers && w < server->worker_count; w++)
+        socket_close_group(server->workers[w].sockets, server->workers[w].udp_socket_count);
     if (server->unix_socket < 0)
         return;
     close(server->unix_socket);
-    if (!server->unix_socket_is_passed)
+    if (!server->unix_socket_is_passed && !server->leaves_paths)
         unlink(server->config->listen_unix);
 }

@@ -115,7 +115,9 @@ void serve_answer_admin(void *context, const struct admin_peer *peer, const char
     struct server *server = context;
     char asker[64];
     snprintf(asker, sizeof(asker), "admin pid %d uid %u", (int)peer->pid, (unsigned)peer->uid);
-    if (strcmp(command, "reload") == 0)
+    if (strncmp(command, HANDOVER_COMMAND " ", sizeof(HANDOVER_COMMAND)) == 0)
+        serve_begin_handover(server, peer, command, out);
+    else if (strcmp(command, "reload") == 0)
         serve_reload(server, asker, out);
     else if (strcmp(command, "stats json") == 0)
         answer_stats(server, true, out);

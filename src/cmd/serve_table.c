@@ -14,6 +14,7 @@
 #include <sys/random.h>
 
 #include "cmd/cmd.h"
+#include "cmd/serve_handover_table.h"
 #include "cmd/serve_reload.h"
 #include "cmd/serve_replica.h"
 #include "cmd/server.h"
@@ -24,7 +25,7 @@
 #define SETTLE_GROUPS 4096u       /* of one piece: 512 KiB of the table */
 #define FIRST_LOOK_NS 20000000ull /* a table of some million entries is looked at within */
 
-static struct table_options options_of(struct server *server)
+struct table_options serve_table_options(struct server *server)
 {
     const struct config *config = server->config;
     struct table_options options = {
@@ -98,9 +99,11 @@ static int start_warm(struct server *server, const struct table_options *options
 
 int serve_make_table(struct server *server)
 {
+    if (server->handover.fd >= 0)
+        return serve_make_taken_table(server);
     const char *path = server->config->table_file;
     char problem[256];
-    struct table_options options = options_of(server);
+    struct table_options options = serve_table_options(server);
     int result = path ? mapfile_open(path, &server->table_file, problem, sizeof(problem)) : 0;
     if (result)
         return cmd_fail("serve", "table.file: %s %s", path, problem);
@@ -146,8 +149,11 @@ bool serve_settle_table(struct server *server)
 void serve_format_start(struct server *server, char *text, size_t size)
 {
     struct table_resumed found;
-    text[0] = '\0';
-    if (!server->config->table_file)
+    snprintf(text, size, "%s",
+             !server->handover.is_taken   ? ""
+             : server->handover.is_joined ? " joined"
+                                          : " taken over");
+    if (!server->config->table_file || server->handover.is_taken)
         return;
     const uint64_t until_ns = clock_boot_ns() + FIRST_LOOK_NS;
     while (clock_boot_ns() < until_ns && serve_settle_table(server))
@@ -170,9 +176,11 @@ void serve_print_table_json(const struct server *server, FILE *out)
             ",\"file\":{\"start\":\"%s\",\"settled\":%s,\"life\":%" PRIu64
             ",\"silence_s\":%.3f,\"taken\":%" PRIu64 ",\"damaged\":%" PRIu64
             ",\"unfinished\":%" PRIu64 ",\"outlived\":%" PRIu64 "}",
-            found.is_resumed ? "warm" : "cold", found.is_settled ? "true" : "false", found.life,
-            (double)found.silence_ns / 1e9, found.taken, found.damaged, found.unfinished,
-            found.outlived);
+            server->handover.is_taken ? "taken over"
+            : found.is_resumed        ? "warm"
+                                      : "cold",
+            found.is_settled ? "true" : "false", found.life, (double)found.silence_ns / 1e9,
+            found.taken, found.damaged, found.unfinished, found.outlived);
 }
 
 void serve_print_table_text(const struct server *server, FILE *out)
@@ -181,8 +189,9 @@ void serve_print_table_text(const struct server *server, FILE *out)
     if (!server->config->table_file)
         return;
     table_look_resumed(server->table, &found);
-    if (!found.is_resumed)
-        fprintf(out, "table.file: started cold\n");
+    if (server->handover.is_taken || !found.is_resumed)
+        fprintf(out, "table.file: %s\n",
+                server->handover.is_taken ? "taken over from the process before" : "started cold");
     else
         fprintf(out,
                 "table.file: life %" PRIu64 ", started warm after %.3f s, %" PRIu64

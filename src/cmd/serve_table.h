@@ -7,6 +7,10 @@
 #include <stdio.h>
 
 struct server;
+struct table_options;
+
+/* What the configuration asks for, without secrets and ids. */
+struct table_options serve_table_options(struct server *server);
 
 /* Opens the file, makes or takes up the table, binds the configuration's owners to its rows; then
  * server->row_count is how many there are. Results: 0, or an exit status after saying why. */

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "cmd/serve_handover.h"
+#include "cmd/serve_inherit.h"
 #include "cmd/serve_observe.h"
 #include "cmd/serve_usage.h"
 #include "cmd/watch.h"
@@ -39,9 +41,16 @@ struct server {
     unsigned worker_count;      /* configured */
     unsigned thread_count;      /* that judge: the workers, then the doors' loop if there is one */
     unsigned running_count;     /* started */
-    unsigned socket_groups;     /* listen addresses whose sockets are open */
     int unix_socket;            /* -1: none; the first worker's */
     bool unix_socket_is_passed; /* its path is the service manager's to remove */
+    bool is_handed_over;        /* sockets, table and files are another process' */
+    bool leaves_paths;          /* what lies at the sockets' paths is another's, or is kept */
+    struct inheritance inheritance;
+    struct server_listener { /* of the doors */
+        const char *role;
+        int fd;
+    } listeners[SERVER_MAX_DOORS];
+    unsigned listener_count;
     struct worker *workers;
     struct xdp *xdp;                     /* NULL: the backend is another */
     struct counters *counters;           /* per thread that judges */
@@ -60,6 +69,8 @@ struct server {
     struct repeat_set repeats;               /* of all workers, in the table's mapping */
     bool has_repeats;
     atomic_bool stop;
+    atomic_bool rest;         /* of the workers: see net/worker.h */
+    struct handover handover; /* that is under way */
     struct admin *admin;
     struct loop *loop;                  /* of all doors, or NULL: none is open */
     char *door_paths[SERVER_MAX_DOORS]; /* sockets of ours to remove */

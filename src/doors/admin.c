@@ -33,6 +33,7 @@ struct connection {
 struct admin {
     int listener;
     char *path;
+    bool owns_path; /* ours to remove */
     admin_answer_fn *answer;
     void *context;
     uint64_t accepted; /* connections so far */
@@ -41,22 +42,45 @@ struct admin {
 
 int admin_open(const char *path, admin_answer_fn *answer, void *context, struct admin **ret_admin)
 {
-    struct admin *admin = calloc(1, sizeof(*admin));
-    if (!admin)
-        return -ENOMEM;
-    admin->path = strdup(path);
-    int result = admin->path ? listen_open_unix(path, ADMIN_UMASK, &admin->listener) : -ENOMEM;
-    if (result) {
-        free(admin->path);
-        free(admin);
-        return result;
+    int listener;
+    int result = listen_open_unix(path, ADMIN_UMASK, &listener);
+    if (!result && (result = admin_adopt(listener, path, answer, context, ret_admin))) {
+        close(listener);
+        unlink(path);
     }
+    return result;
+}
+
+int admin_adopt(int listener, const char *path, admin_answer_fn *answer, void *context,
+                struct admin **ret_admin)
+{
+    struct admin *admin = calloc(1, sizeof(*admin));
+    char *copy = strdup(path);
+    if (!admin || !copy) {
+        free(admin);
+        free(copy);
+        return -ENOMEM;
+    }
+    admin->listener = listener;
+    admin->path = copy;
+    admin->owns_path = true;
     admin->answer = answer;
     admin->context = context;
     for (unsigned i = 0; i < ADMIN_CONNECTIONS; i++)
         admin->connections[i].fd = -1;
     *ret_admin = admin;
     return 0;
+}
+
+int admin_listener(const struct admin *admin)
+{
+    return admin ? admin->listener : -1;
+}
+
+void admin_leave_path(struct admin *admin)
+{
+    if (admin)
+        admin->owns_path = false;
 }
 
 static void drop(struct connection *connection)
@@ -74,7 +98,8 @@ void admin_close(struct admin *admin)
     for (unsigned i = 0; i < ADMIN_CONNECTIONS; i++)
         drop(&admin->connections[i]);
     close(admin->listener);
-    unlink(admin->path);
+    if (admin->owns_path)
+        unlink(admin->path);
     free(admin->path);
     free(admin);
 }
@@ -101,7 +126,7 @@ static struct admin_peer peer_of(int fd)
     struct ucred credentials = {.uid = (uid_t)-1};
     socklen_t len = sizeof(credentials);
     getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &len); /* else: as initialised */
-    return (struct admin_peer){.pid = credentials.pid, .uid = credentials.uid};
+    return (struct admin_peer){.pid = credentials.pid, .uid = credentials.uid, .fd = fd};
 }
 
 static void answer_command(struct admin *admin, struct connection *connection)

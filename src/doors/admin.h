@@ -17,6 +17,7 @@ struct admin;
 struct admin_peer {
     pid_t pid;
     uid_t uid;
+    int fd; /* of the connection, closed after the answer; who goes on talking copies it */
 };
 
 /* Writes the answer to one command line (without its newline) to out. */
@@ -27,6 +28,16 @@ typedef void admin_answer_fn(void *context, const struct admin_peer *peer, const
  * (somebody does), -ENAMETOOLONG, -ENOMEM, or another negative errno. */
 int admin_open(const char *path, admin_answer_fn *answer, void *context, struct admin **ret_admin);
 void admin_close(struct admin *admin);
+
+/* The same on a socket that listens already, which becomes the admin's. Results: 0, -ENOMEM. */
+int admin_adopt(int listener, const char *path, admin_answer_fn *answer, void *context,
+                struct admin **ret_admin);
+
+/* The socket, which stays the admin's; -1 if admin is NULL. */
+int admin_listener(const struct admin *admin);
+
+/* What lies at the path is another's from now on: it stays when the admin goes. */
+void admin_leave_path(struct admin *admin);
 
 #define ADMIN_MAX_FDS 4u
 

@@ -283,6 +283,23 @@ void connection_look_at(struct loop *loop, struct connection *connection)
         end_silence(loop, connection);
 }
 
+bool connection_is_busy(const struct connection *connection)
+{
+    return connection->channel.fd >= 0 && !connection->is_draining &&
+           (connection->in_len || connection->out_len || connection->has_more);
+}
+
+void connection_leave(struct loop *loop, struct connection *connection)
+{
+    if (connection->is_draining)
+        return;
+    connection_serve(loop, connection);
+    if (connection->channel.fd < 0 || connection->is_draining || connection_is_busy(connection))
+        return;
+    start_draining(loop, connection);
+    set_interest(loop, connection);
+}
+
 void connection_say_goodbye(struct loop *loop, struct connection *connection)
 {
     if (channel_is_ready(&connection->channel))

@@ -3,6 +3,7 @@
 #ifndef METE_DOORS_CONNECTION_H
 #define METE_DOORS_CONNECTION_H
 
+#include <semaphore.h>
 #include <sys/epoll.h>
 
 #include "doors/loop.h"
@@ -46,6 +47,11 @@ struct loop {
     struct loop_options options;
     int epoll_fd, stop_fd;
     bool is_stopping, is_started;
+    bool is_leaving;      /* nobody is let in; what stands is ended */
+    uint64_t leave_by_ns; /* boot time at which what is not ended then stays as it is */
+    bool is_held;         /* the main thread's: the thread is at rest, or was told to come to it */
+    bool is_gone;         /* given before `go`: the loop is to end */
+    sem_t at_rest, go;
     struct listener listeners[LOOP_MAX_LISTENERS];
     unsigned listener_count;
     struct connection *connections;
@@ -78,6 +84,12 @@ void connection_serve(struct loop *loop, struct connection *connection);
 /* Now and then: ends it if it is silent for too long or needs too long for one request; lets its
  * protocol speak unasked. */
 void connection_look_at(struct loop *loop, struct connection *connection);
+
+/* Answers what has come; then ends it, unless half a request is there or answers wait. */
+void connection_leave(struct loop *loop, struct connection *connection);
+
+/* Is half a request there, or do answers wait? */
+bool connection_is_busy(const struct connection *connection);
 
 /* The last words of its protocol, if that has any. */
 void connection_say_goodbye(struct loop *loop, struct connection *connection);

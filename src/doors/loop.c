@@ -16,8 +16,12 @@
 #define ACCEPTS 64  /* of one listener in one batch */
 #define WAIT_MS 100 /* publish.h wants us back so often; how often silence is looked for */
 #define GOODBYE_NS 100000000ull
+#define LEAVE_NS 200000000ull
 #define SPARE_DESCRIPTORS 64 /* beside connections: sockets, rings, files */
-#define TIMED_PER_LOOK 100u  /* answers in a tenth of a second whose latency is looked at */
+/* Told through the stop descriptor, which adds them up. */
+#define ORDER_STOP 1u
+#define ORDER_HOLD (1u << 16)
+#define TIMED_PER_LOOK 100u /* answers in a tenth of a second whose latency is looked at */
 
 static void watch_listener(struct loop *loop, struct listener *listener, bool is_on)
 {
@@ -107,6 +111,70 @@ static void serve_timed(struct loop *loop, struct connection *connection)
         latency_take(latency, &loop->timed, loop->boot_ns, decided);
 }
 
+static void admit(struct loop *loop, bool is_on)
+{
+    for (unsigned i = 0; i < loop->listener_count; i++)
+        if (loop->listeners[i].is_paused == is_on)
+            watch_listener(loop, &loop->listeners[i], is_on);
+}
+
+/* A last look at each connection, and no further one is let in. */
+static void leave(struct loop *loop)
+{
+    if (!loop->is_leaving) {
+        loop->is_leaving = true;
+        loop->leave_by_ns = loop->boot_ns + LEAVE_NS;
+        admit(loop, false);
+        say_goodbye(loop);
+        loop->stop_ns = 0;
+    }
+    for (uint32_t i = 0; i < loop->options.connections; i++)
+        if (loop->connections[i].channel.fd >= 0)
+            connection_leave(loop, &loop->connections[i]);
+}
+
+static bool has_left(const struct loop *loop)
+{
+    for (uint32_t i = 0; i < loop->options.connections; i++)
+        if (connection_is_busy(&loop->connections[i]))
+            return loop->boot_ns >= loop->leave_by_ns;
+    return true;
+}
+
+static void start_clock(struct loop *loop)
+{
+    loop->boot_ns = clock_boot_ns();
+    wall_resume(&loop->wall, loop->boot_ns, real_ns(loop),
+                table_wall_floor_ns(loop->options.table, loop->boot_ns));
+    sampling_init(&loop->timed, TIMED_PER_LOOK, loop->boot_ns, loop->boot_ns);
+    loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
+}
+
+/* Holds nothing of a policy meanwhile: between two turns. */
+static void be_at_rest(struct loop *loop)
+{
+    sem_post(&loop->at_rest);
+    while (sem_wait(&loop->go) < 0 && errno == EINTR)
+        ;
+    loop->is_leaving = false;
+    if (loop->is_gone) {
+        loop->stop_ns = loop->boot_ns;
+        return;
+    }
+    start_clock(loop); /* for a new one the table has come only now */
+    admit(loop, true);
+}
+
+static void take_order(struct loop *loop)
+{
+    eventfd_t orders = 0;
+    if (eventfd_read(loop->stop_fd, &orders) == 0) {
+        loop->is_stopping |= orders % ORDER_HOLD != 0;
+        if (orders >= ORDER_HOLD)
+            leave(loop);
+    }
+}
+
 static void look(struct loop *loop)
 {
     if (loop->boot_ns < loop->next_look_ns)
@@ -119,7 +187,7 @@ static void look(struct loop *loop)
         if (loop->connections[i].channel.fd >= 0)
             connection_look_at(loop, &loop->connections[i]);
     for (unsigned i = 0; i < loop->listener_count; i++)
-        if (loop->listeners[i].is_paused)
+        if (loop->listeners[i].is_paused && !loop->is_leaving)
             watch_listener(loop, &loop->listeners[i], true);
 }
 
@@ -138,8 +206,10 @@ static void turn(struct loop *loop, const struct epoll_event *events, int count)
         else if (kind == TAG_LISTENER)
             accept_some(loop, &loop->listeners[index]);
         else
-            loop->is_stopping = true;
+            take_order(loop);
     }
+    if (loop->is_leaving)
+        leave(loop);
     look(loop);
     if (loop->is_stopping && !loop->stop_ns)
         say_goodbye(loop);
@@ -151,7 +221,12 @@ static void *thread_main(void *argument)
     struct loop *loop = argument;
     struct epoll_event events[EVENTS];
     while (!loop->stop_ns || loop->boot_ns < loop->stop_ns) {
-        int count = epoll_wait(loop->epoll_fd, events, EVENTS, loop->stop_ns ? 1 : WAIT_MS);
+        const bool is_ending = loop->stop_ns || loop->is_leaving;
+        if (loop->is_leaving && has_left(loop)) {
+            be_at_rest(loop);
+            continue;
+        }
+        int count = epoll_wait(loop->epoll_fd, events, EVENTS, is_ending ? 1 : WAIT_MS);
         turn(loop, events, count < 0 ? 0 : count);
     }
     publish_quit(loop->options.publish, loop->options.reader);
@@ -177,6 +252,9 @@ int loop_open(const struct loop_options *options, struct loop **ret_loop)
     if (!loop)
         return -ENOMEM;
     loop->options = *options;
+    loop->is_held = loop->is_leaving = options->is_held;
+    sem_init(&loop->at_rest, 0, 0);
+    sem_init(&loop->go, 0, 0);
     loop->epoll_fd = loop->stop_fd = -1;
     loop->connections = calloc(options->connections, sizeof(*loop->connections));
     loop->buffers_size = (size_t)options->connections * (LOOP_INPUT_BYTES + LOOP_OUTPUT_BYTES);
@@ -207,7 +285,8 @@ int loop_open(const struct loop_options *options, struct loop **ret_loop)
 int loop_add(struct loop *loop, int fd, const struct loop_protocol *protocol, void *context)
 {
     unsigned index = loop->listener_count;
-    struct epoll_event event = {.events = EPOLLIN, .data.u64 = connection_tag(TAG_LISTENER, index)};
+    struct epoll_event event = {.events = loop->options.is_held ? 0 : EPOLLIN,
+                                .data.u64 = connection_tag(TAG_LISTENER, index)};
     ASSERT(protocol->reply_bytes <= LOOP_OUTPUT_BYTES);
     if (index == LOOP_MAX_LISTENERS)
         return -ENOSPC;
@@ -215,6 +294,7 @@ int loop_add(struct loop *loop, int fd, const struct loop_protocol *protocol, vo
         return -errno;
     loop->listeners[index] = (struct listener){
         .fd = fd,
+        .is_paused = loop->options.is_held,
         .protocol = protocol,
         .context = context,
         .rule_counters = loop->options.rule_counters,
@@ -241,11 +321,7 @@ void loop_count_apart(struct loop *loop, struct rule_counters *rule_counters,
 
 int loop_start(struct loop *loop)
 {
-    loop->boot_ns = clock_boot_ns();
-    wall_resume(&loop->wall, loop->boot_ns, real_ns(loop),
-                table_wall_floor_ns(loop->options.table, loop->boot_ns));
-    sampling_init(&loop->timed, TIMED_PER_LOOK, loop->boot_ns, loop->boot_ns);
-    loop->next_look_ns = loop->boot_ns + WAIT_MS * 1000000ull;
+    start_clock(loop);
     int result = -pthread_create(&loop->thread, NULL, thread_main, loop);
     loop->is_started = result == 0;
     if (loop->is_started) /* from here: the thread itself may be past what the sandbox allows */
@@ -253,12 +329,36 @@ int loop_start(struct loop *loop)
     return result;
 }
 
+void loop_hold(struct loop *loop)
+{
+    if (!loop || loop->is_held)
+        return;
+    loop->is_held = true;
+    eventfd_write(loop->stop_fd, ORDER_HOLD);
+}
+
+void loop_wait_held(struct loop *loop)
+{
+    while (loop && sem_wait(&loop->at_rest) < 0 && errno == EINTR)
+        ;
+}
+
+void loop_go_on(struct loop *loop)
+{
+    if (!loop || !loop->is_held)
+        return;
+    loop->is_held = false;
+    sem_post(&loop->go);
+}
+
 void loop_close(struct loop *loop)
 {
     if (!loop)
         return;
     if (loop->is_started) {
-        eventfd_write(loop->stop_fd, 1);
+        eventfd_write(loop->stop_fd, ORDER_STOP);
+        loop->is_gone = loop->is_held;
+        loop_go_on(loop);
         pthread_join(loop->thread, NULL);
     }
     for (uint32_t i = 0; loop->connections && i < loop->options.connections; i++)
@@ -272,6 +372,8 @@ void loop_close(struct loop *loop)
         close(loop->stop_fd);
     if (loop->buffers)
         memory_release(loop->buffers, loop->buffers_size);
+    sem_destroy(&loop->at_rest);
+    sem_destroy(&loop->go);
     free(loop->connections);
     free(loop);
 }

@@ -108,6 +108,7 @@ struct loop_options {
     struct engine_shared *shared; /* its own way to the other nodes, or NULL */
     unsigned connections;
     uint64_t idle_ns;
+    bool is_held; /* to begin with: nobody is let in before loop_go_on() */
 };
 
 struct loop;
@@ -131,6 +132,14 @@ int loop_add_tls(struct loop *loop, int fd, const struct loop_protocol *protocol
 
 /* Results: 0, or a negative errno. */
 int loop_start(struct loop *loop);
+
+/* Has the loop let nobody in, end its connections (each when it is answered, for a fifth of a
+ * second at most; who knocks meanwhile waits) and come to rest: then it touches no table.
+ * loop_wait_held() returns when it has, so that several loops can do that at once; loop_go_on()
+ * ends it. NULL is nothing. */
+void loop_hold(struct loop *loop);
+void loop_wait_held(struct loop *loop);
+void loop_go_on(struct loop *loop);
 
 /* Ends and joins the thread if there is one, closes all sockets, frees. NULL is nothing. */
 void loop_close(struct loop *loop);

@@ -13,6 +13,7 @@
 #ifndef METE_NET_IO_H
 #define METE_NET_IO_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,6 +45,7 @@ struct io_options {
     const int *sockets; /* bound, non-blocking; UDP or UNIX datagrams; stay the caller's */
     unsigned socket_count;
     unsigned buffers; /* of IO_BUFFER_BYTES each; a power of two */
+    bool is_paused;   /* to begin with: nothing is taken from the sockets before io_resume() */
     /* AF_XDP: every worker_count-th queue of the interface from the worker-th on; stays the
      * caller's */
     struct xdp *xdp;
@@ -66,6 +68,8 @@ struct io_operations {
     void (*send)(struct io *io);
     void (*close)(struct io *io);
     struct io_counters (*counters)(const struct io *io);
+    int (*pause)(struct io *io);
+    void (*resume)(struct io *io);
 };
 
 /* What a backend gives as the peer that has no address. */
@@ -112,6 +116,20 @@ static inline void io_reply(struct io *io, const struct io_message *message, uin
 static inline void io_send(struct io *io)
 {
     io->operations->send(io);
+}
+
+/* From here on nothing is taken from the sockets, which somebody else may read: what arrives waits
+ * in them. What was taken before is still to come: io_receive() does not wait any more, and returns
+ * 0 when there is none left. Results: 0; -EOPNOTSUPP (this backend, or this kernel, cannot), and
+ * nothing has changed; both end at io_resume(). */
+static inline int io_pause(struct io *io)
+{
+    return io->operations->pause ? io->operations->pause(io) : -EOPNOTSUPP;
+}
+
+static inline void io_resume(struct io *io)
+{
+    io->operations->resume(io);
 }
 
 static inline void io_close(struct io *io)

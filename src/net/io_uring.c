@@ -27,6 +27,7 @@
 #define URING_SQ_ENTRIES 256u
 #define URING_CQ_ENTRIES 4096u
 #define URING_BUFFER_GROUP 0
+#define URING_REST_LOOKS 1000u /* for the ends of receives that were cancelled: one is enough */
 
 /* A buffer holds io_uring's header (16), the peer's address (32), control (80) and the payload,
  * which so starts at a multiple of 16. The stride is not a power of two: buffers then start in
@@ -60,7 +61,8 @@ struct uring {
     struct msghdr unix_header;    /* the same room, all of it for the name */
     uint64_t unix_sockets;        /* bit per socket */
     uint64_t unarmed;             /* bit per socket whose multishot ended */
-    unsigned message_count;       /* of the last receive */
+    bool is_paused;
+    unsigned message_count; /* of the last receive */
     struct io_message messages[IO_BATCH];
     struct msghdr arrivals[IO_BATCH]; /* control of each, for the answer */
     uint32_t submission;              /* of replies, counts up, below 2^30 */
@@ -191,16 +193,22 @@ static int probe(struct uring *uring)
     return 0;
 }
 
-/* The kernel lets go of a ring's sockets some time after the ring is gone; a daemon that is started
- * at once would find its port busy. So the receives are ended and the sockets given back first. */
-static void release_sockets(struct uring *uring)
+/* -ENOENT: there were none. */
+static int end_receives(struct uring *uring)
 {
     struct io_uring_sync_cancel_reg all = {
         .fd = -1,
         .flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
         .timeout = {.tv_sec = 1},
     };
-    io_uring_register_sync_cancel(&uring->ring, &all); /* Linux 6.0; before, the wait is longer */
+    return io_uring_register_sync_cancel(&uring->ring, &all);
+}
+
+/* The kernel lets go of a ring's sockets some time after the ring is gone; a daemon that is started
+ * at once would find its port busy. So the receives are ended and the sockets given back first. */
+static void release_sockets(struct uring *uring)
+{
+    end_receives(uring); /* Linux 6.0; before, the wait is longer */
     io_uring_get_events(&uring->ring);
     io_uring_unregister_files(&uring->ring);
 }
@@ -215,6 +223,24 @@ static void uring_close(struct io *io)
     if (uring->buffers && uring->buffers != MAP_FAILED)
         munmap(uring->buffers, uring->buffers_size);
     free(uring);
+}
+
+/* What the receives took before they ended comes with their completions. A kernel that has no
+ * multishot receives has no such cancelling either: a paused ring needs no other probe. */
+static int uring_pause(struct io *io)
+{
+    struct uring *uring = (struct uring *)io;
+    io_uring_submit(&uring->ring); /* what is to be armed is armed now, and not later */
+    int result = end_receives(uring);
+    if (result < 0 && result != -ENOENT)
+        return result == -EINVAL ? -EOPNOTSUPP : result;
+    uring->is_paused = true;
+    return 0;
+}
+
+static void uring_resume(struct io *io)
+{
+    ((struct uring *)io)->is_paused = false;
 }
 
 static int uring_open(const struct io_options *options, struct io **ret_io)
@@ -247,7 +273,7 @@ static int uring_open(const struct io_options *options, struct io **ret_io)
         result = restrict_ring(&uring->ring);
     }
     if (!result)
-        result = probe(uring);
+        result = options->is_paused ? uring_pause(&uring->io) : probe(uring);
     if (result) {
         uring_close(&uring->io);
         return result;
@@ -297,7 +323,7 @@ static bool is_join_error(const struct uring *uring, const struct io_uring_cqe *
 static void on_receive_end(struct uring *uring, const struct io_uring_cqe *cqe)
 {
     uring->unarmed |= 1ull << cqe->user_data;
-    if (cqe->res < 0 && cqe->res != -ENOBUFS)
+    if (cqe->res < 0 && cqe->res != -ENOBUFS && cqe->res != -ECANCELED)
         uring->counters.receive_errors++;
 }
 
@@ -327,9 +353,26 @@ static bool has_work(const struct uring *uring)
            IO_URING_READ_ONCE(*ring->sq.kflags) & IORING_SQ_TASKRUN;
 }
 
+/* Nothing is armed again; what ended has left its completions behind. */
+static int receive_rest(struct uring *uring, struct io_message **ret_messages)
+{
+    const uint64_t all = (1ull << uring->socket_count) - 1;
+    uring->message_count = 0;
+    for (unsigned i = 0; i < URING_REST_LOOKS && !uring->message_count; i++) {
+        io_uring_get_events(&uring->ring);
+        reap(uring);
+        if (uring->unarmed == all)
+            break;
+    }
+    *ret_messages = uring->messages;
+    return (int)uring->message_count;
+}
+
 static int uring_receive(struct io *io, uint64_t wait_ns, struct io_message **ret_messages)
 {
     struct uring *uring = (struct uring *)io;
+    if (uring->is_paused)
+        return receive_rest(uring, ret_messages);
     arm_all(uring);
     uring->message_count = 0;
     reap(uring);
@@ -449,4 +492,6 @@ const struct io_operations io_uring_operations = {
     .send = uring_send,
     .close = uring_close,
     .counters = uring_counters,
+    .pause = uring_pause,
+    .resume = uring_resume,
 };

@@ -35,6 +35,7 @@ struct mmsg {
     uint32_t full;        /* bit per socket whose last receive took all that there was room for */
     struct pollfd sockets[MMSG_MAX_SOCKETS];
     bool is_unix[MMSG_MAX_SOCKETS];
+    bool is_paused;
     uint8_t *buffers;
     size_t buffers_size;
     struct mmsghdr headers[IO_BATCH];
@@ -66,6 +67,7 @@ static int mmsg_open(const struct io_options *options, struct io **ret_io)
         return -ENOMEM;
     }
     mmsg->socket_count = options->socket_count;
+    mmsg->is_paused = options->is_paused;
     for (unsigned i = 0; i < options->socket_count; i++) {
         mmsg->sockets[i] = (struct pollfd){.fd = options->sockets[i], .events = POLLIN};
         mmsg->is_unix[i] = io_is_unix(options->sockets[i]);
@@ -139,8 +141,8 @@ static int receive_now(struct mmsg *mmsg)
 static int mmsg_receive(struct io *io, uint64_t wait_ns, struct io_message **ret_messages)
 {
     struct mmsg *mmsg = (struct mmsg *)io;
-    int count = receive_now(mmsg);
-    if (count == 0 && wait_ns) {
+    int count = mmsg->is_paused ? 0 : receive_now(mmsg);
+    if (count == 0 && wait_ns && !mmsg->is_paused) {
         struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000u),
                                 .tv_nsec = (long)(wait_ns % 1000000000u)};
         int ready = ppoll(mmsg->sockets, mmsg->socket_count, &wait, NULL);
@@ -208,6 +210,18 @@ static void mmsg_close(struct io *io)
     free(mmsg);
 }
 
+/* Between two receives nothing is in hand. */
+static int mmsg_pause(struct io *io)
+{
+    ((struct mmsg *)io)->is_paused = true;
+    return 0;
+}
+
+static void mmsg_resume(struct io *io)
+{
+    ((struct mmsg *)io)->is_paused = false;
+}
+
 static struct io_counters mmsg_counters(const struct io *io)
 {
     return ((const struct mmsg *)io)->counters;
@@ -221,4 +235,6 @@ const struct io_operations mmsg_operations = {
     .send = mmsg_send,
     .close = mmsg_close,
     .counters = mmsg_counters,
+    .pause = mmsg_pause,
+    .resume = mmsg_resume,
 };

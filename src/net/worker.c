@@ -14,6 +14,8 @@
 #define STOP_BATCHES 64u /* most batches answered after the stop: what is queued, not a flood */
 #define TIMED_PER_LOOK 100u      /* batches in a tenth of a second whose latency is looked at */
 #define ERROR_PAUSE_NS 10000000l /* between receives when the kernel refuses them all */
+#define PARK_PAUSE_NS 200000l    /* between looks at what waits for a grant, on the way to rest */
+#define REST_PAUSE_NS 200000l    /* between looks whether a worker has come to rest */
 
 /* Returns what the backend says the kernel had no room for, ever. */
 static uint64_t publish_io_counters(struct worker *worker)
@@ -186,10 +188,54 @@ static int turn(struct worker *worker, bool is_last)
     return count;
 }
 
+/* Judges and answers what the backend has in hand and what waits for a grant. */
+static void finish_taken(struct worker *worker)
+{
+    for (;;) {
+        worker->wait_ns = 0;
+        if (turn(worker, false) > 0)
+            continue;
+        if (udp_park_is_empty(worker->park))
+            return;
+        nanosleep(&(struct timespec){.tv_nsec = PARK_PAUSE_NS}, NULL);
+    }
+}
+
+static void start_clock(struct worker *worker)
+{
+    uint64_t boot_ns = clock_boot_ns();
+    wall_resume(&worker->wall, boot_ns, wall_source(worker, boot_ns, clock_real_ns()),
+                table_wall_floor_ns(worker->table, boot_ns));
+    worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
+    sampling_init(&worker->timed, TIMED_PER_LOOK, boot_ns, boot_ns);
+}
+
+/* Until it is told to go on. False: it is to stop, and its sockets are another's now. */
+static bool be_at_rest(struct worker *worker)
+{
+    worker->rest_error = io_pause(worker->io);
+    if (!worker->rest_error && !worker->is_new)
+        finish_taken(worker);
+    worker->is_new = false;
+    /* release, with worker_is_at_rest(): what was charged is seen by who copies the table */
+    atomic_store_explicit(&worker->is_at_rest, true, memory_order_release);
+    while (sem_wait(&worker->go) < 0 && errno == EINTR)
+        ;
+    if (atomic_load_explicit(worker->stop, memory_order_relaxed))
+        return false;
+    io_resume(worker->io);
+    start_clock(worker); /* for a new one the table has come only now */
+    return true;
+}
+
 static void worker_run(struct worker *worker)
 {
-    bool has_complained = false;
+    bool has_complained = false, has_sockets = true;
     while (!atomic_load_explicit(worker->stop, memory_order_relaxed)) {
+        if (atomic_load_explicit(worker->rest, memory_order_relaxed)) {
+            has_sockets = be_at_rest(worker);
+            continue;
+        }
         int count = turn(worker, false);
         if (count < 0) {
             if (!has_complained)
@@ -200,7 +246,7 @@ static void worker_run(struct worker *worker)
         }
     }
     worker->wait_ns = 0;
-    for (unsigned i = 0; i < STOP_BATCHES && turn(worker, true) > 0; i++)
+    for (unsigned i = 0; has_sockets && i < STOP_BATCHES && turn(worker, true) > 0; i++)
         worker->wait_ns = 0;
     publish_quit(worker->publish, worker->index);
     publish_io_counters(worker);
@@ -212,6 +258,7 @@ static int open_io(struct worker *worker)
         .sockets = worker->sockets,
         .socket_count = worker->socket_count,
         .buffers = WORKER_BUFFERS,
+        .is_paused = worker->is_new,
         .xdp = worker->xdp,
         .worker = worker->index,
         .worker_count = worker->count,
@@ -247,12 +294,8 @@ static void *thread_main(void *argument)
         return NULL;
     }
     worker->backend = worker->io->operations->name;
-    uint64_t boot_ns = clock_boot_ns();
-    wall_resume(&worker->wall, boot_ns, wall_source(worker, boot_ns, clock_real_ns()),
-                table_wall_floor_ns(worker->table, boot_ns));
-    worker->next_look_ns = boot_ns + LOOK_INTERVAL_NS;
-    sampling_init(&worker->timed, TIMED_PER_LOOK, boot_ns, boot_ns);
-    shed_init(&worker->shed, boot_ns);
+    start_clock(worker);
+    shed_init(&worker->shed, clock_boot_ns());
     worker->shed.options.budget_ns = worker->config->overload.shedding == SHEDDING_OFF
                                          ? UINT64_MAX /* never in doubt */
                                          : worker->config->overload.delay_budget_ns;
@@ -305,6 +348,7 @@ int worker_start(struct worker *worker)
     udp_init(&worker->udp, &policy, &udp);
     filter_init(&worker->filter, (uint16_t)udp.boot_id);
     sem_init(&worker->ready, 0, 0);
+    sem_init(&worker->go, 0, 0);
     result = -pthread_create(&worker->thread, NULL, thread_main, worker);
     if (!result) {
         while (sem_wait(&worker->ready) < 0 && errno == EINTR)
@@ -315,14 +359,48 @@ int worker_start(struct worker *worker)
     }
     if (result) {
         sem_destroy(&worker->ready);
+        sem_destroy(&worker->go);
         free_park(worker);
     }
     return result;
+}
+
+/* The signal does nothing but end a sleep; one that came just before it is made up for by the next.
+ */
+static void wait_at_rest(struct worker *worker)
+{
+    while (!atomic_load_explicit(&worker->is_at_rest, memory_order_acquire)) {
+        pthread_kill(worker->thread, WORKER_SIGNAL);
+        nanosleep(&(struct timespec){.tv_nsec = REST_PAUSE_NS}, NULL);
+    }
+}
+
+int worker_rest(struct worker *workers, unsigned count)
+{
+    int result = 0;
+    if (count)
+        atomic_store_explicit(workers->rest, true, memory_order_relaxed);
+    for (unsigned i = 0; i < count; i++) {
+        wait_at_rest(&workers[i]);
+        result = result ? result : workers[i].rest_error;
+    }
+    return result;
+}
+
+void worker_go_on(struct worker *workers, unsigned count)
+{
+    if (count)
+        atomic_store_explicit(workers->rest, false, memory_order_relaxed);
+    for (unsigned i = 0; i < count; i++) {
+        atomic_store_explicit(&workers[i].is_at_rest, false, memory_order_relaxed);
+        sem_post(&workers[i].go);
+    }
 }
 
 void worker_join(struct worker *worker)
 {
     pthread_join(worker->thread, NULL);
     sem_destroy(&worker->ready);
+    sem_destroy(&worker->go);
     free_park(worker);
 }

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@
 #include "obs/sampling.h"
 #include "sys/clock.h"
 
+#define WORKER_MAX_SOCKETS 16u /* as backends have it */
 #define WORKER_BUFFERS 32u /* of IO_BUFFER_BYTES: few enough to stay in the second-level cache */
 
 struct worker {
@@ -30,11 +32,12 @@ struct worker {
     struct publish *publish;     /* its reader `index`; what is published judges each batch */
     const struct config *config; /* to start with */
     struct table *table;
-    struct repeat_set *repeats;         /* of all workers, or NULL */
-    struct engine_shared *shared;       /* its own way to the other nodes, or NULL */
-    uint64_t exact_wait_ns;             /* with it: how long a datagram may wait for a grant */
-    int sockets[CONFIG_MAX_LISTEN + 1]; /* one per listen address, the first worker's also the
-                                           UNIX one; closed by who opened them */
+    struct repeat_set *repeats;      /* of all workers, or NULL */
+    struct engine_shared *shared;    /* its own way to the other nodes, or NULL */
+    uint64_t exact_wait_ns;          /* with it: how long a datagram may wait for a grant */
+    int sockets[WORKER_MAX_SOCKETS]; /* of each listen address one or, after a start with more
+                                        workers, several; the first worker's also the UNIX one;
+                                        closed by who opened them */
     unsigned socket_count;
     unsigned udp_socket_count; /* the first of them */
     struct xdp *xdp;           /* the interface of backend af_xdp, or NULL */
@@ -45,14 +48,20 @@ struct worker {
     struct sampler *sampler;                 /* or NULL */
     struct latency *latency;                 /* of some of its datagrams, or NULL */
     atomic_bool *stop;
+    atomic_bool *rest;      /* of all workers: come to rest, by worker_rest() */
+    bool is_new;            /* starts at rest, and has taken nothing from its sockets before */
     _Atomic uint64_t turns; /* it goes round at least ten times a second: a sign of life */
     /* result of the start, valid after worker_start() */
     int error;           /* negative errno: could not start */
     int fallback_error;  /* backend auto: why io_uring was not taken, or 0 */
     const char *backend; /* name */
+    /* result of worker_rest() */
+    int rest_error; /* negative errno: cannot; goes on only after worker_go_on() all the same */
     /* its own */
     pthread_t thread;
     sem_t ready;
+    sem_t go;
+    atomic_bool is_at_rest;
     struct io *io;
     struct wall wall;
     struct clock_steps steps;
@@ -62,9 +71,9 @@ struct worker {
     uint64_t spin_ns;      /* of the next turn: looks so long before it sleeps */
     uint64_t wait_ns;      /* and then sleeps at most so long */
     struct filter filter;
-    uint32_t kernel_drops[CONFIG_MAX_LISTEN]; /* of each socket, at the last look */
+    uint32_t kernel_drops[WORKER_MAX_SOCKETS]; /* of each socket, at the last look */
     struct shed shed;
-    uint32_t drops_at_look[CONFIG_MAX_LISTEN]; /* as above, at the last look at the load */
+    uint32_t drops_at_look[WORKER_MAX_SOCKETS]; /* as above, at the last look at the load */
     uint64_t overload_since_ns;
     uint64_t io_drops; /* of the backend, then */
     uint64_t repeat_cursor;
@@ -77,6 +86,18 @@ struct worker {
 /* Starts the thread and waits until it serves or has failed. Results: 0, or the negative errno of
  * what could not be had (the thread is gone then). All memory is taken here, none later. */
 int worker_start(struct worker *worker);
+
+/* Ends the sleeps of a worker that is to come to rest: has a handler that does nothing. */
+#define WORKER_SIGNAL SIGURG
+
+/* Has workers come to rest: they answer what they took from their sockets, and take nothing more;
+ * returns when all are. Until worker_go_on() they touch neither sockets nor table. Workers that
+ * started as new are at rest by themselves. Results: 0, or the negative errno of a backend that
+ * cannot; worker_go_on() must follow all the same. */
+int worker_rest(struct worker *workers, unsigned count);
+
+/* They serve again; or they end and leave the sockets alone, if *stop became true before. */
+void worker_go_on(struct worker *workers, unsigned count);
 
 /* After *worker->stop became true: waits until the worker has answered what is in hand and is gone.
  */

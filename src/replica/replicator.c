@@ -133,6 +133,11 @@ void replicator_finish(struct replicator *replicator)
     }
 }
 
+void replicator_go_on(struct replicator *replicator)
+{
+    replicator->is_finishing = false;
+}
+
 bool replicator_is_settled(const struct replicator *replicator)
 {
     if (replicator->sweep_left > 0 || replicator->sweep_all || replicator->kept_count > 0)

@@ -81,6 +81,8 @@ void replicator_set_node(struct replicator *replicator, uint64_t node_id);
  * loop above goes on. */
 void replicator_finish(struct replicator *replicator);
 bool replicator_is_settled(const struct replicator *replicator);
+/* It was not the end: it goes on as before. */
+void replicator_go_on(struct replicator *replicator);
 
 /* How it stands; counts since the start. */
 struct replicator_state {

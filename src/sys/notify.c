@@ -45,11 +45,15 @@ void notify_open(struct notify *notify)
 {
     const char *name = getenv("NOTIFY_SOCKET");
     *notify = (struct notify){.fd = name ? connect_to(name) : -1};
-    if (notify->fd >= 0)
+    if (notify->fd >= 0) {
+        const char *store = getenv("FDSTORE");
         notify->watchdog_ns = watchdog_ns();
+        notify->has_store = store && strtoul(store, NULL, 10) > 0;
+    }
     unsetenv("NOTIFY_SOCKET");
     unsetenv("WATCHDOG_USEC");
     unsetenv("WATCHDOG_PID");
+    unsetenv("FDSTORE");
 }
 
 void notify_close(struct notify *notify)
@@ -73,6 +77,30 @@ void notify_say(const struct notify *notify, const char *format, ...)
     size_t size = (size_t)len < sizeof(text) ? (size_t)len : sizeof(text) - 1;
     /* Nothing can be done about a manager that does not listen. */
     (void)!send(notify->fd, text, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void notify_store(const struct notify *notify, const char *name, int fd)
+{
+    char text[256];
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {.bytes = {0}};
+    int len = snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s", name);
+    struct iovec iov = {.iov_base = text, .iov_len = (size_t)len};
+    struct msghdr header = {
+        .msg_iov = &iov,
+        .msg_iovlen = 1,
+        .msg_control = control.bytes,
+        .msg_controllen = sizeof(control.bytes),
+    };
+    struct cmsghdr *first = CMSG_FIRSTHDR(&header);
+    first->cmsg_level = SOL_SOCKET;
+    first->cmsg_type = SCM_RIGHTS;
+    first->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(first), &fd, sizeof(int));
+    if (notify->fd >= 0 && len > 0 && (size_t)len < sizeof(text))
+        (void)!sendmsg(notify->fd, &header, MSG_NOSIGNAL);
 }
 
 void notify_reloading(const struct notify *notify)

@@ -13,6 +13,7 @@ struct notify {
     int fd;                /* connected, or -1: nobody listens */
     uint64_t watchdog_ns;  /* a sign of life is expected so often; 0: none is */
     uint64_t next_sign_ns; /* when the next is due; boot time */
+    bool has_store;        /* it keeps descriptors: $FDSTORE, as systemd 254 says it */
 };
 
 /* Reads the environment and takes what concerns this process out of it. */
@@ -22,6 +23,10 @@ void notify_close(struct notify *notify);
 /* One or more lines as sd_notify(3) has them, e.g. "READY=1\nSTATUS=serving". */
 __attribute__((format(printf, 2, 3))) void notify_say(const struct notify *notify,
                                                       const char *format, ...);
+
+/* Has the manager keep a copy of a descriptor under a name without colons, and pass it at the next
+ * start (FDSTORE=1, sd_pid_notify_with_fds(3)). */
+void notify_store(const struct notify *notify, const char *name, int fd);
 
 /* RELOADING=1 with the time it wants; READY=1 ends it. */
 void notify_reloading(const struct notify *notify);

@@ -2,12 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define FIRST_FD 3
 
-static int look(int fd, struct passed_socket *socket)
+int passed_look(int fd, struct passed_socket *socket)
 {
     socklen_t size = sizeof(socket->type);
     *socket = (struct passed_socket){.fd = fd, .len = sizeof(socket->address)};
@@ -33,20 +35,29 @@ static long passed_count(void)
     return *end || end == count || value < 0 ? -EINVAL : value;
 }
 
+/* $LISTEN_FDNAMES has them in the order of the descriptors, with colons in between. */
+static void read_name(unsigned index, char *ret_name)
+{
+    const char *names = getenv("LISTEN_FDNAMES");
+    for (unsigned i = 0; names && i < index; i++) {
+        names = strchr(names, ':');
+        names = names ? names + 1 : NULL;
+    }
+    snprintf(ret_name, PASSED_NAME_SIZE, "%.*s", names ? (int)strcspn(names, ":") : 0,
+             names ? names : "");
+}
+
 int passed_take(struct passed_socket *ret_sockets, unsigned max, int *ret_bad)
 {
     long count = passed_count();
+    int result = count > (long)max ? -EINVAL : 0;
+    for (int i = 0; !result && i < count; i++) {
+        result = passed_look(FIRST_FD + i, &ret_sockets[i]);
+        *ret_bad = FIRST_FD + i;
+        read_name((unsigned)i, ret_sockets[i].name);
+    }
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");
-    if (count > (long)max)
-        return -EINVAL;
-    for (int i = 0; i < count; i++) {
-        int result = look(FIRST_FD + i, &ret_sockets[i]);
-        if (result) {
-            *ret_bad = FIRST_FD + i;
-            return result;
-        }
-    }
-    return (int)count;
+    return result ? result : (int)count;
 }

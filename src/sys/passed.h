@@ -5,6 +5,7 @@
 
 #include <sys/socket.h>
 
+#define PASSED_NAME_SIZE 96u
 #define PASSED_MAX 1024u /* a listen address on each of as many workers as there may be */
 
 struct passed_socket {
@@ -12,7 +13,12 @@ struct passed_socket {
     int type;
     struct sockaddr_storage address; /* that it is bound to */
     socklen_t len;
+    char name[PASSED_NAME_SIZE]; /* that the manager has for it, cut; "" if it says none */
 };
+
+/* Looks at a descriptor, which is made non-blocking and close-on-exec. Results: 0, or the negative
+ * errno (-ENOTSOCK). */
+int passed_look(int fd, struct passed_socket *ret_socket);
 
 /* How many sockets were passed; takes the message out of the environment, so that it is asked once.
  * The sockets are the caller's. Results: their number, or the negative errno: -EINVAL (more than

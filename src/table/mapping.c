@@ -195,6 +195,11 @@ void *table_section(const struct table *table, enum table_section section)
                                           : NULL;
 }
 
+size_t table_section_size(const struct table *table, enum table_section section)
+{
+    return table->header->section_bytes[section];
+}
+
 uint64_t table_boot_id(const struct table *table)
 {
     return table->header->boot_id;

@@ -94,6 +94,13 @@ uint64_t mapping_checksum(const struct table_header *header);
 int mapping_view(struct table_header *placed, uint64_t mapped_bytes, struct table **ret_table);
 void mapping_free_view(struct table *table);
 
+/* ---- of resume.c, for carry.c ---- */
+
+/* The next number, as one of the lives that go on. */
+void resume_begin_life(struct table *table, unsigned slot);
+/* What every row is to the owner of the table, by what the mapping says. */
+void resume_rows(struct table *table, bool may_mend);
+
 /* Of a region for so many entries. */
 static inline uint64_t mapping_region_groups(uint64_t entries)
 {

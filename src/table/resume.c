@@ -146,7 +146,7 @@ static bool is_row_plausible(const struct table *table, const struct table_row *
 }
 
 /* What every row is to the owner of the table. One that cannot be is nobody's: its entries go. */
-static void resume_rows(struct table *table, bool may_mend)
+void resume_rows(struct table *table, bool may_mend)
 {
     struct owners *owners = table->owners;
 
@@ -205,7 +205,7 @@ static int open_view(const struct table_options *options, const struct problem *
 }
 
 /* The next number, as one of the lives that go on. */
-static void begin_life(struct table *table, unsigned slot)
+void resume_begin_life(struct table *table, unsigned slot)
 {
     table->life = __atomic_add_fetch(&table->header->life, 1, __ATOMIC_RELAXED);
     /* release, with the acquire in mapping_is_dead(): before any claim of this life */
@@ -230,7 +230,7 @@ int table_resume(const struct table_options *options, uint64_t host_wall_ns, cha
 
     header->lives[0] = header->lives[1] = 0;
     header->sweeping_life = 0;
-    begin_life(table, 0);
+    resume_begin_life(table, 0);
     resume_rows(table, true);
     error = doubts_create(table, &now, boot_ns - alive_ns);
     if (error) {
@@ -258,7 +258,7 @@ int table_join(const struct table_options *options, char *problem, size_t size,
         mapping_free_view(table);
         return -EBUSY;
     }
-    begin_life(table, slot);
+    resume_begin_life(table, slot);
     table->is_joined = true;
     resume_rows(table, false);
     *ret_table = table;

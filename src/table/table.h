@@ -65,6 +65,7 @@ uint64_t table_entry_count(const struct table *table);
 bool table_has_huge_pages(const struct table *table); /* asked for and granted by the kernel */
 /* Aligned to a page; NULL if it has no bytes. */
 void *table_section(const struct table *table, enum table_section section);
+size_t table_section_size(const struct table *table, enum table_section section);
 
 /* A sign of life, now and then (every tenth of a second or so): what the next life needs of the
  * time of this one. One thread. */

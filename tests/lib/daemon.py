@@ -34,7 +34,7 @@ PATIENCE_S = 30  # a limit against hanging, not a measure
 
 READY = re.compile(r"^mete: (?P<version>\S+) udp (?P<udp>\S+)( unix (?P<unix>\S+))?( resp (?P<resp>\S+))?( http (?P<http>\S+))?( grpc (?P<grpc>\S+))?( resp_tls (?P<resp_tls>\S+))?( http_tls (?P<http_tls>\S+))?( grpc_tls (?P<grpc_tls>\S+))?( metrics (?P<metrics>\S+))? workers (?P<workers>\d+) backend (?P<backend>\w+)( on (?P<interface>\S+) \((?P<xdp>[^)]*)\))? "
                    r"table (?P<entries>\d+) entries (?P<mib>[\d.]+) MiB( in huge pages)?"
-                   r"( (?P<start>cold|warm with (more than )?\d+))?$")
+                   r"( (?P<start>cold|joined|taken over|warm with (more than )?\d+))?$")
 
 
 def mete(*arguments, **options):
@@ -119,7 +119,7 @@ class Client:
 
 class Daemon:
     def __init__(self, config=None, sets=(), *, backend="auto", workers=1, listen="127.0.0.1:0", entries=65536,
-                 preexec=None, environment=None, command=(), path=None, program=METE):
+                 preexec=None, environment=None, command=(), path=None, program=METE, pass_fds=()):
         self.folder = tempfile.mkdtemp(prefix="mete-")
         self.admin = os.path.join(self.folder, "admin.sock")
         arguments = [*command, program, "serve"]
@@ -134,10 +134,14 @@ class Daemon:
         for one in (f"listen.udp={listen}", f"listen.admin={self.admin}", f"backend={backend}", f"workers={workers}",
                     f"table.entries={entries}", *sets):
             arguments += ["--set", one]
+        self._start(arguments, preexec, environment, pass_fds)
+
+    def _start(self, arguments, preexec=None, environment=None, pass_fds=()):
+        self.arguments = arguments
         self.lines, self.said = queue.Queue(), []
         environment = {**os.environ, **(environment or {})}
         self.prepare(environment)
-        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        self.process = subprocess.Popen(arguments, pass_fds=pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True, preexec_fn=preexec, env=environment)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
