@@ -131,6 +131,9 @@ class Daemon:
             arguments += ["--config", path]
         if any(host in listen for host in ("0.0.0.0", "[::]")) and not any("trusted_networks" in one for one in sets):
             sets = [*sets, "trusted_networks=192.0.2.0/24"]  # nobody's: beyond loopback somebody must be believed
+        if path is None or "overload" not in pathlib.Path(path).read_text(errors="replace"):
+            if not any("overload" in one for one in sets):
+                sets = [*sets, "overload.shedding=off"]  # a machine that lets it stand still is not the load that a test is about
         for one in (f"listen.udp={listen}", f"listen.admin={self.admin}", f"backend={backend}", f"workers={workers}",
                     f"table.entries={entries}", *sets):
             arguments += ["--set", one]
