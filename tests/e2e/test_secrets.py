@@ -263,7 +263,9 @@ class Restarts(Case):
             client.learn()
             old = {"boot_bits": client.boot_id & 0xFFFF ^ 1, "key": wire.mac_key(NEW, client.boot_id ^ 1)}
             before = client.make(wire.CHECK, "api", b"x", **old)
+            deadline = time.monotonic() + PATIENCE_S
             while not any("flood: the kernel now drops" in line for line in daemon.said):
+                self.assertLess(time.monotonic(), deadline)
                 for _ in range(1000):
                     client.send(before)
             late = client.make(wire.CHECK, "api", b"x", sequence=5, **old)
