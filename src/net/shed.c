@@ -6,8 +6,6 @@
 #define GATE_SLACK_PERCENT                                                                         \
     4u /* above the share, so that what is left for user space to shed is little */
 #define GATE_STAY_PERCENT 6u /* a threshold that is off by less stays: a new one costs more */
-#define DRAIN_PERCENT 85u    /* of capacity is given out while the queue is too long */
-#define LONG_PERCENT 50u     /* of the buffers: too long */
 #define LONG_PERCENT 50u     /* of the buffers are full: then it is an overload */
 #define FILL_PERCENT 25u     /* as long a queue is aimed at */
 #define CREDIT_KEPT 128u

@@ -8,6 +8,12 @@ unsigned serve_count_replica(const struct config *config)
     return 0;
 }
 
+uint64_t serve_replica_bytes(const struct config *config)
+{
+    (void)config;
+    return 0;
+}
+
 int serve_open_replica(struct server *server)
 {
     (void)server;
@@ -25,6 +31,16 @@ int serve_start_replica(struct server *server)
 {
     (void)server;
     return 0;
+}
+
+void serve_rest_replica(struct server *server)
+{
+    (void)server;
+}
+
+void serve_replica_go_on(struct server *server)
+{
+    (void)server;
 }
 
 void serve_stop_replica(struct server *server)
