@@ -434,6 +434,10 @@ $(OBJ)/commented.inc: src/config/commented.yaml
 $(OBJ)/src/cmd/config_init.o: $(OBJ)/commented.inc
 $(OBJ)/src/cmd/config_init.o: CFLAGS += -I$(OBJ)
 
+# What runs once, or for people, is made small; what serves, and the load generator, fast.
+SMALL := $(filter-out src/cmd/bench% src/cmd/replay% src/config/find% src/config/publish.c,$(wildcard src/cmd/*.c src/config/*.c))
+$(SMALL:%.c=$(OBJ)/%.o): CFLAGS += $(if $(filter release,$(FLAVOUR)),-Os)
+
 $(OBJ)/src/%.o: src/%.c
 	@mkdir -p $(@D)
 	@echo "  cc   $<"

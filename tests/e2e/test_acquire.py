@@ -108,6 +108,8 @@ class Acquire(Case):
 
     def test_signals_are_passed_on(self):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # whoever started the suite may ignore it (nohup does), and a shell cannot trap what was ignored before it
+            self.addCleanup(signal.signal, number, signal.signal(number, signal.SIG_DFL))
             process = self.start("sh", "-c", "trap 'echo caught; exit 7' TERM INT HUP; echo ready; "
                                              "while :; do sleep 0.05; done")
             self.ready(process)
