@@ -177,7 +177,8 @@ static void judge(struct race *race)
         }
     }
     race->history++;
-    /* All is at rest, and the next key is another. Instants end after 36 years: two million times. */
+    /* All is at rest, and the next key is another. Instants end after 36 years: two million times.
+     */
     race->now.now_ns += 600 * 1000000000ull;
     race->stop = race->failed || (race->end_at_ns ? clock_ns() >= race->end_at_ns
                                                   : race->history >= race->max_histories);
