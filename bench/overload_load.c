@@ -344,7 +344,9 @@ int main(int argc, char **argv)
         {"phase", required_argument, NULL, 'p'},    {0},
     };
     struct load *load = calloc(1, sizeof(*load));
-    bool is_good = load;
+    bool is_good = true;
+    if (!load)
+        return 1;
     load->batch = 1;
     load->deadline_ns = 100000000;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -363,6 +365,7 @@ int main(int argc, char **argv)
     }
     if (!is_good || !load->phase_count || load->batch < 1 || load->batch > 50) {
         fprintf(stderr, "usage: see bench/overload_load.c\n");
+        free(load);
         return 2;
     }
     load->tenants = calloc(load->tenant_count, sizeof(*load->tenants));

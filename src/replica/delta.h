@@ -18,9 +18,10 @@ struct delta {
     struct merge_cell base; /* zeros before the first answer */
     int64_t units;          /* admitted, not yet sent: for the usage counter */
     int64_t sent_units;     /* in flight */
-    bool is_sent;           /* a batch with this delta is in flight */
-    bool resets;            /* what was there before `charge` is to be forgotten */
-    bool sent_resets;       /* in flight */
+    /* 0 or 1; not bool, for a delta may lie in memory that outlives its process (rows.h) */
+    uint8_t is_sent;     /* a batch with this delta is in flight */
+    uint8_t resets;      /* what was there before `charge` is to be forgotten */
+    uint8_t sent_resets; /* in flight */
 };
 
 /* Units were admitted, or below 0 given back. */

@@ -47,10 +47,11 @@ struct row {
     uint8_t answers; /* so far, up to SETTLING_ANSWERS */
     uint8_t reads;   /* flushes in which it is read though there is nothing to tell */
     uint8_t place;   /* enum row_place */
-    bool is_used;
-    bool is_carried; /* alpha is of another window */
-    bool is_kept;    /* units of a grant may have to go back */
-    bool is_urgent;  /* in the list before those that are not */
+    /* 0 or 1; not bool, for what a process that ended left here may be anything */
+    uint8_t is_used;
+    uint8_t is_carried; /* alpha is of another window */
+    uint8_t is_kept;    /* units of a grant may have to go back */
+    uint8_t is_urgent;  /* in the list before those that are not */
 };
 
 struct rows {
