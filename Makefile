@@ -469,9 +469,9 @@ $(OBJ)/clients/%.o: clients/%.c
 	@echo "  cc   $<"
 	@$(CC) $(filter-out --coverage,$(CFLAGS)) -fno-lto -fPIC -fvisibility=hidden -c -o $@ $<
 
-# What asks, and is not asked, needs no speed: under address and undefined sanitizers clang takes four times as long to make some.
+# What asks, and is not asked, needs no speed, and clang takes four times as long to make some under these sanitizers.
 $(OBJ)/tests_bench/%: CFLAGS += $(if $(filter asan,$(FLAVOUR)),-O0)
-$(OBJ)/tests_bench/sim/%: CFLAGS += $(if $(filter asan,$(FLAVOUR)),-O1)
+$(OBJ)/tests_bench/sim/% $(OBJ)/tests_bench/race/%: CFLAGS += $(if $(filter asan,$(FLAVOUR)),-O1)
 
 $(OBJ)/tests_bench/%.o: tests/%.c
 	@mkdir -p $(@D)
