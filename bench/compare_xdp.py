@@ -31,6 +31,7 @@ from compare_servers import KEY, SECRET, TAGGED, Failed, Server  # noqa: E402
 PORT, KEYS = 6383, 1_000_000
 RING = 512  # short enough to stay in the cache, longer than what goes round
 EVERY_US = 20  # the load looks for answers, as a network card collects before it interrupts
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"]  # so that not even kill -9 leaves a server or a load behind
 MOST_STRANGE = 1e-4  # of all answers; more, and the row is not what it says
 # (name, which server, with tags)
 ROWS = [
@@ -68,7 +69,8 @@ class Bench:
         self.server_core, self.load_core = usable[:2]
         self.build, self.folder, self.world, self.options = build, folder, world, options
         self.napi = self.load_napi = ()
-        self.object = build / "bench" / "circulate.bpf.o"
+        self.object = pathlib.Path(options.object or build / "bench" / "circulate.bpf.o")
+        world.server, world.client = [*DIES_WITH_US, *world.server], [*DIES_WITH_US, *world.client]
         for name, text in (("secret", SECRET + "\n"), ("key", KEY + "\n")):
             (folder / name).write_text(text)
             (folder / name).chmod(0o600)
@@ -358,6 +360,7 @@ def parse():
     parser.add_argument("--frames", type=int, default=192)
     parser.add_argument("--only", default="", help="rows whose name has this in it")
     parser.add_argument("--build", default=str(ROOT / "build"))
+    parser.add_argument("--object", help="the load's program; by default the build's")
     parser.add_argument("--json", help="write every round's figures to this file")
     for inner in ("--hello", "--source", "--poke"):
         parser.add_argument(inner, help=argparse.SUPPRESS)
