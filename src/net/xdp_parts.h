@@ -16,6 +16,8 @@
 #define XDP_HEADROOM_BYTES 6u
 #define XDP_DATA_OFFSET (256u + XDP_HEADROOM_BYTES)
 
+#define XDP_SEND_BUDGET 64u /* frames that one call sends in copy mode: a batch */
+
 struct xdp_queue {
     unsigned number;
     uint8_t *frames;
