@@ -9,6 +9,7 @@ import pathlib
 import socket
 import struct
 import sys
+import tempfile
 import unittest
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1]), str(pathlib.Path(__file__).resolve().parent)]
@@ -21,7 +22,8 @@ except unittest.SkipTest as why:
     WHY_NOT = str(why)
 
 from lib import mete_wire as wire  # noqa: E402
-from lib.daemon import Daemon  # noqa: E402
+from lib.daemon import Client, Daemon  # noqa: E402
+from lib.stores import Redis, has_redis  # noqa: E402
 from lib.upgrades import COUNTED, LIMIT, READY, TABLE, TAKEN, Chain, Load, StandIn, refused  # noqa: E402
 from lib.xdp_world import run  # noqa: E402
 from test_af_xdp import datagrams_to_sockets  # noqa: E402
@@ -30,6 +32,8 @@ ROUNDS = int(os.environ.get("METE_UPGRADES", "4"))
 RING = 256
 SMALL = f"af_xdp.ring={RING}"
 FRAME_BYTES = 2048
+EXACT = ("redis: {{url: '{url}', exact_wait: 1s}}\ntenants:\n  - name: default\n    rules:\n"
+         "      - {{name: exact, algorithm: fixed_window, limit: 1000/365d, sync: exact}}\n")
 AF_XDP, SOL_XDP, XDP_MMAP_OFFSETS = 44, 283, 1
 RINGS = (0, 0x80000000, 0x100000000, 0x180000000)  # receive, transmit, fill, done: where they are mapped, as they are told
 
@@ -96,6 +100,25 @@ class Upgraded(unittest.TestCase):
                 self.assertEqual(client.check("count", b"a", 0).remaining, LIMIT - 2000)
             self.assertEqual(frames_of(chain.now), before)
 
+    @unittest.skipUnless(has_redis(), "no redis-server")
+    def test_frames_of_late_answers(self):
+        """What waits for a grant is answered on the way to rest, by frames that nobody had."""
+        with tempfile.TemporaryDirectory() as folder, Redis(["unixsocket", f"{folder}/redis"]) as store, \
+                Daemon(EXACT.format(url=f"unix://{folder}/redis"), [SMALL]) as daemon, daemon.client() as client:
+            self.assertTrue(client.check("exact", b"a").allowed)
+            before = frames_of(daemon)
+            store.pause()
+            requests = [client.request(wire.CHECK, "exact", b"%d" % number) for number in range(50)]
+            for request in requests:
+                client.send(request)
+            while daemon.stats()["total"]["received"] < 1 + len(requests):
+                pass
+            self.assertEqual(frames_of(daemon), before)
+            for request in requests:
+                client.receive(request)
+            store.resume()
+            daemon.stop()
+
     def test_other_addresses(self):
         """The program is the new configuration's: what is new goes past the sockets, what is gone is the kernel's."""
         second = xdp_daemon.SECOND4
@@ -115,7 +138,6 @@ class Upgraded(unittest.TestCase):
         self.assertEqual(datagrams_to_sockets(), before)
 
     def client_of(self, address):
-        from lib.daemon import Client
         return Client(address)
 
     def test_what_comes_in_the_pause_waits(self):
