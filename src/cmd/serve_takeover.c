@@ -211,12 +211,12 @@ int serve_take_over(struct server *server)
     server->leaves_paths = false;
     server->handover.is_taken = true;
     take_off_filters(server);
-    serve_take_over_xdp(server);
     serve_replica_go_on(server);
     worker_go_on(server->workers, server->running_count);
     loop_go_on(server->loop);
     loop_go_on(server->grpc_loop);
     loop_go_on(server->metrics_loop);
+    serve_take_over_xdp(server); /* may wait for who changes interfaces; the old program serves */
     close(server->handover.fd);
     server->handover.fd = -1;
     explicit_bzero(&server->handover.facts, sizeof(server->handover.facts));
