@@ -13,7 +13,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1]), str(pathlib.Pa
 from lib import daemon as daemons  # noqa: E402
 from lib import mete_wire as wire  # noqa: E402
 from lib import xdp_daemon  # noqa: E402
-from lib.redis_server import RedisServer  # noqa: E402
+from lib.stores import Redis  # noqa: E402
 from lib.stores import has_redis, wait_until  # noqa: E402
 from lib.xdp_world import CLIENT4, NETWORKS, SERVER4  # noqa: E402
 
@@ -44,7 +44,7 @@ class Waiting(unittest.TestCase):
     def setUp(self):
         from test_af_xdp import datagrams_to_sockets
         self.by_socket = datagrams_to_sockets
-        self.store = self.enterContext(RedisServer())
+        self.store = self.enterContext(Redis())
 
     def start(self, **options):
         daemon = daemons.Daemon(config(self.store), workers=2, **options)
