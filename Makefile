@@ -240,9 +240,9 @@ variants:
 ARM64_PROGRAMS = $(patsubst %.c,build/arm64/%,$(wildcard tests/unit/*.c tests/property/*.c tests/race/race_*.c))
 arm64: deps-arm64 ## the programs of C, built for aarch64, under an emulator, with CASP and with LL/SC (ten minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=arm64 $(ARM64_PROGRAMS)
-	@QEMU_CPU=max METE_PERCENT=$(or $(PERCENT),2) tests/run --build build/arm64 --under qemu-aarch64
+	@METE_AGAIN=3 QEMU_CPU=max METE_PERCENT=$(or $(PERCENT),2) tests/run --build build/arm64 --under qemu-aarch64
 	@echo "without CASP:"
-	@QEMU_CPU=cortex-a72 METE_PERCENT=$(or $(PERCENT),2) tests/run --build build/arm64 --under qemu-aarch64 \
+	@METE_AGAIN=3 QEMU_CPU=cortex-a72 METE_PERCENT=$(or $(PERCENT),2) tests/run --build build/arm64 --under qemu-aarch64 \
 	    table lease shared repeat adopt engine
 
 tidy: ## includes, sizes of functions and files, banned calls
@@ -384,6 +384,7 @@ $(BUILD)/tests/%: $(OBJ)/tests_bench/%.o $(BUILD)/obj/all.a
 # No code is made of it: the compiler's warnings alone, of what `compile` leaves out.
 WARNED = $(patsubst %.c,$(OBJ)/%.warned,$(wildcard tests/*/*.c bench/*.c))
 warnings: $(WARNED)
+$(WARNED): | $(PROTO)/made
 $(OBJ)/%.warned: %.c
 	@mkdir -p $(@D)
 	@$(CC) $(CFLAGS) -Itests -fsyntax-only $<
