@@ -17,6 +17,7 @@
 
 #include "config/config.h"
 #include "engine/engine.h"
+#include "micro.h"
 #include "sys/clock.h"
 
 #define BATCH 32u
@@ -139,18 +140,6 @@ static double measure(struct bench *bench, unsigned threads, enum load load)
     return rate;
 }
 
-static int compare(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
-static double median(double *rates)
-{
-    qsort(rates, ROUNDS, sizeof(rates[0]), compare);
-    return rates[ROUNDS / 2];
-}
-
 enum figure { ONE, HOT, APART, APART_AGAIN, SUM_ONE, SUM_ALL, FIGURES };
 
 static void run(struct bench *bench)
@@ -172,12 +161,12 @@ static void run(struct bench *bench)
         twins[round] = (apart_by < 0 ? -apart_by : apart_by) / apart;
     }
     printf("hot key denied: 1 thread %.2f M/s; %u threads %.2f M/s, with a table each %.2f M/s\n",
-           median(rates[ONE]) / 1e6, bench->threads, median(rates[HOT]) / 1e6,
-           median(rates[APART]) / 1e6);
+           micro_median(rates[ONE], ROUNDS) / 1e6, bench->threads,
+           micro_median(rates[HOT], ROUNDS) / 1e6, micro_median(rates[APART], ROUNDS) / 1e6);
     printf("all threads over one: %.2f times; pure arithmetic of the same run %.2f times\n",
-           median(scaled), median(sums));
+           micro_median(scaled, ROUNDS), micro_median(sums, ROUNDS));
     printf("one key over a table each: %.3f (two runs of the latter are apart by %.3f)\n",
-           median(shared), median(twins));
+           micro_median(shared, ROUNDS), micro_median(twins, ROUNDS));
 }
 
 static int make_table(const struct bench *bench, struct table **ret_table)

@@ -20,6 +20,8 @@
 #include <time.h>
 
 #include "engine/repeat.h"
+#include "lib/random.h"
+#include "micro.h"
 #include "sys/memory.h"
 
 #define MAX_GROUP 128u
@@ -46,22 +48,6 @@ struct worker {
     double cpu_seconds;
     pthread_t thread;
 } __attribute__((aligned(128)));
-
-static uint64_t mix(uint64_t x) /* splitmix64, Sebastiano Vigna */
-{
-    x += 0x9e3779b97f4a7c15ull;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec ts;
-
-    clock_gettime(clock, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* One group of claims, charged if they are new. */
 static void claim_group(struct bench *bench, const uint64_t *tags, uint32_t now_ms,
@@ -98,7 +84,7 @@ static void *worker_run(void *argument)
 {
     struct worker *worker = argument;
     struct bench *bench = worker->bench;
-    uint64_t start = clock_ns(CLOCK_MONOTONIC), at = start;
+    uint64_t start = micro_clock_ns(CLOCK_MONOTONIC), at = start;
     uint64_t ignored[4] = {0};
     uint64_t cpu_start, cpu_ns = 0;
     uint64_t end = start + (uint64_t)(bench->seconds * 1e9), wall_ns = 0;
@@ -108,15 +94,15 @@ static void *worker_run(void *argument)
         uint64_t done = __atomic_fetch_add(&bench->done, ROUND_TAGS, __ATOMIC_RELAXED);
 
         for (unsigned i = 0; i < ROUND_TAGS; i++)
-            tags[i] = mix(number++);
+            tags[i] = random_of(number++);
         if (worker->again)
             claim_round(bench, tags, done, ignored);
-        start = clock_ns(CLOCK_MONOTONIC);
-        cpu_start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+        start = micro_clock_ns(CLOCK_MONOTONIC);
+        cpu_start = micro_clock_ns(CLOCK_THREAD_CPUTIME_ID);
         claim_round(bench, tags, done, worker->results);
-        at = clock_ns(CLOCK_MONOTONIC);
+        at = micro_clock_ns(CLOCK_MONOTONIC);
         wall_ns += at - start;
-        cpu_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_start;
+        cpu_ns += micro_clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_start;
     }
     worker->seconds = (double)wall_ns / 1e9;
     worker->cpu_seconds = (double)cpu_ns / 1e9;
@@ -212,8 +198,10 @@ int main(int argc, char **argv)
 {
     struct bench bench = {
         .mib = 8, .rate = 1000, .bits = 1, .group = 32, .seconds = 2, .threads = 1};
-    struct repeat_options options = {
-        .window_ms = WINDOW_MS, .ahead_ms = 20, .now_ms = 1000, .secret = {mix(21), mix(22)}};
+    struct repeat_options options = {.window_ms = WINDOW_MS,
+                                     .ahead_ms = 20,
+                                     .now_ms = 1000,
+                                     .secret = {random_of(21), random_of(22)}};
 
     if (options_parse(&bench, argc, argv))
         return usage();
