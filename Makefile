@@ -128,11 +128,11 @@ test: deps-test ## build and run the whole suite; ends with `N passed, N failed`
 	@tests/run --build build/check
 
 bench: deps-test all ## the comparison with the null echo and the targets (10 minutes); ARGS="--only batch"
-	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo $(addprefix build/bench/micro_,table repeat hot)
 	@python3 bench/compare.py $(ARGS)
 
 bench-quick: deps-test all ## the same with short rounds (about a minute)
-	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo $(addprefix build/bench/micro_,table repeat hot)
 	@python3 bench/compare.py --quick $(ARGS)
 
 bench-start: all ## from the start to the first answer with 10,000,000 entries, cold and after kill -9 (a minute); ARGS="--rounds 9"
