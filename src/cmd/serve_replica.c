@@ -398,7 +398,9 @@ int serve_start_replica(struct server *server)
     struct serve_replica *replica = server->replica;
     if (!replica)
         return 0;
-    int result = pthread_create(&replica->thread, NULL, thread_main, replica);
+    int result = -link_start(replica->link);
+    if (!result)
+        result = pthread_create(&replica->thread, NULL, thread_main, replica);
     if (result)
         return cmd_fail("serve", "redis: no thread: %s", strerror(result));
     replica->is_running = true;
