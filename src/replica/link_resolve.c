@@ -29,7 +29,7 @@ enum lookup_state {
 };
 
 struct lookup {
-    struct link_address address;
+    struct redis_address address;
     enum lookup_state state;
     uint64_t ticket; /* the order of asking */
     int wrong;       /* of getaddrinfo() */
@@ -65,7 +65,7 @@ static void keep(const struct addrinfo *list, struct link_addresses *found)
     }
 }
 
-static int look_up(const struct link_address *address, int flags, struct link_addresses *found)
+static int look_up(const struct redis_address *address, int flags, struct link_addresses *found)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | flags};
     struct addrinfo *list = NULL;
@@ -78,7 +78,7 @@ static int look_up(const struct link_address *address, int flags, struct link_ad
     return found->count > 0 ? 0 : EAI_FAMILY;
 }
 
-int link_resolve_number(const struct link_address *address, struct link_addresses *ret_found)
+int link_resolve_number(const struct redis_address *address, struct link_addresses *ret_found)
 {
     struct link_addresses found;
 
@@ -112,7 +112,7 @@ static struct lookup *next_asked(struct link_resolver *resolver)
 /* With the lock held, but for the lookup itself. */
 static void serve_one(struct link_resolver *resolver, struct lookup *lookup)
 {
-    const struct link_address address = lookup->address;
+    const struct redis_address address = lookup->address;
     struct link_addresses found;
 
     lookup->state = LOOKUP_UNDER_WAY;
@@ -223,7 +223,7 @@ void link_resolver_clear(struct link_resolver *resolver)
 }
 
 void link_resolver_ask(struct link_resolver *resolver, uint32_t slot,
-                       const struct link_address *address)
+                       const struct redis_address *address)
 {
     struct lookup *lookup = &resolver->lookups[slot];
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "replica/link_url.h"
+#include "config/redis_url.h"
 
 #define LINK_MAX_ADDRESSES 4u /* of one name; more are not tried */
 #define LINK_RESOLVER_SLOTS 128u
@@ -34,12 +34,12 @@ int link_resolver_descriptor(const struct link_resolver *resolver);
 void link_resolver_clear(struct link_resolver *resolver);
 
 /* What a number says of itself. Waits for nothing. Results: 0; -EINVAL: it is a name. */
-int link_resolve_number(const struct link_address *address, struct link_addresses *ret_found);
+int link_resolve_number(const struct redis_address *address, struct link_addresses *ret_found);
 
 /* Has a name looked up. slot: below LINK_RESOLVER_SLOTS, one for each name, for as long as the
  * resolver lives. While it is looked up, and until that was taken, asking again changes nothing. */
 void link_resolver_ask(struct link_resolver *resolver, uint32_t slot,
-                       const struct link_address *address);
+                       const struct redis_address *address);
 
 /* What came of it. Results: 0; -EINPROGRESS: not yet; -EHOSTUNREACH: it failed, and problem says
  * why in static words. */

@@ -53,9 +53,9 @@ void freeaddrinfo(struct addrinfo *found)
     free(found);
 }
 
-static struct link_address named(const char *host)
+static struct redis_address named(const char *host)
 {
-    struct link_address address = {.port = "1"};
+    struct redis_address address = {.port = "1"};
 
     memcpy(address.host, host, strlen(host) + 1);
     return address;
@@ -63,7 +63,7 @@ static struct link_address named(const char *host)
 
 static void ask(struct link_resolver *resolver, uint32_t slot, const char *host)
 {
-    const struct link_address address = named(host);
+    const struct redis_address address = named(host);
 
     link_resolver_ask(resolver, slot, &address);
 }
@@ -100,7 +100,7 @@ static struct link_resolver *start(void)
 
 static void test_numbers_wait_for_nothing(void **state)
 {
-    const struct link_address number = named("127.0.0.1"), name = named("alice");
+    const struct redis_address number = named("127.0.0.1"), name = named("alice");
     struct link_addresses found = {0};
 
     (void)state;
