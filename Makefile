@@ -211,7 +211,7 @@ soak: deps-test all ## MINUTES=10 of traffic on every door, reloads, a Redis beh
 	@METE_BUILD=$(BUILD) tests/soak/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
-	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load build/bench/worker_latency
 	@python3 bench/cluster.py $(ARGS)
 
 upgrade: deps-test ## ROUNDS=100 upgrades under load each way (backends, table file, nodes of a Redis, af_xdp): what was not answered (five minutes)
