@@ -162,7 +162,9 @@ static void hand_over(const struct load *load, const struct tenant *tenant, unsi
 static void send_due(struct load *load, struct tenant *tenant, double rate, uint64_t now_ns)
 {
     unsigned count = 0;
-    uint32_t clock = load->clock_ms + (uint32_t)((now_ns - load->clock_at_ns) / 1000000);
+    /* signed: another tenant's answer may have told the clock since */
+    int64_t since_ms = (int64_t)(now_ns - load->clock_at_ns) / 1000000;
+    uint32_t clock = load->clock_ms + (uint32_t)since_ms;
     if (rate <= 0) {
         tenant->due_ns = (double)now_ns;
         return;
