@@ -262,7 +262,7 @@ static void greet(struct load *load)
         if (send(tenant->fd, bytes, 64, 0) < 0)
             continue;
         while (clock_boot_ns() < until_ns)
-            if (recv(tenant->fd, bytes, sizeof(bytes), MSG_DONTWAIT) == 64) {
+            if (recv(tenant->fd, bytes, sizeof(bytes), MSG_DONTWAIT) >= 64) { /* or joined */
                 load->clock_ms = mete_wire_get32(bytes + 8);
                 load->clock_at_ns = clock_boot_ns();
                 load->boot = (uint16_t)(bytes[12] | bytes[13] << 8);
