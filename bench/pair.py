@@ -8,8 +8,8 @@
     make bench-pair ARGS="--a-mete /usr/bin/mete"                                     the installed version and this one
 
 Server with one worker on core 0, a closed loop on core 1. A round has each way twice, A B B A, each a process of its own that was
-warmed up, so that what the machine changes meanwhile changes for both. The ratio is the median of the rounds' B/A; the spread that
-of the two A's of a round, and of the two B's, which differ in nothing. What is within it is no difference."""
+warmed up, so that what the machine changes meanwhile changes for both. The ratio is the median of the rounds' B/A; the spread is by
+how much the two A's of a round differ, and the two B's, which are the same thing twice. What is within it is no difference."""
 import argparse
 import json
 import pathlib
@@ -44,15 +44,19 @@ def measure(options, folder, way, traffic):
     return {"server_ns": cpu * 1e9 / report["checks"], "rate": report["checks_per_second"], "p99_us": report["latency_us"]["p99"]}
 
 
-def rows_of(traffic, rounds):
-    for name, title in FIGURES:
-        a = [statistics.mean((one[0][name], one[3][name])) for one in rounds]
-        b = [statistics.mean((one[1][name], one[2][name])) for one in rounds]
-        ratio = statistics.median(second / first for first, second in zip(a, b))
-        spread = statistics.median(abs(one[i][name] / one[j][name] - 1) for one in rounds for i, j in ((0, 3), (1, 2)))
-        verdict = "no difference" if abs(ratio - 1) <= spread else "less" if ratio < 1 else "more"
-        yield (f"| {traffic} | {title} | {statistics.median(a):,.1f} | {statistics.median(b):,.1f} | {ratio:.3f} | "
-               f"+-{spread:.1%} | {verdict} |")
+def compare(rounds, name):
+    """(median of the A's, of the B's, ratio, spread) of one figure in rounds of A B B A."""
+    a = [statistics.mean((one[0][name], one[3][name])) for one in rounds]
+    b = [statistics.mean((one[1][name], one[2][name])) for one in rounds]
+    ratio = statistics.median(second / first for first, second in zip(a, b))
+    spread = statistics.median(abs(one[i][name] / one[j][name] - 1) for one in rounds for i, j in ((0, 3), (1, 2)))
+    return statistics.median(a), statistics.median(b), ratio, spread
+
+
+def row_text(title, compared):
+    a, b, ratio, spread = compared
+    verdict = "no difference" if abs(ratio - 1) <= spread else "less" if ratio < 1 else "more"
+    return f"| {title} | {a:,.1f} | {b:,.1f} | {ratio:.3f} | +-{spread:.1%} | {verdict} |"
 
 
 def main():
@@ -77,7 +81,8 @@ def main():
             for traffic in TRAFFIC:
                 if options.only in (None, traffic):
                     rounds = [[measure(options, folder, ways[way], traffic) for way in (0, 1, 1, 0)] for _ in range(options.rounds)]
-                    print("\n".join(rows_of(traffic, rounds)), flush=True)
+                    for name, title in FIGURES:
+                        print(row_text(f"{traffic} | {title}", compare(rounds, name)), flush=True)
     except (Failed, subprocess.CalledProcessError) as failed:
         print(f"pair: {failed}", file=sys.stderr)
         return 4
