@@ -198,9 +198,12 @@ faults: deps-test ## several nodes and real Redis through every fault: 1,000 cut
 	    METE_BUILD=build/check METE_RACES=1000 METE_ROUNDS=5 METE_CUTS=1000 METE_OUTAGE=30 \
 	        python3 tests/e2e/test_replica_$$file.py || exit 1; done
 
-bench-overload: deps-test all ## goodput, ages, fair shares and recovery at up to three times the capacity (two minutes); ARGS="--quick"
+bench-overload: deps-test all ## goodput, ages, fair shares and recovery at up to three times the capacity (four minutes); ARGS="--quick"
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/overload_load
 	@python3 bench/overload.py $(ARGS)
+
+bench-pair: deps-test all ## two ways to serve in turns, each twice, on a server that is not overloaded (three minutes); ARGS="--a overload.shedding=off --b overload.shedding=auto"
+	@python3 bench/pair.py $(ARGS)
 
 faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, clocks fail inside: each 1,000 times and more (four minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
