@@ -9,7 +9,6 @@ import pathlib
 import socket
 import struct
 import sys
-import tempfile
 import unittest
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1]), str(pathlib.Path(__file__).resolve().parent)]
@@ -103,8 +102,7 @@ class Upgraded(unittest.TestCase):
     @unittest.skipUnless(has_redis(), "no redis-server")
     def test_frames_of_late_answers(self):
         """What waits for a grant is answered on the way to rest, by frames that nobody had."""
-        with tempfile.TemporaryDirectory() as folder, Redis(["unixsocket", f"{folder}/redis"]) as store, \
-                Daemon(EXACT.format(url=f"unix://{folder}/redis"), [SMALL]) as daemon, daemon.client() as client:
+        with Redis() as store, Daemon(EXACT.format(url=f"unix://{store.path}"), [SMALL]) as daemon, daemon.client() as client:
             self.assertTrue(client.check("exact", b"a").allowed)
             before = frames_of(daemon)
             store.pause()
