@@ -8,11 +8,15 @@
 #define GATE_STAY_PERCENT 6u /* a threshold that is off by less stays: a new one costs more */
 #define LONG_PERCENT 50u     /* of the buffers are full: then it is an overload */
 #define FILL_PERCENT 25u     /* as long a queue is aimed at */
+#define CREDIT_LOOKS 2u
 #define CREDIT_KEPT 128
+#define SECOND 1000000000u
+#define AVERAGE_NS 80000000u /* what is measured is averaged over so long */
 #define NO_LIMIT INT64_MAX
 #define MOST_CREDIT (INT64_MAX >> 16) /* of one share: no sum of all is more than NO_LIMIT */
-#define READ_PART 4u /* reading a check and leaving it out costs so small a part of answering it   \
-                      */
+#define READ_PART                                                                                  \
+    4u /* reading a check and leaving it out costs so small a part of answering it                 \
+        */
 _Static_assert(CREDIT_KEPT >= METE_WIRE_MAX_CHECKS, "a datagram of any size passes at last");
 
 static uint64_t scale(uint64_t value, uint64_t by, uint64_t of)
@@ -36,7 +40,7 @@ static int64_t credit_for(const struct shed *shed, uint64_t span_ns)
 {
     if (shed->level == UINT64_MAX)
         return NO_LIMIT;
-    uint64_t credit = scale(shed->level, span_ns, 1000000000u);
+    uint64_t credit = scale(shed->level, span_ns, SECOND);
     return credit < MOST_CREDIT ? (int64_t)credit : MOST_CREDIT;
 }
 
@@ -85,7 +89,7 @@ static bool may_answer(struct shed *shed, uint64_t now_ns)
     uint64_t per_second = shed->options.answers_per_second;
     if (!per_second)
         return false;
-    uint64_t every_ns = 1000000000u / per_second;
+    uint64_t every_ns = SECOND / per_second;
     uint64_t at_ns = shed->answers_until_ns > now_ns ? shed->answers_until_ns : now_ns;
     if (at_ns - now_ns > 10000000u)
         return false;
@@ -132,6 +136,14 @@ uint64_t shed_count_kept(const struct shed_tenant *tenant)
     return asked - tenant->read;
 }
 
+/* Moving averages are by time, not by looks: a look that came late, because the worker had not the
+ * core, counts for as long as it took. */
+static uint64_t average(uint64_t rate, uint64_t amount, uint64_t elapsed_ns, uint64_t over_ns)
+{
+    unsigned __int128 sum = (unsigned __int128)rate * over_ns + (unsigned __int128)amount * SECOND;
+    return (uint64_t)(sum / (over_ns + elapsed_ns));
+}
+
 /* Without a rest the time went into what was judged and into what was read and left out or not
  * believed. After rests there may be more to be had than was given out. */
 static void measure_capacity(struct shed *shed, uint64_t elapsed_ns)
@@ -141,15 +153,11 @@ static void measure_capacity(struct shed *shed, uint64_t elapsed_ns)
         read += shed->tenants[i].read;
         passed += shed->tenants[i].passed - shed->tenants[i].forged;
     }
-    uint64_t done = scale(passed + (read - passed) / READ_PART, 1000000000u, elapsed_ns);
-    if (!shed->capacity)
-        shed->capacity = done;
-    else if (shed->rests == 0)
-        shed->capacity = (shed->capacity * 7 + done) / 8;
-    else if (shed->level != UINT64_MAX)
-        shed->capacity += shed->capacity / 256;
-    if (shed->capacity < done && shed->rests)
-        shed->capacity = done;
+    uint64_t done = passed + (read - passed) / READ_PART;
+    uint64_t over_ns = shed->capacity ? AVERAGE_NS : 0;
+    uint64_t now = average(shed->capacity, done, elapsed_ns, over_ns);
+    uint64_t more = shed->capacity + (shed->level == UINT64_MAX ? 0 : shed->capacity / 256);
+    shed->capacity = shed->rests && now < more ? more : now;
 }
 
 /* What is given out: more than capacity while the queue is short, less while it is long. */
@@ -157,11 +165,6 @@ static uint64_t give_out(const struct shed *shed, uint32_t fill_percent)
 {
     uint32_t fill = fill_percent < 100 ? fill_percent : 100;
     return scale(shed->capacity, 1000 + FILL_PERCENT * 5 - fill * 5, 1000);
-}
-
-static uint64_t smoothen(uint64_t before, uint64_t now)
-{
-    return before ? (before * 3 + now) / 4 : now;
 }
 
 /* Of what was not judged as much is taken for forged as of what was, now or before. */
@@ -182,8 +185,9 @@ static void measure_offers(struct shed *shed, uint64_t elapsed_ns)
         uint64_t asked = tenant->read + shed_count_kept(tenant);
         uint64_t forged = forged_of(tenant, asked);
         bool is_gone = !tenant->read && tenant->offered + tenant->forgeries < 100;
-        tenant->offered = smoothen(tenant->offered, scale(asked - forged, 1000000000u, elapsed_ns));
-        tenant->forgeries = smoothen(tenant->forgeries, scale(forged, 1000000000u, elapsed_ns));
+        uint64_t over_ns = tenant->offered + tenant->forgeries ? AVERAGE_NS : 0;
+        tenant->offered = average(tenant->offered, asked - forged, elapsed_ns, over_ns);
+        tenant->forgeries = average(tenant->forgeries, forged, elapsed_ns, over_ns);
         tenant->read = tenant->passed = tenant->forged = 0;
         if (is_gone && tenant->id)
             tenant->id = 0;
@@ -239,18 +243,22 @@ static void find_levels(struct shed *shed, uint64_t capacity)
                               : find_level(shed, DEMAND_FORGERIES, 0, shed->level * READ_PART);
 }
 
-/* What was not used is kept up to a datagram's worth, so that shares smaller than that are had. */
+/* What was not used is kept: up to a datagram's worth, so that shares smaller than that are had,
+ * and the share of CREDIT_LOOKS, because what a tenant asks for comes in lumps where the worker
+ * waits for its core, and what it did not ask for in one look it may in the next. */
 static void give_credit(struct shed *shed, uint64_t elapsed_ns)
 {
     uint64_t span_ns = elapsed_ns < 4 * SHED_LOOK_NS ? elapsed_ns : 4 * SHED_LOOK_NS;
     int64_t share = credit_for(shed, span_ns);
+    int64_t most = share == NO_LIMIT ? 0 : credit_for(shed, CREDIT_LOOKS * SHED_LOOK_NS);
     for (unsigned i = 0; i <= SHED_TENANTS; i++) {
         struct shed_tenant *tenant = &shed->tenants[i];
-        int64_t kept = tenant->credit < CREDIT_KEPT ? tenant->credit : CREDIT_KEPT;
+        int64_t weight = (int64_t)weight_of(shed, tenant);
+        int64_t keeps = most * weight + CREDIT_KEPT;
+        int64_t kept = tenant->credit < keeps ? tenant->credit : keeps;
         if (tenant->credit == NO_LIMIT || tenant->credit < 0)
             kept = 0;
-        tenant->credit =
-            share == NO_LIMIT ? NO_LIMIT : share * (int64_t)weight_of(shed, tenant) + kept;
+        tenant->credit = share == NO_LIMIT ? NO_LIMIT : share * weight + kept;
     }
 }
 

@@ -28,7 +28,9 @@ struct world {
     uint64_t now_ns, random;
     double due_ns[STREAMS];
     double per_second[STREAMS];
-    uint32_t room; /* of the queue */
+    uint32_t room;           /* of the queue */
+    uint64_t off_ns, on_ns;  /* how long another process has the core on average, then the worker */
+    uint64_t off_next_at_ns; /* when it is taken again */
     uint32_t head, count;
     uint8_t queue[QUEUE];
     uint64_t came_ns[QUEUE];
@@ -108,6 +110,10 @@ static void turn(struct world *world)
 {
     struct shed *shed = &world->shed;
     world->now_ns += TURN_NS;
+    if (world->off_ns && world->now_ns >= world->off_next_at_ns) {
+        world->now_ns += world->off_ns / 2 + draw(world) % world->off_ns;
+        world->off_next_at_ns = world->now_ns + world->on_ns;
+    }
     arrive_all(world);
     uint32_t count = world->count < BATCH ? world->count : BATCH;
     if (shed_note(shed, count == BATCH, world->now_ns) && shed_is_due(shed, world->now_ns)) {
@@ -274,11 +280,51 @@ static void a_forged_flood_has_one_share(void **state)
     }
 }
 
+/* A worker that has a quarter of its core, in turns that are never the same: what it finds comes in
+ * lumps. A tenant that asks for just its share must not lose by it. */
+static void a_part_of_a_core_is_shared_fairly(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t on_ns, off_ns;
+        double times[TENANTS]; /* of what it can do with its part */
+    } cases[] = {
+        {4 * MS, 12 * MS, {0.5, 1, 1.5, 0.1}},  {4 * MS, 12 * MS, {0.333, 0.667, 1, 0.1}},
+        {3 * MS, 9 * MS, {0.25, 0.25, 0.3, 1}}, {6 * MS, 18 * MS, {0.2, 0.667, 1, 0.3}},
+        {1 * MS, 3 * MS, {0.3, 0.667, 1, 0.1}},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct world *world = make_world();
+        world->on_ns = cases[i].on_ns;
+        world->off_ns = cases[i].off_ns;
+        for (unsigned t = 0; t < TENANTS; t++)
+            set_stream(world, t, cases[i].times[t] / 4);
+        run(world, SECOND);
+        run(world, 3 * SECOND);
+        tell(world, "a part");
+        double part = sum_answered(world) / (3 * CAPACITY / 4); /* that it could do */
+        double asked[TENANTS];
+        for (unsigned t = 0; t < TENANTS; t++)
+            asked[t] = cases[i].times[t] / part;
+        double level = find_level(asked, TENANTS);
+        assert_true(part >= 0.9);
+        for (unsigned t = 0; t < TENANTS; t++) {
+            double fair = sum_answered(world) * (asked[t] < level ? asked[t] : level);
+            if (world->answered[t] < 0.9 * fair || world->answered[t] > 1.1 * fair)
+                fail_msg("case %zu tenant %u: %.3f of its fair share", i, t,
+                         (double)world->answered[t] / fair);
+        }
+        assert_true(world->oldest_ns <= 100 * MS);
+        free(world);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_times_capacity),
         cmocka_unit_test(a_forged_flood_has_one_share),
+        cmocka_unit_test(a_part_of_a_core_is_shared_fairly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
