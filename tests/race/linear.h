@@ -66,9 +66,17 @@ static inline bool linear_apply(const struct linear *linear, const struct linear
     return granted == op->granted && (!op->has_numbers || op->remaining == linear->burst - *used);
 }
 
-/* Notes it; false if it was there. */
+/* The search gave up: it has seen more than it has room for, and "no" means nothing. */
+static inline bool linear_is_undecided(const struct linear *linear)
+{
+    return linear->seen_count >= LINEAR_SEEN / 2;
+}
+
+/* Notes it; false if it was there, or there is no room. */
 static inline bool linear_is_new(struct linear *linear, uint64_t done, uint32_t used)
 {
+    if (linear_is_undecided(linear))
+        return false;
     uint64_t at = (done * 0x9e3779b97f4a7c15ull ^ used * 0xd1b54a32d192ed03ull) >> 20;
 
     for (;; at++) {
@@ -80,7 +88,8 @@ static inline bool linear_is_new(struct linear *linear, uint64_t done, uint32_t 
     }
     linear->seen[at].done = done;
     linear->seen[at].used = used + 1;
-    return ++linear->seen_count < LINEAR_SEEN / 2;
+    linear->seen_count++;
+    return true;
 }
 
 /* Is there an order of those that are not done, from this state on? */
