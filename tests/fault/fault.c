@@ -101,11 +101,17 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+#define SPIN_NS 200000u /* beyond, it sleeps, and leaves the processor to others */
+
 void fault_delay(void)
 {
     const uint64_t delay_ns = atomic_load_explicit(&faults.told->delay_ns, memory_order_relaxed);
     const uint64_t end_ns = delay_ns ? now_ns() + delay_ns : 0;
 
+    if (delay_ns > SPIN_NS)
+        nanosleep(&(struct timespec){.tv_sec = (time_t)(delay_ns / 1000000000u),
+                                     .tv_nsec = (long)(delay_ns % 1000000000u)},
+                  NULL);
     while (delay_ns && now_ns() < end_ns)
         ;
 }

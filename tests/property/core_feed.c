@@ -99,7 +99,7 @@ static const struct calendar *draw_calendar(uint64_t *random)
     const unsigned place = (unsigned)below(random, OFFSET_COUNT);
     struct calendar **calendar = &calendars[per][place];
     static struct zone zone;
-    char name[16];
+    char name[64];
 
     if (!*calendar) {
         *calendar = malloc(calendar_size_bytes((enum calendar_per)per));

@@ -1,15 +1,17 @@
 /* One hot key over the wire: is there one order of what several clients asked at once, in which
  * each was told what a bucket would have said that does one thing at a time?
  *
- *   linear_feed HISTORIES SEED PORT...
+ *   linear_feed HISTORIES SEED RULE PORT...
  *
- * A history is a new subject of the rule `hot` (a bucket of 9 that gets nothing back meanwhile), on
- * which all clients start at once. Each is a thread with sockets of its own, so that its datagrams
- * meet several workers; it sends up to three requests together, each up to three times as the very
- * same bytes from any of its sockets, and waits for an answer to each: checks, grants of at most so
- * much, refunds, resets, peeks. Recorded are the instants before its first send and after its first
- * answer, and the verdict. What a copy is told must be the same decision, with the numbers of a
- * peek between then and now. race/linear.h looks for the order.
+ * A history is a new subject of RULE, of which 9 units can pass and none come back meanwhile, on
+ * which all clients start at once. For the rule `bucket` the judge knows that workers read their
+ * clocks one by one (`lags` of race/linear.h); windows have numbers, and no such excuse. Each is a
+ * thread with sockets of its own, so that its datagrams meet several workers; it sends up to three
+ * requests together, each up to three times as the very same bytes from any of its sockets, and
+ * waits for an answer to each: checks, grants of at most so much, refunds, resets, peeks. Recorded
+ * are the instants before its first send and after its first answer, and the verdict. What a copy
+ * is told must be the same decision, with the numbers of a peek between then and now. race/linear.h
+ * looks for the order.
  *
  * Clients take turns over the PORTs: of one server, or, to see that the judge says no, of several
  * that know nothing of each other. Prints what it did; status 1 at the first history without an
@@ -37,6 +39,7 @@
 
 struct feed {
     uint64_t seed;
+    const char *rule;
     unsigned history, histories;
     unsigned undecided, refused; /* histories that say nothing */
     uint64_t looks, overlaps;
@@ -100,7 +103,7 @@ static size_t encode(const struct client *client, const struct linear_op *op, ui
     };
     const struct feed *feed = client->feed;
     uint64_t state = feed->seed ^ (uint64_t)feed->history << 16;
-    const struct mete_entry entry = {.rule = mete_name_id("hot", 3),
+    const struct mete_entry entry = {.rule = mete_name_id(feed->rule, strlen(feed->rule)),
                                      .cost = op->cost,
                                      .key_low = next_random(&state),
                                      .key_high = next_random(&state)};
@@ -252,6 +255,7 @@ static void judge(struct feed *feed)
 
     linear->count = 0;
     linear->burst = BURST;
+    linear->lags = strcmp(feed->rule, "bucket") == 0;
     for (const struct client *client = feed->clients; client < feed->clients + CLIENTS; client++) {
         memcpy(&linear->ops[linear->count], client->ops, sizeof client->ops);
         linear->count += ASKED;
@@ -315,12 +319,13 @@ int main(int argc, char **argv)
     static struct feed feed;
     static struct client clients[CLIENTS];
 
-    if (argc < 4) {
-        fprintf(stderr, "usage: linear_feed HISTORIES SEED PORT...\n");
+    if (argc < 5) {
+        fprintf(stderr, "usage: linear_feed HISTORIES SEED RULE PORT...\n");
         return 2;
     }
     feed.histories = (unsigned)strtoul(argv[1], NULL, 10);
     feed.seed = strtoull(argv[2], NULL, 0);
+    feed.rule = argv[3];
     feed.clients = clients;
     pthread_barrier_init(&feed.barrier, NULL, CLIENTS);
     for (unsigned i = 0; i < CLIENTS; i++) {
@@ -329,7 +334,7 @@ int main(int argc, char **argv)
         *client = (struct client){.feed = &feed, .random = feed.seed * CLIENTS + i};
         client->id = (uint32_t)next_random(&client->random);
         client->first_sequence = (uint32_t)next_random(&client->random);
-        connect_to(client, argv[3 + i % (unsigned)(argc - 3)]);
+        connect_to(client, argv[4 + i % (unsigned)(argc - 4)]);
         if (pthread_create(&client->thread, NULL, client_run, client))
             return 2;
     }

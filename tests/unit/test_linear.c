@@ -75,6 +75,38 @@ static void test_histories(void **state)
     }
 }
 
+/* Whose clocks differ: a unit may be missed, never two and never one more. */
+static void test_clocks_that_differ(void **state)
+{
+    static const struct {
+        bool has_order;
+        struct linear_op ops[3];
+    } cases[] = {
+        {true, {CHECK(0, 1, 1, 1, 2), CHECK(2, 3, 1, 1, 0)}},
+        {true, {CHECK(0, 1, 1, 1, 2), CHECK(2, 3, 2, 0, 1)}},
+        {true, {CHECK(0, 1, 1, 1, 2), CHECK(2, 3, 2, 2, 0)}},
+        {false, {CHECK(0, 1, 1, 1, 2), CHECK(2, 3, 1, 0, 1)}},
+        {false, {CHECK(0, 1, 1, 1, 2), CHECK(2, 3, 1, 1, 2)}},
+        {false, {CHECK(0, 1, 2, 2, 1), CHECK(2, 3, 2, 2, 0)}},
+        {true,
+         {CHECK(0, 1, 1, 1, 2), {.kind = LINEAR_AT_MOST, .cost = 3, .granted = 1, .answered = 9}}},
+        {false,
+         {CHECK(0, 1, 1, 1, 1),
+          {.kind = LINEAR_AT_MOST, .cost = 3, .granted = 3, .asked = 2, .answered = 9}}},
+    };
+    static struct linear linear;
+
+    (void)state;
+    linear.burst = 3;
+    linear.lags = true;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        linear.count = 2;
+        memcpy(linear.ops, cases[i].ops, sizeof cases[i].ops);
+        if (linear_judge(&linear) != cases[i].has_order)
+            fail_msg("case %zu", i);
+    }
+}
+
 /* More at once than it can try: it says so, and ends. */
 static void test_it_gives_up(void **state)
 {
@@ -94,6 +126,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_histories),
+        cmocka_unit_test(test_clocks_that_differ),
         cmocka_unit_test(test_it_gives_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
