@@ -18,27 +18,11 @@ import subprocess
 import sys
 import time
 
+from compare_run import ECHOES, METES, MODES, rounds, show, windows
 from compare_servers import Failed, Machine, Server
 from compare_table import answer_table, latency_table, mode_table, note_lines
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-JOIN, BATCH, MILLIONS = ["--join"], ["--batch", "50"], ["--keys", "10000000"]
-MODES = {  # name: (what it is, arguments of the load)
-    "single": ("single checks, 8 flows x 32, 1 M keys", []),
-    "joined": ("single checks, several datagrams per system call at both ends (UDP_SEGMENT, UDP_GRO)", JOIN),
-    "batch": ("50 checks per datagram", BATCH),
-    "batch-joined": ("50 checks per datagram, several datagrams per system call at both ends", BATCH + JOIN),
-    "batch-10m": ("as batch-joined, 10 M keys", BATCH + JOIN + MILLIONS),
-}
-ECHOES = {"echo plain": "plain", "echo mmsg": "mmsg", "echo io_uring": "io_uring"}
-METES = {  # name: (backend, workers, what else)
-    "mete mmsg": ("mmsg", 1, ""),
-    "mete io_uring": ("io_uring", 1, ""),
-    "mete io_uring, again": ("io_uring", 1, ""),  # the A/A pair
-    "mete io_uring, tags": ("io_uring", 1, "tags"),
-    "mete io_uring, no repeats": ("io_uring", 1, "bare"),
-    "mete io_uring, 2 workers": ("io_uring", 2, ""),
-}
 EVERY = [*ECHOES, *METES]
 PLAN = {  # mode: servers
     "single": EVERY,
@@ -54,90 +38,7 @@ QUICK = {
 }
 HALF_MODES = ("single", "batch")  # at set instants there is nothing to join
 HALF_SERVERS = ("echo io_uring", "mete io_uring", "echo mmsg", "mete mmsg", "mete io_uring, again")
-HALF_TIMES = 3  # as many rounds, of half the length: one stall of the machine spoils a round
 OTHERS = ("latency", "size", "micro")
-MOST_STEAL = 0.1  # CPU seconds a second, over all cores
-
-
-def show(text, always=False):
-    """A line that replaces the one before; where that is not possible, only now and then one."""
-    if sys.stderr.isatty():
-        print(f"\r{text:<78}\r" if not text else f"\r{text:<78}", end="", file=sys.stderr, flush=True)
-    elif text and always:
-        print(text, file=sys.stderr, flush=True)
-
-
-def command_of(machine, server, mode, spin=False):
-    """(its command, its cores, what the load must be told)"""
-    join = "--join" in MODES[mode][1]
-    if server in ECHOES:
-        return machine.echo(ECHOES[server], join=join, spin=spin and machine.spin), machine.server_core, ["--echo"]
-    backend, workers, extra = METES[server]
-    sets = [*(machine.spin if spin else []), *(machine.no_repeats if extra == "bare" else []),
-            *(machine.many_repeats if mode == "joined" and extra != "bare" else [])]
-    command = machine.serve(backend, workers=workers, entries=16777216 if mode == "batch-10m" else 4194304,
-                            config=machine.tagged if extra == "tags" else None, sets=sets)
-    return (command, machine.both_cores if workers > 1 else machine.server_core,
-            machine.tag_arguments() if extra == "tags" else [])
-
-
-def measure(options, machine, server, mode, rate=None):
-    """One row: a fresh server, warmed up, then a run. With a rate an open loop, with spinning if there is such a thing."""
-    command, cores, told = command_of(machine, server, mode, spin=rate is not None)
-    arguments = [*MODES[mode][1], *told]
-    if "--keys" not in arguments:
-        arguments += ["--keys", "1000000"]
-    warm = options.warm * (10 if mode == "batch-10m" else 1)
-    with Server(command, cores) as process:
-        machine.load(process.address, arguments, warm)
-        before = process.cpu_seconds()
-        done = machine.load(process.address, arguments + (["--rate", f"{rate}/s"] if rate else []), options.seconds)
-        cpu = process.cpu_seconds() - before
-    if done.returncode not in ((0, 4) if rate else (0,)):
-        raise Failed(f"{server}, {mode}: the load ended with {done.returncode}: {done.stderr.strip()}")
-    report = json.loads(done.stdout)
-    checks = max(report["checks"], 1)
-    return {
-        "checks_per_second": report["checks_per_second"],
-        "server_ns_per_check": cpu * 1e9 / checks,
-        "checks_per_server_cpu_second": checks / max(cpu, 1e-9),
-        "load_ns_per_check": report["client_cpu_seconds"] * 1e9 / checks,
-        "p50_us": report["latency_us"]["p50"],
-        "p99_us": report["latency_us"]["p99"],
-        "slip_p99_us": report["slip_us"]["p99"] if rate else 0,
-        "lost": report["lost"],
-        "errors": sum(report["errors"].values()) + report["malformed"],
-        "categories": {name: count for name, count in [*report["errors"].items(), ("malformed", report["malformed"])] if count},
-        "steal_seconds": report["machine"]["steal_seconds"],
-        "invalid": report["invalid"] or robbed(report),
-        "rate": rate or 0,
-    }
-
-
-def robbed(report):
-    """A round in which the host gave much of the machine to others says nothing about rates; None: it did not."""
-    steal, lasted = report["machine"]["steal_seconds"], report["elapsed_seconds"]
-    return f"the host took {steal:.2f} s of {lasted:.2f}" if steal > MOST_STEAL * lasted else None
-
-
-def rounds(options, machine, pairs, what, rates=None):
-    """samples[server, mode] = one row for each round."""
-    samples, total, at = {pair: [] for pair in pairs}, options.rounds * len(pairs), 0
-    failed = set()
-    for number in range(options.rounds):
-        for pair in pairs if number % 2 == 0 else pairs[::-1]:
-            at += 1
-            show(f"{what} {at}/{total}  {pair[1]}: {pair[0]}", always=at % len(pairs) == 1)
-            if pair in failed:
-                continue
-            try:
-                samples[pair].append({"round": number, **measure(options, machine, *pair, rates[pair[1]] if rates else None)})
-            except Failed as error:
-                failed.add(pair)
-                show("")
-                print(f"left out: {error}", file=sys.stderr)
-    show("")
-    return {pair: rows for pair, rows in samples.items() if rows and pair not in failed}
 
 
 def plan(options, machine):
@@ -228,12 +129,12 @@ def run(options, machine):
     pairs = plan(options, machine)
     if "latency" in options.only and not any(mode in options.only for mode in HALF_MODES):
         pairs += [(server, "single") for server in ("mete mmsg", "mete io_uring")]  # for their capacity
-    samples = rounds(options, machine, pairs, "capacity")
+    samples = rounds(options, machine, pairs)
     halves, rates = {}, half_rates(samples)
     if "latency" in options.only and rates:
         servers = HALF_SERVERS[:2] if options.quick else HALF_SERVERS
-        often = argparse.Namespace(**{**vars(options), "rounds": options.rounds * HALF_TIMES, "seconds": options.seconds / 2})
-        halves = rounds(often, machine, [(server, mode) for mode in rates for server in servers], "half load", rates)
+        for mode, rate in rates.items():
+            halves.update(windows(options, machine, servers, mode, rate))
     result = {"samples": samples, "halves": halves}
     for name, how in (("size", lambda: measure_size(machine)), ("micro", lambda: measure_micro(options, machine))):
         if name in options.only:

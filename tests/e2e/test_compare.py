@@ -1,4 +1,5 @@
 """What `make bench` does, with tiny runs, and how it judges, with made-up rows. No figure of speed is asserted."""
+import argparse
 import json
 import os
 import pathlib
@@ -86,13 +87,22 @@ class Judgement(unittest.TestCase):
                 {**row, "p99_us": abs(p99), "invalid": "late" if p99 < 0 else None}
                 for row, p99 in zip(rows([1] * len(p99s), p50_us=1), p99s)]
         what = "single, half load: p99 of the null echo's"
-        for mete, echo, verdict in (((10, 11), (10, 10), "ok"), ((-50, 11), (10, 10), "ok"), ((50, 50), (10, 10), "MISS"),
-                                    ((-50, 11), (10, -10), "too noisy to tell")):
+        tens = (10, 10, 10, 10)
+        for mete, echo, verdict in (((10, 11, 11, 11), tens, "ok"), ((-50, 11, 11, 11), tens, "ok"), ((50, 50, 50, 50), tens, "MISS"),
+                                    ((-50, 11, 11, 11), (10, -10, 10, 10), "too noisy to tell")):
             halves = {("mete mmsg", "single"): half(*mete), ("echo mmsg", "single"): half(*echo)}
             self.assertEqual(self.verdicts({}, halves)[what], verdict, (mete, echo))
 
         self.assertEqual(self.verdicts({("mete mmsg", "joined"): rows([1], ns=900, invalid="stolen")}),
                          {"single checks, joined at both ends, per server core": "too noisy to tell"})
+
+    def test_few_stale_answers_are_told_and_many_spoil_a_row(self):
+        for stale, lost, says in ((10, 0, "of 1,000,000, a client asks them again"), (11, 0, "does not count"),
+                                  (1, 1, "does not count")):
+            row = rows([1], steal_seconds=0, lost=lost, checks=1000000, categories={"stale": stale})
+            notes = compare_table.note_lines(argparse.Namespace(notes=[], crowded=False),
+                                             {"samples": {("mete mmsg", "joined"): row}, "halves": {}})
+            self.assertIn(says, notes[-1], (stale, lost))
 
     def test_what_believing_adds(self):
         samples = {("mete io_uring, tags", "single"): rows([1], ns=1090), ("mete io_uring, no repeats", "single"): rows([1], ns=1000),
