@@ -302,8 +302,10 @@ static __u64 answers(const struct circulate_counts *counts)
 static void print_report(const struct circulate_counts *from, const struct circulate_counts *to,
                          const struct circulate_counts *end, double seconds)
 {
-    printf("{\"seconds\":%.6f,\"answers\":%llu,\"per_second\":%.0f,\"allowed\":%" "llu"
-           ",\"denied\":%llu,\"other\":%llu,\"refused\":%" "llu"
+    printf("{\"seconds\":%.6f,\"answers\":%llu,\"per_second\":%.0f,\"allowed\":%"
+           "llu"
+           ",\"denied\":%llu,\"other\":%llu,\"refused\":%"
+           "llu"
            ",\"echoed\":%llu,\"strange\":%llu,\"lost\":%llu}\n",
            seconds, answers(to) - answers(from), (double)(answers(to) - answers(from)) / seconds,
            to->allowed - from->allowed, to->denied - from->denied, to->other - from->other,

@@ -73,7 +73,7 @@ static int parse_options(int argc, char **argv, struct config_options *ret_optio
             fputs(help, stdout);
             return 1;
         } else {
-            return cmd_bad_option("serve", option, argv);
+            return cmd_bad_option("serve", option, argv, options);
         }
     }
     if (optind < argc)

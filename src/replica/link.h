@@ -20,7 +20,7 @@
 struct link;
 
 struct link_options {
-    const char *url;            /* link_url.h */
+    const char *url;            /* config/redis_url.h */
     const char *namespace_name; /* nodes of one namespace share limits; at most 64 bytes */
     const char *user;           /* of Redis' access list; NULL: the URL's, else `default` */
     const char *password;       /* ends with a zero; copied into locked memory; NULL: none */

@@ -14,10 +14,11 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from lib import seeds
 from lib.daemon import BACKENDS, BUILD, Daemon
 
 SEED = int(os.environ.get("METE_SEED") or "1", 0)
-COUNT = int(os.environ.get("METE_COUNT") or 300)
+COUNT = seeds.count(300)
 ROUND = 10000  # histories of one daemon: their keys fit its table
 # What a machine delays is still the same datagram here.
 CONFIG = """

@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/random.h"
 #include "mete/wire.h"
 #include "race/linear.h"
 
@@ -61,15 +62,6 @@ struct client {
     struct linear_op ops[ASKED], looks[LOOKS];
 };
 
-static uint64_t next_random(uint64_t *state) /* splitmix64, Sebastiano Vigna */
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
-
 static uint64_t clock_ns(void)
 {
     struct timespec ts;
@@ -105,8 +97,8 @@ static size_t encode(const struct client *client, const struct linear_op *op, ui
     uint64_t state = feed->seed ^ (uint64_t)feed->history << 16;
     const struct mete_entry entry = {.rule = mete_name_id(feed->rule, strlen(feed->rule)),
                                      .cost = op->cost,
-                                     .key_low = next_random(&state),
-                                     .key_high = next_random(&state)};
+                                     .key_low = random_next(&state),
+                                     .key_high = random_next(&state)};
     const size_t len = mete_wire_request_bytes(1, header.entry_bytes);
 
     memset(bytes, 0, len);
@@ -122,7 +114,7 @@ static void ask_one(struct client *client)
                                              LINEAR_CHECK,  LINEAR_PEEK,  LINEAR_AT_MOST,
                                              LINEAR_REFUND, LINEAR_RESET};
     struct linear_op *op = &client->ops[client->count];
-    const uint64_t random = next_random(&client->random);
+    const uint64_t random = random_next(&client->random);
     uint8_t bytes[METE_WIRE_MAX_BYTES];
 
     *op = (struct linear_op){.kind = kinds[random % 8], .cost = 1 + random / 8 % 3};
@@ -131,7 +123,7 @@ static void ask_one(struct client *client)
     client->count++;
     op->asked = clock_ns();
     for (uint64_t copies = 1 + random / 64 % COPIES; copies; copies--) {
-        const uint64_t place = next_random(&client->random) % SOCKETS;
+        const uint64_t place = random_next(&client->random) % SOCKETS;
 
         if (send(client->sockets[place].fd, bytes, len, 0) < 0) {
             perror("linear_feed: send");
@@ -222,7 +214,7 @@ static void play(struct client *client)
     client->count = client->answered = client->look_count = 0;
     client->is_refused = client->is_contradicted = false;
     while (client->count < ASKED) {
-        uint64_t together = 1 + next_random(&client->random) % TOGETHER;
+        uint64_t together = 1 + random_next(&client->random) % TOGETHER;
 
         while (together-- && client->count < ASKED)
             ask_one(client);
@@ -332,8 +324,8 @@ int main(int argc, char **argv)
         struct client *client = &clients[i];
 
         *client = (struct client){.feed = &feed, .random = feed.seed * CLIENTS + i};
-        client->id = (uint32_t)next_random(&client->random);
-        client->first_sequence = (uint32_t)next_random(&client->random);
+        client->id = (uint32_t)random_next(&client->random);
+        client->first_sequence = (uint32_t)random_next(&client->random);
         connect_to(client, argv[4 + i % (unsigned)(argc - 4)]);
         if (pthread_create(&client->thread, NULL, client_run, client))
             return 2;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "lib/random.h"
 #include "net/shed.h"
 
 #define MS 1000000ull
@@ -366,10 +367,9 @@ static void offer(struct world *world, const double *times)
 
 static struct world *make_world(void)
 {
-    const char *seed = getenv("METE_SEED");
     struct world *world = calloc(1, sizeof(*world));
     start(&world->shed);
-    world->random = (seed ? strtoull(seed, NULL, 10) : 1) * 0x9E3779B97F4A7C15ull | 1;
+    world->random = random_seed(1) * 0x9E3779B97F4A7C15ull | 1;
     world->room = 7500; /* the delay budget's */
     return world;
 }
