@@ -184,6 +184,16 @@ lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_COUNT=$(or $(COUNT),10000000) python3 tests/e2e/test_repeats.py
 
+linear: deps-test ## COUNT=5000 histories of a hot key over the wire for each algorithm and backend: is there one order (two minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
+	@METE_BUILD=build/check METE_SHOW=1 METE_COUNT=$(or $(COUNT),5000) python3 tests/e2e/test_linear.py
+
+# Six kinds; two processes at a time.
+exact: deps-test ## COUNT=1000000000 random operations on every algorithm, each number against a model in 128 bits (five minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory build/tests/property/core_feed
+	@printf '%s\n' token_bucket leaky_meter leaky_queue fixed_window sliding_window calendar | \
+	    xargs -P $(shell nproc) -I NAME build/tests/property/core_feed $(or $(SEED),1) $$(( ($(or $(COUNT),1000000000) + 5) / 6 )) NAME judge
+
 kill9: deps-test ## ROUNDS=1000 of kill -9 under full load: what was answered is there after each (ten minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_SHOW=1 METE_ROUNDS=$(or $(ROUNDS),1000) python3 tests/e2e/test_kill9.py
@@ -211,6 +221,7 @@ faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, c
 	@for file in inside doors; do METE_BUILD=build/check METE_HITS=$(or $(HITS),10000) python3 tests/e2e/test_faults_$$file.py || exit 1; done
 
 soak: deps-test all ## MINUTES=10 of traffic on every door, reloads, a Redis behind a bad network: memory, lost answers, latency; ARGS="--faults send_short=1/100"
+	@$(MAKE) $(PARALLEL) --no-print-directory $(BUILD)/bench/echo $(BUILD)/bench/worker_latency $(BUILD)/tests/fault/mete
 	@METE_BUILD=$(BUILD) tests/soak/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
