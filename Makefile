@@ -128,11 +128,11 @@ test: deps-test ## build and run the whole suite; ends with `N passed, N failed`
 	@tests/run --build build/check
 
 bench: deps-test all ## the comparison with the null echo and the targets (10 minutes); ARGS="--only batch"
-	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo $(addprefix build/bench/micro_,table repeat hot)
 	@python3 bench/compare.py $(ARGS)
 
 bench-quick: deps-test all ## the same with short rounds (about a minute)
-	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo $(addprefix build/bench/micro_,table repeat hot)
 	@python3 bench/compare.py --quick $(ARGS)
 
 bench-start: all ## from the start to the first answer with 10,000,000 entries, cold and after kill -9 (a minute); ARGS="--rounds 9"
@@ -184,6 +184,16 @@ lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_COUNT=$(or $(COUNT),10000000) python3 tests/e2e/test_repeats.py
 
+linear: deps-test ## COUNT=5000 histories of a hot key over the wire for each algorithm and backend: is there one order (two minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
+	@METE_BUILD=build/check METE_SHOW=1 METE_COUNT=$(or $(COUNT),5000) python3 tests/e2e/test_linear.py
+
+# Six kinds; two processes at a time.
+exact: deps-test ## COUNT=1000000000 random operations on every algorithm, each number against a model in 128 bits (five minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory build/tests/property/core_feed
+	@printf '%s\n' token_bucket leaky_meter leaky_queue fixed_window sliding_window calendar | \
+	    xargs -P $(shell nproc) -I NAME build/tests/property/core_feed $(or $(SEED),1) $$(( ($(or $(COUNT),1000000000) + 5) / 6 )) NAME judge
+
 kill9: deps-test ## ROUNDS=1000 of kill -9 under full load: what was answered is there after each (ten minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_SHOW=1 METE_ROUNDS=$(or $(ROUNDS),1000) python3 tests/e2e/test_kill9.py
@@ -198,9 +208,12 @@ faults: deps-test ## several nodes and real Redis through every fault: 1,000 cut
 	    METE_BUILD=build/check METE_RACES=1000 METE_ROUNDS=5 METE_CUTS=1000 METE_OUTAGE=30 \
 	        python3 tests/e2e/test_replica_$$file.py || exit 1; done
 
-bench-overload: deps-test all ## goodput, ages, fair shares and recovery at up to three times the capacity (two minutes); ARGS="--quick"
+bench-overload: deps-test all ## goodput, ages, fair shares and recovery at up to three times the capacity (four minutes); ARGS="--quick"
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/overload_load
 	@python3 bench/overload.py $(ARGS)
+
+bench-pair: deps-test all ## two ways to serve in turns, each twice, on a server that is not overloaded (three minutes); ARGS="--a overload.shedding=off --b overload.shedding=auto"
+	@python3 bench/pair.py $(ARGS)
 
 faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, clocks fail inside: each 1,000 times and more (four minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
@@ -208,10 +221,11 @@ faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, c
 	@for file in inside doors; do METE_BUILD=build/check METE_HITS=$(or $(HITS),10000) python3 tests/e2e/test_faults_$$file.py || exit 1; done
 
 soak: deps-test all ## MINUTES=10 of traffic on every door, reloads, a Redis behind a bad network: memory, lost answers, latency; ARGS="--faults send_short=1/100"
+	@$(MAKE) $(PARALLEL) --no-print-directory $(BUILD)/bench/echo $(BUILD)/bench/worker_latency $(BUILD)/tests/fault/mete
 	@METE_BUILD=$(BUILD) tests/soak/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
-	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load build/bench/worker_latency
 	@python3 bench/cluster.py $(ARGS)
 
 upgrade: deps-test ## ROUNDS=100 upgrades under load each way (backends, table file, nodes of a Redis, af_xdp): what was not answered (five minutes)
