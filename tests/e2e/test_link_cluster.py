@@ -96,6 +96,9 @@ class LinkCluster(unittest.TestCase):
         node.command("CONFIG", "SET", "cluster-announce-hostname", name)
         for other in self.cluster.nodes:
             other.command("CONFIG", "SET", "cluster-preferred-endpoint-type", what)
+        if name:
+            wait_until(lambda: all(name in repr(other.command("CLUSTER", "SLOTS"))
+                                   for other in self.cluster.nodes), "the name in every node's map")
 
     def test_2_silent_name_server(self):
         """A master is called by a name that nobody answers for: the partitions of the others go on, and its own when it is known
@@ -107,6 +110,7 @@ class LinkCluster(unittest.TestCase):
         with Feed(self.cluster.url, partitions=PARTITIONS) as feed:
             self.pumping(feed, 1)
             feed.expect("pumped")
+            self.addCleanup(self.announce, "ip", away, "")
             self.announce("hostname", away, "away.silent")
             away.command("CLIENT", "KILL", "TYPE", "normal")
             self.assertIn("away.silent", feed.expect("state unreachable"))
