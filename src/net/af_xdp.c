@@ -132,9 +132,12 @@ static int receive_frames(struct af_xdp *xdp)
         uint32_t count = xsk_ring_cons__peek(&queue->receive, IO_BATCH, &at);
         if (!count)
             continue;
-        for (uint32_t i = 0; i < count; i++)
-            __builtin_prefetch(queue->frames +
-                               xsk_ring_cons__rx_desc(&queue->receive, at + i)->addr);
+        for (uint32_t i = 0; i < count; i++) {
+            const uint8_t *bytes =
+                queue->frames + xsk_ring_cons__rx_desc(&queue->receive, at + i)->addr;
+            __builtin_prefetch(bytes);
+            __builtin_prefetch(bytes + 64);
+        }
         for (uint32_t i = 0; i < count; i++)
             take_frame(xdp, queue, index, xsk_ring_cons__rx_desc(&queue->receive, at + i));
         xsk_ring_cons__release(&queue->receive, count);
@@ -156,19 +159,38 @@ static int receive_sockets(struct af_xdp *xdp, struct io_message **ret_messages)
 
 static int receive_now(struct af_xdp *xdp, struct io_message **ret_messages)
 {
-    int count = 0;
-    if (xdp->turns < XDP_TURNS) {
-        count = receive_frames(xdp);
-        xdp->turns++;
-    }
-    if (!count) {
-        count = receive_sockets(xdp, ret_messages);
+    if (xdp->turns++ >= XDP_TURNS) {
+        int count = receive_sockets(xdp, ret_messages);
         if (count)
             return count;
-        count = receive_frames(xdp);
     }
     *ret_messages = xdp->messages;
-    return count;
+    return receive_frames(xdp);
+}
+
+static bool is_any_socket_ready(const struct af_xdp *xdp)
+{
+    for (unsigned i = xdp->queue_count; i < xdp->poll_count; i++)
+        if (xdp->polls[i].revents)
+            return true;
+    return false;
+}
+
+/* The rings are empty. Asks for the sockets only if something is there. */
+static int wait_for_any(struct af_xdp *xdp, uint64_t wait_ns, struct io_message **ret_messages)
+{
+    const struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000u),
+                                  .tv_nsec = (long)(wait_ns % 1000000000u)};
+    int ready = ppoll(xdp->polls, xdp->poll_count, &wait, NULL);
+    if (ready <= 0)
+        return ready == 0 || errno == EINTR ? 0 : -errno;
+    if (is_any_socket_ready(xdp)) {
+        int count = receive_sockets(xdp, ret_messages);
+        if (count)
+            return count;
+    }
+    *ret_messages = xdp->messages;
+    return receive_frames(xdp);
 }
 
 static int af_xdp_receive(struct io *io, uint64_t wait_ns, struct io_message **ret_messages)
@@ -177,15 +199,9 @@ static int af_xdp_receive(struct io *io, uint64_t wait_ns, struct io_message **r
     if (xdp->is_paused)
         return 0;
     int count = receive_now(xdp, ret_messages);
-    if (count == 0 && wait_ns) {
-        struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000u),
-                                .tv_nsec = (long)(wait_ns % 1000000000u)};
-        int ready = ppoll(xdp->polls, xdp->poll_count, &wait, NULL);
-        if (ready > 0)
-            count = receive_now(xdp, ret_messages);
-        else if (ready < 0 && errno != EINTR)
-            count = -errno;
-    }
+    if (count == 0)
+        count =
+            wait_ns ? wait_for_any(xdp, wait_ns, ret_messages) : receive_sockets(xdp, ret_messages);
     io->has_more = count >= (int)IO_BATCH;
     return count;
 }

@@ -18,6 +18,8 @@ struct xdp_program;
 #define XDP_HEADROOM_BYTES 6u
 #define XDP_DATA_OFFSET (256u + XDP_HEADROOM_BYTES)
 
+#define XDP_SEND_BUDGET 64u /* frames that one call sends in copy mode: a batch */
+
 /* Behind the frames, in the same memory, which is shared with who takes the queue over: what that
  * one must know of it. */
 struct xdp_left {
