@@ -30,6 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/random.h"
 #include "mete/wire.h"
 
 #define MAX_NODES 16u
@@ -65,11 +66,7 @@ struct load {
 
 static uint64_t next_random(struct load *load)
 {
-    uint64_t x = load->random += 0x9e3779b97f4a7c15ull; /* splitmix64, Sebastiano Vigna */
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
+    return random_next(&load->random);
 }
 
 static double next_unit(struct load *load)

@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "lib/random.h"
 #include "mete/wire.h"
 
 #define GROUP 64u
@@ -41,10 +42,7 @@ struct flood {
 static uint64_t next_random(void)
 {
     static uint64_t state = 0x9E3779B97F4A7C15ull;
-    uint64_t x = state += 0x9E3779B97F4A7C15ull; /* splitmix64, Sebastiano Vigna */
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9ull;
-    x = (x ^ x >> 27) * 0x94D049BB133111EBull;
-    return x ^ x >> 31;
+    return random_next(&state);
 }
 
 static double now_s(void)

@@ -15,6 +15,7 @@
 
 #include "config/config.h"
 #include "engine/engine.h"
+#include "micro.h"
 #include "sys/clock.h"
 
 #define BATCH 32u
@@ -112,18 +113,6 @@ static double measure(struct bench *bench, unsigned threads, bool is_apart)
     return rate;
 }
 
-static int compare(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
-static double median(double *rates)
-{
-    qsort(rates, ROUNDS, sizeof(rates[0]), compare);
-    return rates[ROUNDS / 2];
-}
-
 static void run(struct bench *bench)
 {
     double one[ROUNDS], hot[ROUNDS], apart[ROUNDS];
@@ -132,7 +121,8 @@ static void run(struct bench *bench)
         hot[round] = measure(bench, bench->threads, false);
         apart[round] = measure(bench, bench->threads, true);
     }
-    const double base = median(one), together = median(hot), alone = median(apart);
+    const double base = micro_median(one, ROUNDS), together = micro_median(hot, ROUNDS),
+                 alone = micro_median(apart, ROUNDS);
     printf("hot key denied: 1 thread %.2f M/s; %u threads %.2f M/s, %.2f times as many; with a "
            "table each %.2f M/s, %.2f times\n",
            base / 1e6, bench->threads, together / 1e6, together / base, alone / 1e6, alone / base);

@@ -3,13 +3,9 @@
  * that it only passes by.
  *
  *   micro_lease [--tiny] [KEYS]     default 200,000 keys */
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "config/config.h"
 #include "engine/engine.h"
+#include "micro.h"
 #include "sys/clock.h"
 #include "table/lease.h"
 
@@ -42,12 +38,6 @@ struct bench {
     uint64_t failed; /* answers that were not a plain yes */
 };
 
-static uint64_t scramble(uint64_t x)
-{
-    x = (x ^ x >> 31) * 0x7FB5D329728EA185ull;
-    return (x ^ x >> 27) * 0x81DADEF4BC2DD44Dull;
-}
-
 /* Nanoseconds per operation over all keys, each once, in an order that no prefetcher knows. */
 static double measure(struct bench *bench, unsigned kind)
 {
@@ -62,9 +52,9 @@ static double measure(struct bench *bench, unsigned kind)
             checks[i] = (struct check){
                 .tenant = tenant,
                 .rule_id = mete_name_id(kinds[kind].rule, strlen(kinds[kind].rule)),
-                .key = {.low = scramble(first + i + 1), .high = 7},
+                .key = {.low = micro_scramble(first + i + 1), .high = 7},
                 .cost = 1,
-                .lease_id = scramble(first + i + 12345),
+                .lease_id = micro_scramble(first + i + 12345),
                 .operation = (uint8_t)kinds[kind].operation,
             };
         uint64_t start_ns = clock_boot_ns();
@@ -109,18 +99,6 @@ static int setup(struct bench *bench)
     return bench->engine.rule_counters ? 0 : 2;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double values[ROUNDS])
-{
-    qsort(values, ROUNDS, sizeof(values[0]), by_value);
-    return values[ROUNDS / 2];
-}
-
 static void run(struct bench *bench)
 {
     double figures[KINDS][ROUNDS], sweeps[ROUNDS];
@@ -134,22 +112,19 @@ static void run(struct bench *bench)
     printf("%" PRIu64 " keys, one lease each\n", bench->keys);
     printf("%-24s %7.1f ns\n", "check of a new key", fresh);
     for (unsigned kind = 0; kind < KINDS; kind++)
-        printf("%-24s %7.1f ns\n", kinds[kind].name, median(figures[kind]));
-    printf("%-24s %7.1f ns per lease, %.1f ms of each second for a million\n", "sweep",
-           median(sweeps), median(sweeps) * 2);
+        printf("%-24s %7.1f ns\n", kinds[kind].name, micro_median(figures[kind], ROUNDS));
+    double sweep = micro_median(sweeps, ROUNDS);
+    printf("%-24s %7.1f ns per lease, %.1f ms of each second for a million\n", "sweep", sweep,
+           sweep * 2);
 }
 
 int main(int argc, char **argv)
 {
     static struct bench bench;
-    char *end = "";
-    bench.keys = 200000;
-    if (argc > 1)
-        bench.keys = strcmp(argv[1], "--tiny") == 0 ? 2000 : strtoull(argv[1], &end, 10);
-    if (argc > 2 || *end || bench.keys == 0 || bench.keys > 100000000) {
-        fprintf(stderr, "usage: micro_lease [--tiny] [KEYS]     KEYS from 1 to 100000000\n");
+    struct micro_keys keys = {.keys = 200000, .tiny = 2000, .most = 100000000};
+    if (!micro_keys_read(&keys, argc, argv))
         return 2;
-    }
+    bench.keys = keys.keys;
     int error = setup(&bench);
     if (error)
         return error;

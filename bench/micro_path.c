@@ -11,6 +11,7 @@
 
 #include "config/config.h"
 #include "engine/engine.h"
+#include "micro.h"
 #include "net/udp.h"
 #include "sys/clock.h"
 #include "sys/memory.h"
@@ -53,12 +54,6 @@ struct path {
     uint8_t bytes[MESSAGES][METE_WIRE_MAX_BYTES];
 };
 
-static uint64_t scramble(uint64_t x)
-{
-    x = (x ^ x >> 31) * 0x7FB5D329728EA185ull;
-    return (x ^ x >> 27) * 0x81DADEF4BC2DD44Dull;
-}
-
 static void write_request(struct path *path, enum level level, unsigned at, unsigned n,
                           uint32_t clock_ms)
 {
@@ -75,12 +70,12 @@ static void write_request(struct path *path, enum level level, unsigned at, unsi
     };
     mete_wire_encode_header(path->bytes[at], &header);
     for (unsigned i = 0; i < n; i++) {
-        uint64_t key = scramble(path->next_key++) % path->keys;
+        uint64_t key = micro_scramble(path->next_key++) % path->keys;
         struct mete_entry entry = {
             .rule = mete_name_id("fast", 4),
             .cost = 1,
-            .key_low = scramble(key + 1),
-            .key_high = scramble(key + 2),
+            .key_low = micro_scramble(key + 1),
+            .key_high = micro_scramble(key + 2),
         };
         mete_wire_encode_entry(path->bytes[at], &header, i, &entry);
     }
@@ -183,48 +178,37 @@ static int setup(struct path *path, uint64_t keys)
     return 0;
 }
 
-static int compare(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 static void report(struct path *path, const char *name, unsigned n, uint64_t checks)
 {
     double ns[LEVEL_COUNT][ROUNDS];
     for (unsigned round = 0; round < ROUNDS; round++)
         for (unsigned level = 0; level < LEVEL_COUNT; level++)
             ns[level][round] = measure(path, (enum level)level, n, checks / ROUNDS);
+    double median[LEVEL_COUNT];
     for (unsigned level = 0; level < LEVEL_COUNT; level++)
-        qsort(ns[level], ROUNDS, sizeof(ns[level][0]), compare);
+        median[level] = micro_median(ns[level], ROUNDS);
     printf("%-15s %7.1f ns per check; sampled %7.1f; under a secret %7.1f; with repeats %7.1f, "
            "%+.1f in all\n",
-           name, ns[LEVEL_PLAIN][ROUNDS / 2], ns[LEVEL_WATCHED][ROUNDS / 2],
-           ns[LEVEL_SIGNED][ROUNDS / 2], ns[LEVEL_REPEATS][ROUNDS / 2],
-           ns[LEVEL_REPEATS][ROUNDS / 2] - ns[LEVEL_PLAIN][ROUNDS / 2]);
+           name, median[LEVEL_PLAIN], median[LEVEL_WATCHED], median[LEVEL_SIGNED],
+           median[LEVEL_REPEATS], median[LEVEL_REPEATS] - median[LEVEL_PLAIN]);
 }
 
 int main(int argc, char **argv)
 {
-    bool is_tiny = argc > 1 && strcmp(argv[1], "--tiny") == 0;
-    uint64_t keys = is_tiny ? 1000 : 1000000;
-    if (argc > 1 + is_tiny)
-        keys = strtoull(argv[1 + is_tiny], NULL, 10);
-    if (keys == 0 || keys > 1000000000) {
-        fprintf(stderr, "usage: micro_path [--tiny] [KEYS, 1 to 1000000000]\n");
+    struct micro_keys keys = {.keys = 1000000, .tiny = 1000, .most = 1000000000};
+    if (!micro_keys_read(&keys, argc, argv))
         return 2;
-    }
     struct path *path = aligned_alloc(128, (sizeof(*path) + 127) & ~(size_t)127);
     if (!path) {
         fprintf(stderr, "micro_path: no memory\n");
         return 2;
     }
     memset(path, 0, sizeof(*path));
-    if (setup(path, keys))
+    if (setup(path, keys.keys))
         return 2;
-    uint64_t checks = is_tiny ? 20000 : 10000000;
+    uint64_t checks = keys.is_tiny ? 20000 : 10000000;
     measure(path, LEVEL_PLAIN, 50, checks); /* fill the table */
-    printf("%" PRIu64 " keys, table %.1f MiB%s\n", keys,
+    printf("%" PRIu64 " keys, table %.1f MiB%s\n", keys.keys,
            (double)table_size_bytes(path->table) / 1048576,
            table_has_huge_pages(path->table) ? " in huge pages" : "");
     report(path, "batches of 50", 50, checks);

@@ -17,6 +17,8 @@
 #include <time.h>
 
 #include "engine/repeat.h"
+#include "lib/random.h"
+#include "micro.h"
 #include "sys/memory.h"
 
 #define GROUP 32u
@@ -42,22 +44,6 @@ struct worker {
     double cpu_seconds;
     pthread_t thread;
 } __attribute__((aligned(128)));
-
-static uint64_t mix(uint64_t x) /* splitmix64, Sebastiano Vigna */
-{
-    x += 0x9e3779b97f4a7c15ull;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec ts;
-
-    clock_gettime(clock, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* One group of claims, each charged at once if it is new. */
 static void claim_group(struct bench *bench, const uint64_t tags[GROUP], uint32_t now_ms,
@@ -86,7 +72,7 @@ static void *worker_run(void *argument)
 {
     struct worker *worker = argument;
     struct bench *bench = worker->bench;
-    uint64_t start = clock_ns(CLOCK_MONOTONIC), at = start, ignored[4];
+    uint64_t start = micro_clock_ns(CLOCK_MONOTONIC), at = start, ignored[4];
     uint64_t cpu_start, cpu_ns = 0;
     uint64_t end = start + (uint64_t)(bench->seconds * 1e9), wall_ns = 0;
     uint64_t tags[256][GROUP], number = worker->first;
@@ -97,17 +83,17 @@ static void *worker_run(void *argument)
 
         for (unsigned i = 0; i < 256; i++)
             for (unsigned j = 0; j < GROUP; j++)
-                tags[i][j] = mix(number++);
+                tags[i][j] = random_of(number++);
         for (unsigned i = 0; worker->again && i < 256; i++)
             claim_group(bench, tags[i], 1000 + (uint32_t)((done + i * GROUP) / per_ms), ignored);
-        start = clock_ns(CLOCK_MONOTONIC);
-        cpu_start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+        start = micro_clock_ns(CLOCK_MONOTONIC);
+        cpu_start = micro_clock_ns(CLOCK_THREAD_CPUTIME_ID);
         for (unsigned i = 0; i < 256; i++)
             claim_group(bench, tags[i], 1000 + (uint32_t)((done + i * GROUP) / per_ms),
                         worker->results);
-        at = clock_ns(CLOCK_MONOTONIC);
+        at = micro_clock_ns(CLOCK_MONOTONIC);
         wall_ns += at - start;
-        cpu_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_start;
+        cpu_ns += micro_clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_start;
     }
     worker->seconds = (double)wall_ns / 1e9;
     worker->cpu_seconds = (double)cpu_ns / 1e9;
@@ -202,8 +188,10 @@ static int options_parse(struct bench *bench, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct bench bench = {.mib = 8, .rate = 1000, .bits = 1, .seconds = 2, .threads = 1};
-    struct repeat_options options = {
-        .window_ms = WINDOW_MS, .ahead_ms = 20, .now_ms = 1000, .secret = {mix(21), mix(22)}};
+    struct repeat_options options = {.window_ms = WINDOW_MS,
+                                     .ahead_ms = 20,
+                                     .now_ms = 1000,
+                                     .secret = {random_of(21), random_of(22)}};
 
     if (options_parse(&bench, argc, argv))
         return usage();

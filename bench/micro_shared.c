@@ -18,6 +18,7 @@
 
 #include "config/config.h"
 #include "engine/shared.h"
+#include "micro.h"
 #include "net/udp.h"
 #include "replica/shared_state.h"
 #include "sys/clock.h"
@@ -69,12 +70,6 @@ struct bench {
     uint8_t bytes[MESSAGES][METE_WIRE_MAX_BYTES];
 };
 
-static uint64_t scramble(uint64_t x)
-{
-    x = (x ^ x >> 31) * 0x7FB5D329728EA185ull;
-    return (x ^ x >> 27) * 0x81DADEF4BC2DD44Dull;
-}
-
 static void write_request(struct bench *bench, const struct node *node, unsigned at, unsigned n)
 {
     struct mete_header header = {
@@ -88,12 +83,12 @@ static void write_request(struct bench *bench, const struct node *node, unsigned
     };
     mete_wire_encode_header(bench->bytes[at], &header);
     for (unsigned i = 0; i < n; i++) {
-        uint64_t key = scramble(bench->next_key++) % bench->keys;
+        uint64_t key = micro_scramble(bench->next_key++) % bench->keys;
         struct mete_entry entry = {
             .rule = mete_name_id("fast", 4),
             .cost = 1,
-            .key_low = scramble(key + 1),
-            .key_high = scramble(key + 2),
+            .key_low = micro_scramble(key + 1),
+            .key_high = micro_scramble(key + 2),
         };
         mete_wire_encode_entry(bench->bytes[at], &header, i, &entry);
     }
@@ -196,12 +191,6 @@ static int make_node(struct bench *bench, enum mode mode)
     return 0;
 }
 
-static int compare(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 /* In turns, so that what the machine does meets all alike; ratios are of neighbours. */
 static void report(struct bench *bench, const char *name, unsigned n, uint64_t checks)
 {
@@ -213,11 +202,11 @@ static void report(struct bench *bench, const char *name, unsigned n, uint64_t c
         }
     printf("%s\n", name);
     for (unsigned mode = 0; mode < MODE_COUNT; mode++) {
-        qsort(ns[mode], ROUNDS, sizeof(ns[mode][0]), compare);
-        qsort(ratio[mode], ROUNDS, sizeof(ratio[mode][0]), compare);
-        printf("  %-12s %7.1f ns per check   %+6.1f %% (%+.1f to %+.1f)\n", names[mode],
-               ns[mode][ROUNDS / 2], 100 * ratio[mode][ROUNDS / 2] - 100,
-               100 * ratio[mode][1] - 100, 100 * ratio[mode][ROUNDS - 2] - 100);
+        double median = micro_median(ns[mode], ROUNDS);
+        double against_local = micro_median(ratio[mode], ROUNDS);
+        printf("  %-12s %7.1f ns per check   %+6.1f %% (%+.1f to %+.1f)\n", names[mode], median,
+               100 * against_local - 100, 100 * ratio[mode][1] - 100,
+               100 * ratio[mode][ROUNDS - 2] - 100);
     }
 }
 
@@ -252,14 +241,10 @@ int main(int argc, char **argv)
     static const struct sockaddr_in loopback = {.sin_family = AF_INET,
                                                 .sin_addr.s_addr = 0x0100007F};
     static struct bench bench;
-    bool is_tiny = argc > 1 && strcmp(argv[1], "--tiny") == 0;
-    bench.keys = is_tiny ? 1000 : 1000000;
-    if (argc > 1 + is_tiny)
-        bench.keys = strtoull(argv[1 + is_tiny], NULL, 10);
-    if (bench.keys == 0 || bench.keys > 100000000) {
-        fprintf(stderr, "usage: micro_shared [--tiny] [KEYS, 1 to 100000000]\n");
+    struct micro_keys keys = {.keys = 1000000, .tiny = 1000, .most = 100000000};
+    if (!micro_keys_read(&keys, argc, argv))
         return 2;
-    }
+    bench.keys = keys.keys;
     bench.io.operations = &operations;
     for (unsigned i = 0; i < MESSAGES; i++) {
         bench.messages[i].data = bench.bytes[i];
@@ -271,7 +256,7 @@ int main(int argc, char **argv)
     struct node *flushed = bench.nodes[MODE_FLUSHED];
     if (pthread_create(&flushed->drainer, NULL, drain_every_flush, flushed))
         return 2;
-    uint64_t checks = is_tiny ? 20000 : 7000000;
+    uint64_t checks = keys.is_tiny ? 20000 : 7000000;
     for (unsigned mode = 0; mode < MODE_COUNT; mode++)
         measure(&bench, bench.nodes[mode], 50, checks); /* fill the tables */
     report(&bench, "batches of 50", 50, checks);

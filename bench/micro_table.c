@@ -16,6 +16,8 @@
 #include <time.h>
 
 #include "core/gcra.h"
+#include "lib/random.h"
+#include "micro.h"
 #include "table/table.h"
 
 #define GROUP 32u
@@ -42,25 +44,9 @@ struct worker {
     pthread_t thread;
 } __attribute__((aligned(128)));
 
-static uint64_t mix(uint64_t x) /* splitmix64, Sebastiano Vigna */
-{
-    x += 0x9e3779b97f4a7c15ull;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec ts;
-
-    clock_gettime(clock, &ts);
-    return (uint64_t)ts.tv_sec * SECOND_NS + (uint64_t)ts.tv_nsec;
-}
-
 static struct key key_number(uint64_t i)
 {
-    return (struct key){.low = mix(i), .high = mix(~i)};
+    return (struct key){.low = random_of(i), .high = random_of(~i)};
 }
 
 /* One group of keys through the table; returns how many were allowed. */
@@ -111,8 +97,8 @@ static void *worker_run(void *argument)
 {
     struct worker *worker = argument;
     struct bench *bench = worker->bench;
-    uint64_t random = mix(worker->seed), start = clock_ns(CLOCK_MONOTONIC), at = start;
-    uint64_t cpu_start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t random = random_of(worker->seed), start = micro_clock_ns(CLOCK_MONOTONIC), at = start;
+    uint64_t cpu_start = micro_clock_ns(CLOCK_THREAD_CPUTIME_ID);
     uint64_t end = start + (uint64_t)(bench->seconds * 1e9);
     struct key keys[GROUP];
 
@@ -129,10 +115,10 @@ static void *worker_run(void *argument)
         }
         worker->allowed += check_group(bench, worker->hot, keys, &now);
         worker->checks += GROUP;
-        at = clock_ns(CLOCK_MONOTONIC);
+        at = micro_clock_ns(CLOCK_MONOTONIC);
     }
     worker->seconds = (double)(at - start) / 1e9;
-    worker->cpu_seconds = (double)(clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_start) / 1e9;
+    worker->cpu_seconds = (double)(micro_clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_start) / 1e9;
     return NULL;
 }
 
@@ -241,7 +227,7 @@ int main(int argc, char **argv)
     struct table_options options = {
         .entries = (uint64_t)((double)bench.keys / bench.load) + 16,
         .owner_rows = 2,
-        .index_secret = {mix(11), mix(12)},
+        .index_secret = {random_of(11), random_of(12)},
         .boot_id = 1,
         .huge_pages = bench.huge,
     };

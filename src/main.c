@@ -66,6 +66,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < command_count; i++)
         if (strcmp(commands[i].name, name) == 0)
             return finish(commands[i].run(argc - 1, argv + 1));
-    fprintf(stderr, "mete: unknown command '%s'; `mete help` lists them\n", name);
-    return EXIT_USAGE;
+    const char *names[sizeof(commands) / sizeof(commands[0])];
+    for (size_t i = 0; i < command_count; i++)
+        names[i] = commands[i].name;
+    return cmd_unknown(name, names, command_count);
 }

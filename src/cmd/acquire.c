@@ -118,7 +118,7 @@ static int parse(int argc, char **argv, struct acquire *acquire)
         if (option == 'h')
             return -1;
         if (option == '?' || option == ':')
-            return cmd_bad_option("acquire", option, argv);
+            return cmd_bad_option("acquire", option, argv, options);
         if (option == 'c')
             error = cmd_number("acquire", "--cost", optarg, 1, UINT32_MAX, &cost);
         else if (option == 'w')

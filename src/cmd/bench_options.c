@@ -376,7 +376,7 @@ int bench_options_parse(int argc, char **argv, struct bench_options *ret_options
         if (result < 0)
             result = set_other(id, &options);
         if (result < 0)
-            result = cmd_bad_option("bench", id, argv);
+            result = cmd_bad_option("bench", id, argv, long_options);
         if (result != 0)
             return result;
     }

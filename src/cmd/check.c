@@ -201,7 +201,7 @@ static int parse(int argc, char **argv, struct question *question)
         if (option == 'h')
             return -1;
         if (option == '?' || option == ':')
-            return cmd_bad_option("check", option, argv);
+            return cmd_bad_option("check", option, argv, options);
         if (take_option(option, question))
             return EXIT_USAGE;
     }

@@ -4,7 +4,10 @@
 #ifndef METE_CMD_CMD_H
 #define METE_CMD_CMD_H
 
+#include <stddef.h>
 #include <stdint.h>
+
+struct option;
 
 enum exit_status {
     EXIT_ALLOWED = 0, /* or: done */
@@ -36,9 +39,12 @@ int cmd_fail(const char *name, const char *format, ...) __attribute__((format(pr
 #define cmd_fail(...) (cmd_fail(__VA_ARGS__), EXIT_USAGE)
 #endif
 
-/* What getopt_long() refused (its result: '?' or ':'), named. argv as it was given to it. Returns
- * EXIT_USAGE. */
-int cmd_bad_option(const char *name, int result, char *const *argv);
+/* What getopt_long() refused (its result: '?' or ':'), named, with the option that may have been
+ * meant. argv and options as they were given to it. Returns EXIT_USAGE. */
+int cmd_bad_option(const char *name, int result, char *const *argv, const struct option *options);
+
+/* A word that is none of the names: says so, and which may have been meant. Returns EXIT_USAGE. */
+int cmd_unknown(const char *word, const char *const *names, size_t count);
 
 /* Whole decimal number of an option in [min, max]. 0, or EXIT_USAGE after saying what is wrong:
  * "mete NAME: --option: 'x' is not a number from MIN to MAX". */

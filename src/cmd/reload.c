@@ -68,7 +68,7 @@ int cmd_reload(int argc, char **argv)
             fputs(help, stdout);
             return 0;
         } else {
-            return cmd_bad_option("reload", option, argv);
+            return cmd_bad_option("reload", option, argv, options);
         }
     }
     if (!path[0])

@@ -65,6 +65,16 @@ static int add_rule(struct options *options, const char *text)
     return 0;
 }
 
+static const struct option names[] = {
+    {"rule", required_argument, NULL, 'r'},
+    {"by", required_argument, NULL, 'b'},
+    {"time-field", required_argument, NULL, 't'},
+    {"top", required_argument, NULL, 'n'},
+    {"json", no_argument, NULL, 'j'},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
 static int take_option(struct options *options, int option, char **argv)
 {
     switch (option) {
@@ -85,22 +95,13 @@ static int take_option(struct options *options, int option, char **argv)
         options->help = true;
         return 0;
     default:
-        return cmd_bad_option(NAME, option, argv);
+        return cmd_bad_option(NAME, option, argv, names);
     }
 }
 
 /* 0 or EXIT_USAGE. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    static const struct option names[] = {
-        {"rule", required_argument, NULL, 'r'},
-        {"by", required_argument, NULL, 'b'},
-        {"time-field", required_argument, NULL, 't'},
-        {"top", required_argument, NULL, 'n'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
-    };
     int option;
 
     while ((option = getopt_long(argc, argv, ":h", names, NULL)) != -1) {

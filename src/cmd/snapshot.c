@@ -128,7 +128,7 @@ int cmd_snapshot(int argc, char **argv)
             fputs(help, stdout);
             return 0;
         } else {
-            return cmd_bad_option("snapshot", option, argv);
+            return cmd_bad_option("snapshot", option, argv, options);
         }
     }
     const char *what = optind < argc ? argv[optind] : "";

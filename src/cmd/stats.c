@@ -43,7 +43,7 @@ int cmd_stats(int argc, char **argv)
             fputs(help, stdout);
             return 0;
         default:
-            return cmd_bad_option("stats", option, argv);
+            return cmd_bad_option("stats", option, argv, options);
         }
     }
     if (!path[0])

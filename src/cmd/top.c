@@ -193,7 +193,7 @@ static int parse(int argc, char **argv, struct top *top)
             fputs(help, stdout);
             return HELPED;
         } else {
-            return cmd_bad_option("top", option, argv);
+            return cmd_bad_option("top", option, argv, options);
         }
     }
     if (!top->path[0])

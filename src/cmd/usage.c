@@ -70,7 +70,7 @@ static int parse(int argc, char **argv, struct query *query)
         if (option == 'h')
             return -1;
         if (option == '?' || option == ':')
-            return cmd_bad_option("usage", option, argv);
+            return cmd_bad_option("usage", option, argv, options);
         if (option == 'a')
             query->admin = optarg;
         else if (option == 'j')

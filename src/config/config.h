@@ -132,7 +132,7 @@ struct config_overload {      /* when more is asked than can be answered */
 };
 
 struct config_redis {           /* the store of several nodes; url NULL: there is none */
-    char *url;                  /* redis_judge_url() takes it */
+    char *url;                  /* redis_url_parse() takes it */
     char *user, *password_file; /* or NULL; the password is read at the start */
     char *ca_file;              /* that signed the server's certificate; NULL: the system's */
     uint64_t flush_ns;          /* between two batches of a partition while there is something */

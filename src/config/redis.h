@@ -2,17 +2,11 @@
 #ifndef METE_CONFIG_REDIS_H
 #define METE_CONFIG_REDIS_H
 
-#include <stddef.h>
-
 struct config;
 struct node;
 struct report;
 
-/* redis://HOST[:PORT][,HOST...][/DATABASE], rediss:// (TLS), unix:///PATH. Result: 0, or -EINVAL
- * with a clause in problem that says what is wrong. Any thread. */
-int redis_judge_url(const char *text, char *problem, size_t size);
-
-/* `redis.url`; `none` is NULL. Results: 0, -EINVAL, -ENOMEM, reported. */
+/* `redis.url` (redis_url.h); `none` is NULL. Results: 0, -EINVAL, -ENOMEM, reported. */
 int redis_apply_url(const struct report *report, const struct node *node, char **ret_url);
 
 /* `redis.user`; `none` is NULL. Results as above. */

@@ -31,7 +31,7 @@ static int keep_options(struct link *link, const struct link_options *options, c
 {
     bool is_locked;
     void *memory;
-    const char *user = options->user ? options->user : link->url.user;
+    const char *user = options->user ? options->user : "";
 
     if (strlen(options->namespace_name) > LINK_MAX_NAMESPACE ||
         strlen(user) >= sizeof(link->user) || options->partitions == 0 ||
@@ -83,6 +83,16 @@ static int make_partitions(struct link *link, uint32_t count)
     return 0;
 }
 
+static int take_url(struct link *link, const char *text, char *error, size_t size)
+{
+    char problem[192];
+    int result = redis_url_parse(text, &link->url, problem, sizeof(problem));
+
+    if (result)
+        snprintf(error, size, "the URL %s", problem);
+    return result;
+}
+
 int link_open(const struct link_options *options, struct link **ret_link, char *error, size_t size)
 {
     struct link *link = calloc(1, sizeof(*link));
@@ -94,7 +104,7 @@ int link_open(const struct link_options *options, struct link **ret_link, char *
     link->epoll = epoll_create1(EPOLL_CLOEXEC);
     result = link->epoll < 0 ? -errno : 0;
     if (result == 0)
-        result = link_url_parse(options->url, &link->url, error, size);
+        result = take_url(link, options->url, error, size);
     if (result == 0)
         result = keep_options(link, options, error, size);
     if (result == 0)
@@ -398,6 +408,12 @@ void link_set_node(struct link *link, uint64_t node_id)
     link->node_id = node_id;
     link->is_taken = link->is_claimed = false;
     link->taken_since_ns = link->beat_next_ns = 0;
+}
+
+void link_become(struct link *link, uint64_t node_id, uint64_t token)
+{
+    link->token = token;
+    link_set_node(link, node_id);
 }
 
 void link_leave(struct link *link, uint64_t timeout_ns)

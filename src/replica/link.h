@@ -20,7 +20,7 @@
 struct link;
 
 struct link_options {
-    const char *url;            /* link_url.h */
+    const char *url;            /* config/redis_url.h */
     const char *namespace_name; /* nodes of one namespace share limits; at most 64 bytes */
     const char *user;           /* of Redis' access list; NULL: the URL's, else `default` */
     const char *password;       /* ends with a zero; copied into locked memory; NULL: none */
@@ -90,6 +90,9 @@ int link_descriptor(const struct link *link);
 
 /* A node's id that no other process has, after LINK_EVENT_TAKEN. */
 void link_set_node(struct link *link, uint64_t node_id);
+
+/* Before anything was sent: the node and process that this link goes on for. */
+void link_become(struct link *link, uint64_t node_id, uint64_t token);
 
 /* Gives the node's id back, so that its next process need not wait for it: flushed for at most
  * timeout_ns. */

@@ -46,10 +46,10 @@ void cluster_use_home(struct link *link)
     cluster_mark_wanted(link);
 }
 
-static int find_peer(struct link *link, const struct link_address *address)
+static int find_peer(struct link *link, const struct redis_address *address)
 {
     for (uint32_t i = 0; i < link->peer_count; i++)
-        if (link_address_equal(&link->peers[i].address, address))
+        if (redis_address_equal(&link->peers[i].address, address))
             return (int)i;
     uint32_t at = link->peer_count;
     if (at == LINK_MAX_PEERS)
@@ -64,7 +64,7 @@ static int find_peer(struct link *link, const struct link_address *address)
 /* [host, port, ...] of a node; no host: the one that was asked. */
 static int peer_of_node(struct link *link, uint32_t index, const struct redis_value *node)
 {
-    struct link_address address = {0};
+    struct redis_address address = {0};
 
     if (node->kind != REDIS_KIND_ARRAY || node->count < 2 ||
         node->items[1]->kind != REDIS_KIND_INTEGER || node->items[1]->integer < 1 ||
@@ -154,7 +154,7 @@ void cluster_refresh(struct link *link, uint64_t now_ns)
 
 bool cluster_redirect(struct link *link, uint32_t partition, const char *text, uint32_t index)
 {
-    struct link_address address;
+    struct redis_address address;
     const bool is_ask = strncmp(text, "ASK ", 4) == 0;
 
     if (!is_ask && strncmp(text, "MOVED ", 6) != 0)
@@ -167,7 +167,7 @@ bool cluster_redirect(struct link *link, uint32_t partition, const char *text, u
     if (where[0] == ':') { /* no host: the one that was asked */
         address = link->peers[index].address;
         snprintf(address.port, sizeof(address.port), "%.5s", where + 1);
-    } else if (link_address_parse(where, strlen(where), &address)) {
+    } else if (redis_address_parse(where, strlen(where), &address, NULL, 0)) {
         return true;
     }
     const int peer = find_peer(link, &address);

@@ -113,11 +113,11 @@ static void describe(char *text, size_t size, const char *where, enum link_fault
 void fault_set(struct link *link, uint32_t index, enum link_fault fault, const char *detail)
 {
     struct link_peer *peer = &link->peers[index];
-    char where[LINK_MAX_HOST + 10];
+    char where[REDIS_MAX_HOST + 10];
 
     peer->fault = (int)fault;
     describe(peer->text, sizeof(peer->text),
-             link_address_text(&peer->address, where, sizeof(where)), fault, detail);
+             redis_address_text(&peer->address, where, sizeof(where)), fault, detail);
 }
 
 void fault_set_node(struct link *link, enum link_fault fault, const char *detail)

@@ -7,15 +7,15 @@
  *   link_beat.c     the node's id, who else is there
  *   link_fault.c    what an error means, in one line
  *   link_peer.c     one connection            link_message.c  what a batch looks like
- *   link_tls.c, redis.c, link_url.c, link_script.c            what the libraries are wrapped in */
+ *   link_tls.c, redis.c, link_script.c                        what the libraries are wrapped in */
 #ifndef METE_REPLICA_LINK_PARTS_H
 #define METE_REPLICA_LINK_PARTS_H
 
+#include "config/redis_url.h"
 #include "replica/link.h"
 #include "replica/link_message.h"
 #include "replica/link_peer.h"
 #include "replica/link_script.h"
-#include "replica/link_url.h"
 
 #define LINK_MAX_PEERS 128u
 #define LINK_NOBODY (-1)
@@ -34,7 +34,7 @@ struct link_partition {
 };
 
 struct link {
-    struct link_url url;
+    struct redis_url url;
     char namespace_name[LINK_MAX_NAMESPACE + 1];
     char user[64];
     char *password; /* in locked memory, or NULL */

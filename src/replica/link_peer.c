@@ -19,7 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-int peer_init(struct link_peer *peer, const struct link_address *address, uint32_t calls)
+int peer_init(struct link_peer *peer, const struct redis_address *address, uint32_t calls)
 {
     *peer = (struct link_peer){.address = *address, .fd = -1, .call_size = calls};
     peer->calls = calloc(calls, sizeof(*peer->calls));
@@ -59,7 +59,7 @@ static int open_unix(struct link_peer *peer)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-    snprintf(address.sun_path, sizeof(address.sun_path), "%.*s", (int)LINK_MAX_PATH,
+    snprintf(address.sun_path, sizeof(address.sun_path), "%.*s", (int)REDIS_MAX_PATH,
              peer->address.host);
     peer->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (peer->fd < 0 || connect(peer->fd, (struct sockaddr *)&address, sizeof(address)) < 0)

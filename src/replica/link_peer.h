@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "config/redis_url.h"
 #include "replica/link_tls.h"
-#include "replica/link_url.h"
 #include "replica/redis.h"
 
 enum peer_state {
@@ -34,7 +34,7 @@ struct peer_call {
 };
 
 struct link_peer {
-    struct link_address address;
+    struct redis_address address;
     enum peer_state state;
     int fd;
     struct link_tls *tls;
@@ -58,7 +58,7 @@ struct link_peer {
 };
 
 /* Results: 0, -ENOMEM. calls: how many replies may be outstanding. */
-int peer_init(struct link_peer *peer, const struct link_address *address, uint32_t calls);
+int peer_init(struct link_peer *peer, const struct redis_address *address, uint32_t calls);
 void peer_deinit(struct link_peer *peer);
 
 /* Begins to connect and watches the socket in this epoll under this index. tls: NULL for none.

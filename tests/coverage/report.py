@@ -32,7 +32,7 @@ PARSERS = (
     "src/config/rules.c", "src/config/overrides.c", "src/config/descriptors.c", "src/config/api_keys.c",
     "src/config/credentials.c", "src/config/secret.c", "src/config/calendars.c", "src/config/redis*.c",
     "src/core/zone.c", "src/core/zone_rule.c",
-    "src/replica/link_reply.c", "src/replica/link_message.c", "src/replica/link_url.c", "src/replica/link_fault.c",
+    "src/replica/link_reply.c", "src/replica/link_message.c", "src/replica/link_fault.c",
     "src/cmd/config_import*.c", "src/cmd/logline*.c", "src/cmd/logfile.c",
 )
 

@@ -13,12 +13,12 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib import mete_wire as wire
+from lib import mete_wire as wire, seeds
 from lib.daemon import BACKENDS, BUILD, SANITIZED, Client, Daemon
 from lib.mete_wire import ALL_OR_NOTHING, AT_MOST, CHECK, INLINE_LIMIT, MIN_RESULT, PEEK, RAW_SUBJECT, SHADOW, resign
 
 SEED = int(os.environ.get("METE_SEED") or random.SystemRandom().getrandbits(32))
-COUNT = int(os.environ.get("METE_COUNT") or 100000)
+COUNT = seeds.count(100000)
 CONFIG = """
 tenants:
   - name: default

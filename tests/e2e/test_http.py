@@ -11,6 +11,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib.daemon import Daemon, parse_address, refuse
+from lib.http_door import HttpDoor
 from lib.http_raw import Raw, get, post, request
 
 
@@ -49,26 +50,8 @@ tenants:
 """
 
 
-class Http(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.daemon = Daemon(CONFIG, ["listen.http=127.0.0.1:0"])
-        cls.address = parse_address(cls.daemon.http)
-        cls.subjects = iter(range(10**6))
-
-    @classmethod
-    def tearDownClass(cls):
-        try:
-            cls.daemon.stop()
-        finally:
-            cls.daemon.close()
-
-    def subject(self):
-        return f"s{next(self.subjects)}"
-
-    def once(self, data):
-        with Raw(self.address) as raw:
-            return raw.ask(data)
+class Http(HttpDoor):
+    config = CONFIG
 
     def check(self, rule, subject, cost=1, *headers, path="/check"):
         return self.once(post(path, {"rule": rule, "subject": subject, "cost": cost}, *headers))

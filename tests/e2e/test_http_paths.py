@@ -9,6 +9,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib.daemon import PATIENCE_S, Daemon, mete, parse_address
+from lib.http_door import HttpDoor
 from lib.http_raw import Raw, get, post, request
 
 CONFIG = """
@@ -24,26 +25,8 @@ X = {"x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"}
 IETF = {"ratelimit-policy", "ratelimit"}
 
 
-class Case(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.daemon = Daemon(CONFIG, ["listen.http=127.0.0.1:0"])
-        cls.address = parse_address(cls.daemon.http)
-        cls.subjects = iter(range(10**6))
-
-    @classmethod
-    def tearDownClass(cls):
-        try:
-            cls.daemon.stop()
-        finally:
-            cls.daemon.close()
-
-    def subject(self):
-        return f"s{next(self.subjects)}"
-
-    def once(self, data, address=None):
-        with Raw(address or self.address) as raw:
-            return raw.ask(data)
+class Case(HttpDoor):
+    config = CONFIG
 
 
 class Leases(Case):

@@ -13,8 +13,9 @@ import unittest
 import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib.daemon import BUILD, ROOT, Daemon, parse_address
-from lib.http_raw import Raw, get, request
+from lib.daemon import BUILD, ROOT
+from lib.http_door import HttpDoor
+from lib.http_raw import get, request
 
 CONFIG = """
 tenants:
@@ -94,24 +95,14 @@ class Schema:
                 self.judge(item, properties.get(name, {}), f"{where}.{name}")
 
 
-class Openapi(unittest.TestCase):
+class Openapi(HttpDoor):
+    config = CONFIG
+
     @classmethod
     def setUpClass(cls):
+        super().setUpClass()
         cls.document = json.loads(DOCUMENT.read_text())
         cls.schema = Schema(cls.document)
-        cls.daemon = Daemon(CONFIG, ["listen.http=127.0.0.1:0"])
-        cls.address = parse_address(cls.daemon.http)
-
-    @classmethod
-    def tearDownClass(cls):
-        try:
-            cls.daemon.stop()
-        finally:
-            cls.daemon.close()
-
-    def once(self, data):
-        with Raw(self.address) as raw:
-            return raw.ask(data)
 
     def test_served_as_it_is(self):
         answer = self.once(get("/openapi.json"))

@@ -15,10 +15,10 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from lib import daemon, lossy  # noqa: E402
+from lib import daemon, lossy, seeds  # noqa: E402
 
 SEED = int(os.environ.get("METE_SEED") or "1", 0)
-COUNT = int(os.environ.get("METE_COUNT") or 100000)
+COUNT = seeds.count(100000)
 ROUND = 100000  # requests to one daemon: their buckets must all fit its table
 ALGORITHMS = {
     "bucket": "algorithm: token_bucket, rate: 1/10000s, burst: {}",

@@ -19,10 +19,14 @@ import unittest
 from fractions import Fraction
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+
+from lib import seeds  # noqa: E402
+
 BUILD = os.environ.get("METE_BUILD") or os.path.join(ROOT, "build", "check")
 METE = os.path.join(ROOT, BUILD, "mete")
 SEED = int(os.environ.get("METE_SEED") or str(random.randrange(1 << 32)), 0)
-COUNT = int(os.environ.get("METE_COUNT") or 3000)
+COUNT = seeds.count(3000)
 NS = 10**9
 UNITS = {"ms": NS // 1000, "s": NS, "m": 60 * NS, "h": 3600 * NS, "d": 86400 * NS}
 

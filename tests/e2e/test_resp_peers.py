@@ -10,13 +10,13 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib import peers  # noqa: E402
+from lib import peers, seeds  # noqa: E402
 from lib.clock import START_NS, UnderOneClock  # noqa: E402
 from lib.daemon import PATIENCE_S, parse_address  # noqa: E402
 from lib.resp import Error, Resp  # noqa: E402
 
 SEED = int(os.environ.get("METE_SEED", "1"))
-COUNT = int(os.environ.get("METE_COUNT", "3000"))
+COUNT = seeds.count(3000)
 TABLES = pathlib.Path(__file__).resolve().parent / "tables"
 ON = ("listen.resp=127.0.0.1:0", "doors.idle=1h")
 MS, SECOND = 1_000_000, 1_000_000_000

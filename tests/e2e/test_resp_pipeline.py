@@ -9,11 +9,12 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from lib import seeds  # noqa: E402
 from lib.daemon import Daemon, parse_address  # noqa: E402
 from lib.resp import Error, Resp  # noqa: E402
 
 SEED = int(os.environ.get("METE_SEED", "1"))
-COUNT = int(os.environ.get("METE_COUNT", "2000"))
+COUNT = seeds.count(2000)
 ON = ("listen.resp=127.0.0.1:0",)
 RULES = """
       - {name: demo, algorithm: token_bucket, rate: 1/d, burst: 10}

@@ -1,4 +1,5 @@
 #include "fault/fault.h"
+#include "lib/random.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -42,18 +43,10 @@ static struct {
                 [FAULT_ACCEPT] = {.name = "accept"},
             }};
 
-static uint64_t mix(uint64_t x) /* splitmix64, Sebastiano Vigna */
-{
-    x += 0x9e3779b97f4a7c15ull;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
-
 uint64_t fault_random(enum fault fault)
 {
-    return mix(faults.seed + (uint64_t)fault * 1000003u +
-               atomic_load_explicit(&faults.counts[fault].hits, memory_order_relaxed));
+    return random_of(faults.seed + (uint64_t)fault * 1000003u +
+                     atomic_load_explicit(&faults.counts[fault].hits, memory_order_relaxed));
 }
 
 bool fault_is_on(enum fault fault)
@@ -76,9 +69,10 @@ bool fault_is_due(enum fault fault)
         return false;
     uint64_t call =
         atomic_fetch_add_explicit(&faults.counts[fault].calls, 1, memory_order_relaxed) + 1;
-    bool is_due = point->at
-                      ? call == point->at
-                      : mix(faults.seed ^ mix(call * FAULT_COUNT + fault)) % point->every == 0;
+    bool is_due =
+        point->at
+            ? call == point->at
+            : random_of(faults.seed ^ random_of(call * FAULT_COUNT + fault)) % point->every == 0;
 
     if (!is_due ||
         atomic_load_explicit(&faults.counts[fault].hits, memory_order_relaxed) >= point->most)

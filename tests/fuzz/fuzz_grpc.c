@@ -63,7 +63,7 @@ static struct world *make(void)
     struct config *config = config_parse("fuzz", text, sizeof(text) - 1, error, sizeof(error));
     struct table_options options = {
         .entries = 1024, .owner_rows = 64, .index_secret = {1, 2}, .boot_id = 1};
-    struct table *table;
+    struct table *table = NULL;
     require(world && config && table_create(&options, &table) == 0);
     require(engine_bind_owners(table, config) == 0 &&
             grpc_door_create(1000, NULL, &world->door) == 0);

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/redis_url.h"
 #include "obs/assert.h"
 #include "replica/link_message.h"
-#include "replica/link_url.h"
 #include "replica/redis.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
@@ -56,8 +56,8 @@ static void read_replies(const uint8_t *bytes, size_t len, size_t piece)
 static void read_texts(const uint8_t *bytes, size_t len)
 {
     static struct batch_answer answer;
-    struct link_address address;
-    struct link_url url;
+    struct redis_address address;
+    struct redis_url url;
     char error[100];
     uint32_t foreign;
     char *text = malloc(len + 1);
@@ -65,10 +65,10 @@ static void read_texts(const uint8_t *bytes, size_t len)
     memcpy(text, bytes, len);
     text[len] = '\0';
     link_message_parse(text, len, &answer, &foreign);
-    if (link_address_parse(text, len, &address) == 0)
+    if (redis_address_parse(text, len, &address, NULL, 0) == 0)
         ASSERT(address.host[0] != '\0' && address.port[0] != '\0');
-    if (link_url_parse(text, &url, error, sizeof(error)) == 0)
-        ASSERT(url.seed_count >= 1 && url.seed_count <= LINK_MAX_SEEDS);
+    if (redis_url_parse(text, &url, error, sizeof(error)) == 0)
+        ASSERT(url.seed_count >= 1 && url.seed_count <= REDIS_MAX_SEEDS);
     free(text);
 }
 

@@ -15,6 +15,7 @@
 #include "core/calendar.h"
 #include "core/limit.h"
 #include "core/zone.h"
+#include "lib/random.h"
 
 #define SECOND_NS 1000000000ull
 #define DAY_NS (86400 * SECOND_NS)
@@ -48,18 +49,9 @@ static const struct {
     {"sliding_window", ALGORITHM_SLIDING_WINDOW}, {"calendar", ALGORITHM_CALENDAR},
 };
 
-/* splitmix64, by Sebastiano Vigna. */
-static uint64_t draw(uint64_t *random)
-{
-    uint64_t z = *random += 0x9e3779b97f4a7c15ull;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-    return z ^ z >> 31;
-}
-
 static uint64_t below(uint64_t *random, uint64_t bound)
 {
-    return draw(random) % bound;
+    return random_next(random) % bound;
 }
 
 static bool one_in(uint64_t *random, uint64_t n)
@@ -71,7 +63,7 @@ static bool one_in(uint64_t *random, uint64_t n)
 static uint64_t draw_magnitude(uint64_t *random, unsigned bits)
 {
     const unsigned length = (unsigned)below(random, bits + 1);
-    return length == 0 ? 0 : draw(random) >> (64 - length);
+    return length == 0 ? 0 : random_next(random) >> (64 - length);
 }
 
 static uint64_t draw_period(uint64_t *random)
@@ -226,7 +218,7 @@ static uint64_t draw_base(uint64_t *random, const struct limit *limit)
 static uint64_t draw_state(uint64_t *random, const struct limit *limit, uint64_t now_ns)
 {
     if (one_in(random, 8))
-        return draw(random);
+        return random_next(random);
     if (limit->algorithm == ALGORITHM_CALENDAR)
         return (uint64_t)(uint32_t)((now_ns + below(random, 2 * unit_of(limit))) / SECOND_NS)
                    << 32 |

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/random.h"
 #include "mete/wire.h"
 
 #define FLOWS 4u
@@ -38,10 +39,7 @@ struct feed {
 
 static uint64_t next_random(struct feed *feed)
 {
-    uint64_t x = feed->state += 0x9E3779B97F4A7C15ull; /* splitmix64, Sebastiano Vigna */
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9ull;
-    x = (x ^ x >> 27) * 0x94D049BB133111EBull;
-    return x ^ x >> 31;
+    return random_next(&feed->state);
 }
 
 static int send_one(struct feed *feed, struct flow *flow)

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/random.h"
 #include "mete/wire.h"
 
 #define BARRIER 128u
@@ -24,10 +25,7 @@ static uint64_t state;
 
 static uint64_t next_random(void)
 {
-    uint64_t x = state += 0x9E3779B97F4A7C15ull; /* splitmix64, Sebastiano Vigna */
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9ull;
-    x = (x ^ x >> 27) * 0x94D049BB133111EBull;
-    return x ^ x >> 31;
+    return random_next(&state);
 }
 
 static size_t make_valid(uint8_t *bytes, uint8_t type, uint32_t sequence)

@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/random.h"
+
 #define MAX_BYTES 1500u
 #define UPSTREAMS 8u
 #define ROOM 16384u /* copies that wait at a time; more are sent at once */
@@ -48,13 +50,9 @@ static struct {
     uint32_t heap_count;
 } proxy;
 
-static uint64_t next_random(void) /* splitmix64, Sebastiano Vigna */
+static uint64_t next_random(void)
 {
-    uint64_t x = proxy.random += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
+    return random_next(&proxy.random);
 }
 
 static uint64_t clock_ns(void)

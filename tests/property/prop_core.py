@@ -14,14 +14,16 @@ import sys
 import time
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..")]
 import model_limits as model
+from lib import seeds
 
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+ROOT = os.path.join(HERE, "..", "..")
 BUILD = os.environ.get("METE_BUILD", os.path.join(ROOT, "build", "check"))
 FEED = os.path.join(BUILD, "tests", "property", "core_feed")
 SEED = int(os.environ.get("METE_SEED", "1"), 0)
-COUNT = int(os.environ.get("METE_COUNT", "200000"))
+COUNT = seeds.count(200000)
 ALGORITHMS = ("token_bucket", "leaky_meter", "leaky_queue", "fixed_window", "sliding_window",
               "calendar")
 PROGRESS_S = 2

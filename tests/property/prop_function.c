@@ -17,6 +17,7 @@
 
 #include "core/merge.h"
 #include "core/saturate.h"
+#include "lib/random.h"
 #include "redis_server.h"
 #include "replica/batch.h"
 #include "replica/link_message.h"
@@ -332,12 +333,6 @@ static void judge_usage(struct world *world)
         }
 }
 
-static uint64_t number_of(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-    return text && *text ? strtoull(text, NULL, 10) : otherwise;
-}
-
 static void load(struct world *world, bool is_script)
 {
     char *text = strndup(world->script.library.bytes, world->script.library.len);
@@ -356,7 +351,7 @@ static void load(struct world *world, bool is_script)
 
 static void run(bool is_script, uint64_t count)
 {
-    struct world world = {.seed = number_of("METE_SEED", 1)};
+    struct world world = {.seed = random_seed(1)};
     const enum algorithm algorithms[KINDS] = {ALGORITHM_TOKEN_BUCKET, ALGORITHM_FIXED_WINDOW,
                                               ALGORITHM_SLIDING_WINDOW, ALGORITHM_CALENDAR};
 
@@ -400,13 +395,13 @@ static void run(bool is_script, uint64_t count)
 static void test_function(void **state)
 {
     (void)state;
-    run(false, number_of("METE_COUNT", 20000));
+    run(false, random_count(20000));
 }
 
 static void test_script(void **state)
 {
     (void)state;
-    run(true, number_of("METE_COUNT", 20000) / 10);
+    run(true, random_count(20000) / 10);
 }
 
 /* What is no namespace of tests believes no told time, in a batch or a beat, and does nothing. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "core/merge.h"
+#include "lib/random.h"
 #include "replica/delta.h"
 
 #define NODES 8u
@@ -20,13 +21,9 @@ static struct {
     uint64_t random, seed, round;
 } world;
 
-static uint64_t next_random(void) /* splitmix64, Sebastiano Vigna */
+static uint64_t next_random(void)
 {
-    uint64_t x = world.random += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
+    return random_next(&world.random);
 }
 
 static uint64_t below(uint64_t bound)
@@ -228,10 +225,9 @@ static void round_of_demand(void)
 
 int main(void)
 {
-    const char *seed = getenv("METE_SEED"), *count = getenv("METE_COUNT");
-    const uint64_t rounds = count ? strtoull(count, NULL, 0) : 3000;
+    const uint64_t rounds = random_count(3000);
 
-    world.seed = seed ? strtoull(seed, NULL, 0) : 1;
+    world.seed = random_seed(1);
     world.random = world.seed;
     for (world.round = 0; world.round < rounds; world.round++) {
         round_of_refunds();

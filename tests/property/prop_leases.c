@@ -11,6 +11,7 @@
  * is empty. */
 #include <inttypes.h>
 
+#include "lib/random.h"
 #include "unit/udp_fixture.h"
 
 #define MS 1000000ull
@@ -60,17 +61,9 @@ struct world {
     uint64_t operations, granted, denied, repeats, stale, expired, released;
 };
 
-static uint64_t next_random(uint64_t *state) /* splitmix64, Sebastiano Vigna */
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15ull;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
-
 static uint32_t dice(struct world *w, uint32_t sides)
 {
-    return (uint32_t)(next_random(&w->random) >> 32) % sides;
+    return (uint32_t)(random_next(&w->random) >> 32) % sides;
 }
 
 /* ---- the model ---- */
@@ -348,15 +341,15 @@ static void start_workers(struct world *w)
 
 static void leases_as_the_model(void **state)
 {
-    const char *count = getenv("METE_COUNT"), *seed = getenv("METE_SEED");
+    const uint64_t seed = random_seed(20260101), end = random_count(1000000);
     struct world *w = calloc(1, sizeof(*w));
     w->f = *state;
-    w->random = seed ? strtoull(seed, NULL, 10) : 20260101;
+    w->random = seed;
     w->now = now;
     tell_repeats(w->f, 200, 20);
     start_workers(w);
-    printf("METE_SEED=%s\n", seed ? seed : "20260101");
-    for (uint64_t end = count ? strtoull(count, NULL, 10) : 1000000; w->operations < end;)
+    printf("METE_SEED=%" PRIu64 "\n", seed);
+    while (w->operations < end)
         step(w);
     assert_all_free(w);
     uint64_t ended = 0;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "core/merge.h"
+#include "lib/random.h"
 #include "replica/delta.h"
 
 #define NODES 16u
@@ -57,13 +58,9 @@ static struct {
     uint64_t random, seed, round;
 } world;
 
-static uint64_t next_random(void) /* splitmix64, Sebastiano Vigna */
+static uint64_t next_random(void)
 {
-    uint64_t x = world.random += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
+    return random_next(&world.random);
 }
 
 static uint64_t below(uint64_t bound)
@@ -452,10 +449,9 @@ static void judge_admit(void)
 
 int main(void)
 {
-    const char *seed = getenv("METE_SEED"), *count = getenv("METE_COUNT");
-    const uint64_t rounds = count ? strtoull(count, NULL, 0) : 1500;
+    const uint64_t rounds = random_count(1500);
 
-    world.seed = seed ? strtoull(seed, NULL, 0) : 1;
+    world.seed = random_seed(1);
     world.random = world.seed;
     judge_admit();
     for (uint64_t round = 0; round < rounds; round++) {

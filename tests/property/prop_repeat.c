@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "engine/repeat.c"
+#include "lib/random.h"
 
 #define BUCKETS 3u
 #define RECENT 64u /* datagrams that may come again */
@@ -55,13 +56,9 @@ static struct {
     uint64_t cursor;
 } world;
 
-static uint64_t next_random(void) /* splitmix64, Sebastiano Vigna */
+static uint64_t next_random(void)
 {
-    uint64_t x = world.random += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
+    return random_next(&world.random);
 }
 
 static int64_t below(int64_t bound)
@@ -344,10 +341,9 @@ int main(void)
         {60000, 5000, 1000000000},     /* */
     };
     const unsigned run_count = sizeof runs / sizeof *runs;
-    const char *seed_text = getenv("METE_SEED"), *count_text = getenv("METE_COUNT");
-    uint64_t count = count_text ? strtoull(count_text, NULL, 0) : 300000;
+    uint64_t count = random_count(300000);
 
-    world.seed = seed_text ? strtoull(seed_text, NULL, 0) : 1;
+    world.seed = random_seed(1);
     world.random = world.seed;
     for (unsigned i = 0; i < run_count; i++)
         run(runs[i].window_ms, runs[i].ahead_ms, runs[i].start_ms, count / run_count + 1);

@@ -6,6 +6,7 @@
  * and leases half done), and gets one kind of damage: single bits, whole words, swapped entries, or
  * noise all over. METE_COUNT / 100 worlds (300) from METE_SEED on. */
 #include "../unit/resume_fixture.h"
+#include "lib/random.h"
 
 #include <stdio.h>
 
@@ -18,11 +19,7 @@ static uint64_t random_state, world_seed;
 
 static uint64_t random64(void)
 {
-    uint64_t x = random_state += 0x9e3779b97f4a7c15ull; /* splitmix64, Sebastiano Vigna */
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
+    return random_next(&random_state);
 }
 
 static uint64_t below(uint64_t most)
@@ -189,9 +186,8 @@ static void play(bool uses)
 static void test_what_stands_is_plausible(void **state)
 {
     (void)state;
-    const char *count = getenv("METE_COUNT"), *seed = getenv("METE_SEED");
-    const uint64_t first = seed ? strtoull(seed, NULL, 0) : (uint64_t)getpid();
-    const uint64_t worlds = count ? strtoull(count, NULL, 0) / 100 : 300;
+    const uint64_t first = random_seed((uint64_t)getpid());
+    const uint64_t worlds = random_count(30000) / 100;
 
     for (uint64_t i = 0; i < worlds; i++) {
         random_state = first + i;

@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "core/share.h"
 #include "engine/shared.h"
+#include "lib/random.h"
 #include "replica/shared_state.h"
 #include "table/shared.h"
 
@@ -67,13 +68,9 @@ struct world {
     uint64_t told[RING_RESET + 1];
 };
 
-static uint64_t next_random(struct world *w) /* splitmix64, Sebastiano Vigna */
+static uint64_t next_random(struct world *w)
 {
-    uint64_t x = w->random += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
+    return random_next(&w->random);
 }
 
 static uint32_t below(struct world *w, uint32_t end)
@@ -345,9 +342,7 @@ static void judge(struct world *w)
 
 int main(void)
 {
-    const char *seed_text = getenv("METE_SEED"), *count_text = getenv("METE_COUNT");
-    uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : 1;
-    uint64_t count = count_text ? strtoull(count_text, NULL, 0) : 400000;
+    uint64_t seed = random_seed(1), count = random_count(400000);
     uint64_t told_events[RING_RESET + 1] = {0}, lost = 0, refused = 0;
     static struct world world;
 

@@ -12,6 +12,7 @@
 #include "config/config.h"
 #include "core/gcra.h"
 #include "engine/engine.h"
+#include "lib/random.h"
 #include "table/lease.h"
 #include "unit/snapshot_fixture.h"
 
@@ -75,13 +76,9 @@ struct world {
     uint64_t lives, checks;
 };
 
-static uint64_t next_random(struct world *w) /* splitmix64, Sebastiano Vigna */
+static uint64_t next_random(struct world *w)
 {
-    uint64_t x = w->random += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
+    return random_next(&w->random);
 }
 
 static uint64_t below(struct world *w, uint64_t end)
@@ -404,15 +401,14 @@ static void one_life_back(struct world *w)
 
 int main(void)
 {
-    const char *seed = getenv("METE_SEED"), *wanted = getenv("METE_COUNT");
-    const uint64_t count = wanted ? strtoull(wanted, NULL, 10) / 100 : 150;
+    const uint64_t count = random_count(15000) / 100;
     struct world *w = aligned_alloc(128, (sizeof(*w) + 127) / 128 * 128);
     char error[512];
 
     if (!w)
         return 1;
     memset(w, 0, sizeof(*w));
-    w->random = seed ? strtoull(seed, NULL, 10) : 1;
+    w->random = random_seed(1);
     printf("prop_snapshot: METE_SEED=%" PRIu64 " METE_COUNT=%" PRIu64 "\n", w->random, count * 100);
     for (unsigned i = 0; i < CONFIGS; i++) {
         w->configs[i] = config_parse("prop.yaml", texts[i], strlen(texts[i]), error, sizeof(error));

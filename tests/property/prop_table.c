@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "lib/random.h"
 #include "table/mapping.h"
 #include "table/table.h"
 
@@ -33,13 +34,9 @@ struct world {
     unsigned keys;
 };
 
-static uint64_t next_random(struct world *world) /* splitmix64, Sebastiano Vigna */
+static uint64_t next_random(struct world *world)
 {
-    uint64_t x = world->random += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
+    return random_next(&world->random);
 }
 
 static uint64_t below(struct world *world, uint64_t limit)
@@ -262,18 +259,10 @@ static void world_make(struct world *world, uint64_t seed)
     }
 }
 
-static uint64_t number_of(int argc, char **argv, int index, const char *variable,
-                          uint64_t otherwise)
-{
-    const char *text = argc > index ? argv[index] : getenv(variable);
-
-    return text ? strtoull(text, NULL, 0) : otherwise;
-}
-
 int main(int argc, char **argv)
 {
-    uint64_t count = number_of(argc, argv, 1, "METE_COUNT", 2000000);
-    uint64_t seed = number_of(argc, argv, 2, "METE_SEED", 1);
+    uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 0) : random_count(2000000);
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : random_seed(1);
     const uint64_t per_world = 20000;
 
     for (uint64_t done = 0; done < count; done += per_world) {

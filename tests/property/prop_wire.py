@@ -19,13 +19,13 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 
-from lib import mete_hash, mete_wire as w  # noqa: E402
+from lib import mete_hash, mete_wire as w, seeds  # noqa: E402
 
 FEED = os.path.join(os.environ.get("METE_BUILD", os.path.join(ROOT, "build/check")), "tests/property/wire_feed")
 BATCH = 500
 CASES = {0: "ok", 1: "bad_length", 2: "bad_magic", 3: "bad_version", 4: "bad_sizes", 5: "bad_count", 6: "bad_type",
          100: "bad_tag", 101: "bad_subject"}
-OPTIONS = argparse.Namespace(count=int(os.environ.get("METE_COUNT", 20000)), seed=os.environ.get("METE_SEED"),
+OPTIONS = argparse.Namespace(count=seeds.count(20000), seed=os.environ.get("METE_SEED"),
                              jobs=os.cpu_count() or 1)
 NUMBERS = (0, 1, 2, 127, 128, 255, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63, 2**64 - 1)
 

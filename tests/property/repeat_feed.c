@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/random.h"
 #include "mete/wire.h"
 
 #define OUTSTANDING 1024u
@@ -82,13 +83,9 @@ static struct {
     unsigned faults;
 } feed;
 
-static uint64_t next_random(void) /* splitmix64, Sebastiano Vigna */
+static uint64_t next_random(void)
 {
-    uint64_t x = feed.random += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
+    return random_next(&feed.random);
 }
 
 static uint64_t clock_ns(void)

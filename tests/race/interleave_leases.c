@@ -424,11 +424,6 @@ static void acquire_again_or_sweep(unsigned self)
         sweep(&later);
 }
 
-#define SCENARIO(name, threads, preemptions, setup, thread, outcome)                               \
-    {                                                                                              \
-        name, threads, preemptions, setup, thread, memory, invariant, outcome                      \
-    }
-
 static const struct interleave_scenario scenarios[] = {
     SCENARIO("two leases", 2, 3, setup_empty, acquire_own, outcome_two_granted),
     SCENARIO("three leases for two slots", 3, 2, setup_empty, acquire_own, outcome_two_granted),
@@ -453,25 +448,11 @@ static const struct interleave_scenario scenarios[] = {
              outcome_one_granted),
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-#ifdef __SANITIZE_THREAD__
-#define ONE_THREAD
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define ONE_THREAD
-#endif
-#endif
-#ifdef ONE_THREAD
-    printf("one kernel thread: nothing for the thread sanitizer to see\n");
-    return 0;
-#endif
-    bool good = true;
-
-    setvbuf(stdout, NULL, _IOLBF, 0);
     table_make();
-    for (unsigned i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
-        good = interleave_explore(&scenarios[i]) && good;
+    int status = interleave_all(scenarios, sizeof scenarios / sizeof *scenarios, argc, argv);
+
     table_destroy(table);
-    return good ? 0 : 1;
+    return status;
 }

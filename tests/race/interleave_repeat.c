@@ -178,11 +178,6 @@ static void one_sweeps(unsigned self)
     }
 }
 
-#define SCENARIO(name, threads, preemptions, setup, thread, outcome)                               \
-    {                                                                                              \
-        name, threads, preemptions, setup, thread, memory, invariant, outcome                      \
-    }
-
 static const struct interleave_scenario scenarios[] = {
     SCENARIO("the same bytes", 2, 0, setup_old, same, outcome_new_or_known),
     SCENARIO("the same bytes", 3, 3, setup_old, same, outcome_new_or_known),
@@ -198,23 +193,7 @@ static const struct interleave_scenario scenarios[] = {
     SCENARIO("claim against sweep", 2, 0, setup_old, one_sweeps, outcome_new_or_known),
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-#ifdef __SANITIZE_THREAD__
-#define ONE_THREAD
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define ONE_THREAD
-#endif
-#endif
-#ifdef ONE_THREAD
-    printf("one kernel thread: nothing for the thread sanitizer to see\n");
-    return 0;
-#endif
-    bool good = true;
-
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    for (unsigned i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
-        good = interleave_explore(&scenarios[i]) && good;
-    return good ? 0 : 1;
+    return interleave_all(scenarios, sizeof scenarios / sizeof *scenarios, argc, argv);
 }

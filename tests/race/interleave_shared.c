@@ -319,11 +319,6 @@ static void charge_or_evict_or_drain(unsigned self)
         drain_all(TABLE_GROUP_ENTRIES);
 }
 
-#define SCENARIO(name, threads, preemptions, setup, thread, outcome)                               \
-    {                                                                                              \
-        name, threads, preemptions, setup, thread, memory, invariant, outcome                      \
-    }
-
 static const struct interleave_scenario scenarios[] = {
     SCENARIO("new key against a drain", 2, 0, setup_empty, charge_or_drain, outcome_in_state),
     SCENARIO("charges against a drain", 2, 0, setup_live, charge_or_drain, outcome_in_state),
@@ -342,25 +337,11 @@ static const struct interleave_scenario scenarios[] = {
              outcome_conserved),
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-#ifdef __SANITIZE_THREAD__
-#define ONE_THREAD
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define ONE_THREAD
-#endif
-#endif
-#ifdef ONE_THREAD
-    printf("one kernel thread: nothing for the thread sanitizer to see\n");
-    return 0;
-#endif
-    bool good = true;
-
-    setvbuf(stdout, NULL, _IOLBF, 0);
     table_make();
-    for (unsigned i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
-        good = interleave_explore(&scenarios[i]) && good;
+    int status = interleave_all(scenarios, sizeof scenarios / sizeof *scenarios, argc, argv);
+
     table_destroy(table);
-    return good ? 0 : 1;
+    return status;
 }

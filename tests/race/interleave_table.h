@@ -436,43 +436,15 @@ static void charge_or_reset(unsigned self)
         table_swap(table, &ref, 0);
 }
 
-#define SCENARIO(name, threads, preemptions, setup, thread, outcome)                               \
-    {                                                                                              \
-        name, threads, preemptions, setup, thread, memory, invariant, outcome                      \
-    }
-
-/* These, one after the other, or only those whose name begins with argv[1]. 0 if none of them
- * breaks anything, 1 if one does, 2 if there is none. */
+/* These, or those whose name begins with argv[1], on the table. */
 static int explore_all(const struct interleave_scenario *scenarios, size_t count, int argc,
                        char **argv)
 {
-#ifdef __SANITIZE_THREAD__
-#define ONE_THREAD
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define ONE_THREAD
-#endif
-#endif
-#ifdef ONE_THREAD
-    printf("one kernel thread: nothing for the thread sanitizer to see\n");
-    return 0;
-#endif
-    const char *word = argc > 1 ? argv[1] : "";
-    bool good = true;
-    size_t tried = 0;
-
-    setvbuf(stdout, NULL, _IOLBF, 0);
     table_make();
-    for (size_t i = 0; i < count; i++) {
-        if (strncmp(scenarios[i].name, word, strlen(word)) != 0)
-            continue;
-        tried++;
-        good = interleave_explore(&scenarios[i]) && good;
-    }
+    int status = interleave_all(scenarios, count, argc, argv);
+
     table_destroy(table);
-    if (!tried)
-        fprintf(stderr, "no scenario begins with '%s'\n", word);
-    return !tried ? 2 : good ? 0 : 1;
+    return status;
 }
 
 #endif

@@ -10,17 +10,11 @@
  * keys of their own all threads use the same few lease ids, so that acquire, renew and release of
  * one lease meet; there only the table's own count is judged. */
 #include <inttypes.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include "engine/lease.h"
+#include "race/race.h"
 #include "table/lease.h"
 
-#define MAX_THREADS 64u
 #define KEYS 6u /* of holders; as many more have ids that all share */
 #define HELD 64u
 #define LIMIT 5u
@@ -39,15 +33,9 @@ struct holding {
 struct race {
     struct table *table;
     struct limit limit;
-    unsigned threads;
-    uint64_t end_at_ns; /* 0: count rounds */
-    uint64_t max_rounds;
-    uint64_t round;
-    struct instant now; /* the round's; written while all wait */
-    bool stop;
-    bool failed;
+    struct race_rounds rounds;
+    struct instant now;       /* the round's; written while all wait */
     uint32_t in_flight[KEYS]; /* as the holders know it */
-    unsigned arrived, phase;  /* the barrier */
 };
 
 struct racer {
@@ -58,45 +46,12 @@ struct racer {
     struct counters counters;
     struct holding held[HELD];
     uint64_t granted, denied;
-    pthread_t thread;
 };
-
-static uint64_t next_random(uint64_t *state) /* splitmix64, Sebastiano Vigna */
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
-
-static uint64_t clock_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * SECOND_NS + (uint64_t)ts.tv_nsec;
-}
-
-static void barrier_wait(struct race *race)
-{
-    unsigned phase = __atomic_load_n(&race->phase, __ATOMIC_ACQUIRE);
-
-    if (__atomic_add_fetch(&race->arrived, 1, __ATOMIC_ACQ_REL) == race->threads) {
-        __atomic_store_n(&race->arrived, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&race->phase, phase + 1, __ATOMIC_RELEASE);
-        return;
-    }
-    for (unsigned spins = 0; __atomic_load_n(&race->phase, __ATOMIC_ACQUIRE) == phase; spins++) {
-        if (spins > 200)
-            sched_yield(); /* more threads than cores */
-    }
-}
 
 static void fail(struct race *race, const char *what)
 {
-    if (!__atomic_exchange_n(&race->failed, true, __ATOMIC_SEQ_CST))
-        printf("race_leases: round %" PRIu64 ": %s\n", race->round, what);
+    if (!__atomic_exchange_n(&race->rounds.failed, true, __ATOMIC_SEQ_CST))
+        printf("race_leases: round %" PRIu64 ": %s\n", race->rounds.round, what);
 }
 
 static struct answer ask(struct racer *racer, enum operation operation, uint32_t key,
@@ -119,9 +74,9 @@ static struct answer ask(struct racer *racer, enum operation operation, uint32_t
 static void acquire(struct racer *racer, struct holding *holding)
 {
     struct race *race = racer->race;
-    uint32_t key = (uint32_t)next_random(&racer->random) % KEYS;
-    uint32_t slots = 1 + (next_random(&racer->random) % 4 == 0);
-    uint64_t lease_id = next_random(&racer->random);
+    uint32_t key = (uint32_t)random_next(&racer->random) % KEYS;
+    uint32_t slots = 1 + (random_next(&racer->random) % 4 == 0);
+    uint64_t lease_id = random_next(&racer->random);
     struct answer answer = ask(racer, OPERATION_ACQUIRE, key, lease_id, slots);
 
     if (answer.status != METE_STATUS_OK) {
@@ -160,8 +115,8 @@ static void renew(struct racer *racer, struct holding *holding)
 
 static void operate(struct racer *racer)
 {
-    struct holding *holding = &racer->held[next_random(&racer->random) % HELD];
-    uint64_t luck = next_random(&racer->random) % 16;
+    struct holding *holding = &racer->held[random_next(&racer->random) % HELD];
+    uint64_t luck = random_next(&racer->random) % 16;
 
     if (!holding->slots)
         acquire(racer, holding);
@@ -178,27 +133,31 @@ static void operate(struct racer *racer)
 /* On keys where all use the same ids. */
 static void operate_shared(struct racer *racer)
 {
-    uint64_t random = next_random(&racer->random);
+    uint64_t random = random_next(&racer->random);
     enum operation operation = OPERATION_ACQUIRE + random % 3;
 
     ask(racer, operation, KEYS + (uint32_t)(random >> 8) % KEYS, random >> 32 & 7,
         1 + (uint32_t)(random >> 16) % 2);
 }
 
-static void play_round(struct racer *racer)
+static void play_round(void *argument)
 {
+    struct racer *racer = argument;
+
     for (unsigned i = 0; i < OPERATIONS; i++) {
         operate(racer);
         operate_shared(racer);
-        if (next_random(&racer->random) % 32 == 0) /* all of it by all: the worst */
+        if (random_next(&racer->random) % 32 == 0) /* all of it by all: the worst */
             table_sweep_leases(racer->race->table, 0, table_lease_piece_count(racer->race->table),
                                racer->race->now.now_ns);
     }
 }
 
 /* While all others wait: the next round's clock, and who has expired by it. */
-static void judge_round(struct race *race, struct racer *racers)
+static void judge_round(void *argument)
 {
+    struct racer *racers = argument;
+    struct race *race = racers->race;
     struct table_ref ref;
 
     race->now.now_ns += LEASE_NS / 3;
@@ -210,7 +169,7 @@ static void judge_round(struct race *race, struct racer *racers)
             fail(race, "the table counts more than the limit");
     }
     memset(race->in_flight, 0, sizeof race->in_flight);
-    for (unsigned t = 0; t < race->threads; t++) {
+    for (unsigned t = 0; t < race->rounds.threads; t++) {
         for (unsigned i = 0; i < HELD; i++) {
             struct holding *holding = &racers[t].held[i];
 
@@ -219,24 +178,13 @@ static void judge_round(struct race *race, struct racer *racers)
             race->in_flight[holding->key] += holding->slots;
         }
     }
-    race->round++;
-    race->stop = race->failed || (race->end_at_ns ? clock_ns() >= race->end_at_ns
-                                                  : race->round >= race->max_rounds);
 }
 
 static void *racer_run(void *argument)
 {
     struct racer *racer = argument;
-    struct race *race = racer->race;
 
-    while (!race->stop) {
-        barrier_wait(race);
-        play_round(racer);
-        barrier_wait(race);
-        if (racer->self == 0)
-            judge_round(race, racer);
-        barrier_wait(race);
-    }
+    race_play(&racer->race->rounds, racer, racer->self == 0, play_round, judge_round);
     return NULL;
 }
 
@@ -257,10 +205,12 @@ static bool run(struct race *race, uint64_t seed)
     struct table_options options = {
         .entries = 4096,
         .owner_rows = 1,
-        .index_secret = {next_random(&seed), next_random(&seed)},
+        .index_secret = {random_next(&seed), random_next(&seed)},
         .boot_id = 1,
     };
-    struct racer *racers = aligned_alloc(128, (race->threads * sizeof *racers + 127) / 128 * 128);
+    const unsigned count = race->rounds.threads;
+    struct racer *racers = aligned_alloc(128, (count * sizeof *racers + 127) / 128 * 128);
+    struct race_threads threads;
     uint64_t granted = 0, denied = 0;
 
     if (!racers || table_create(&options, &race->table) || limit_compile(&spec, &race->limit))
@@ -269,8 +219,8 @@ static bool run(struct race *race, uint64_t seed)
 
     if (table_owner_set(race->table, 0, &owner))
         abort();
-    memset(racers, 0, race->threads * sizeof *racers);
-    for (unsigned i = 0; i < race->threads; i++) {
+    memset(racers, 0, count * sizeof *racers);
+    for (unsigned i = 0; i < count; i++) {
         racers[i].race = race;
         racers[i].self = i;
         racers[i].random = seed + i;
@@ -278,44 +228,34 @@ static bool run(struct race *race, uint64_t seed)
                                            .counters = &racers[i].counters,
                                            .taker = {.on_full = TABLE_REFUSE}};
     }
-    for (unsigned i = 0; i < race->threads; i++)
-        if (pthread_create(&racers[i].thread, NULL, racer_run, &racers[i]))
-            abort();
-    for (unsigned i = 0; i < race->threads; i++) {
-        pthread_join(racers[i].thread, NULL);
+    race_start(&threads, count, racers, sizeof *racers, racer_run);
+    race_join(&threads);
+    for (unsigned i = 0; i < count; i++) {
         granted += racers[i].granted;
         denied += racers[i].denied;
     }
     judge_end(race);
-    if (!race->failed)
+    if (!race->rounds.failed)
         printf("race_leases: %u threads, %" PRIu64 " rounds, %" PRIu64 " granted, %" PRIu64
                " denied, all slots free\n",
-               race->threads, race->round, granted, denied);
+               count, race->rounds.round, granted, denied);
     table_destroy(race->table);
     free(racers);
-    return !race->failed && granted && denied;
+    return !race->rounds.failed && granted && denied;
 }
 
 int main(int argc, char **argv)
 {
-    unsigned threads = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 4;
-    const char *length = argc > 2 ? argv[2] : "2";
-    const char *seed_text = argc > 3 ? argv[3] : getenv("METE_SEED");
-    uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : 1;
-    bool counts = strchr(length, 'r') != NULL;
-    double seconds = strtod(length, NULL);
+    struct race_options options = {
+        .threads = 4, .fewest = 1, .most = RACE_MOST_THREADS, .seconds = 2};
 
-    if (threads < 1 || threads > MAX_THREADS || seconds <= 0) {
-        fprintf(stderr, "usage: race_leases [THREADS] [SECONDS | ROUNDSr] [SEED]\n");
+    if (!race_options_read(&options, argc, argv))
         return 2;
-    }
     struct race race = {
-        .threads = threads,
-        .end_at_ns = counts ? 0 : clock_ns() + (uint64_t)(seconds * 1e9),
-        .max_rounds = counts ? strtoull(length, NULL, 10) : 0,
+        .rounds = race_rounds_of(&options, 1),
         .now = {.now_ns = 1000 * SECOND_NS},
     };
 
-    printf("race_leases: seed %" PRIu64 "\n", seed);
-    return run(&race, seed) ? 0 : 1;
+    printf("race_leases: seed %" PRIu64 "\n", options.seed);
+    return run(&race, options.seed) ? 0 : 1;
 }

@@ -1,23 +1,18 @@
 /* Threads on one hot key, and what each was told: is it what a bucket would have said that does one
  * thing at a time?
  *
- *   race_linear [THREADS] [SECONDS | HISTORIESr] [SEED]      4 2 1
+ *   race_linear [THREADS] [SECONDS | ROUNDSr] [SEED]      4 2 1
  *
- * A history is a new key, on which all threads start at once: checks, grants of at most so much,
- * refunds, resets and peeks through the engine, with stamps of one counter before and after each;
- * a sweep now and then. linear.h looks for an order. The judge is tried on the same, where what
- * table_swap() says is not looked at: it must find one that has no order. */
+ * A history, or round, is a new key, on which all threads start at once: checks, grants of at most
+ * so much, refunds, resets and peeks through the engine, with stamps of one counter before and
+ * after each; a sweep now and then. linear.h looks for an order. The judge is tried on the same,
+ * where what table_swap() says is not looked at: it must find one that has no order. */
 #include <inttypes.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include "engine/engine.h"
 #include "race/linear.h"
+#include "race/race.h"
 
 #define MAX_THREADS 8u
 #define OPERATIONS 7u /* of each thread in a history */
@@ -30,17 +25,14 @@ static const char text[] =
     "    rules: [{name: hot, algorithm: token_bucket, rate: 1/m, burst: 9}]\n";
 
 struct race {
-    unsigned threads;
-    bool is_wrong; /* the deliberate mistake */
+    struct race_rounds rounds; /* a history each */
+    bool is_wrong;             /* the deliberate mistake */
     struct config *config;
     struct table *table;
     const struct tenant *tenant;
     struct instant now;
-    uint64_t end_at_ns, max_histories, seed;
-    uint64_t history;
+    uint64_t seed;
     _Atomic uint64_t stamp;
-    bool stop, failed;
-    atomic_uint arrived, phase; /* the barrier: spins, to let all go at the same moment */
     struct linear linear;
 };
 
@@ -52,45 +44,13 @@ struct racer {
     struct counters *counters;
     struct rule_counters *rule_counters;
     uint32_t cursor;
-    pthread_t thread;
 };
-
-static uint64_t next_random(uint64_t *state) /* splitmix64, Sebastiano Vigna */
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
-
-static uint64_t clock_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-static void barrier_wait(struct race *race)
-{
-    unsigned phase = atomic_load(&race->phase);
-
-    if (atomic_fetch_add(&race->arrived, 1) + 1 == race->threads) {
-        atomic_store(&race->arrived, 0);
-        atomic_store(&race->phase, phase + 1);
-        return;
-    }
-    for (unsigned spins = 0; atomic_load(&race->phase) == phase; spins++)
-        if (spins > 200)
-            sched_yield(); /* more threads than cores */
-}
 
 static struct key key_of(const struct race *race)
 {
-    uint64_t state = race->seed ^ race->history << 8;
+    uint64_t state = race->seed ^ race->rounds.round << 8;
 
-    return (struct key){.low = next_random(&state), .high = next_random(&state)};
+    return (struct key){.low = random_next(&state), .high = random_next(&state)};
 }
 
 static void ask_engine(struct racer *racer, struct linear_op *op)
@@ -129,7 +89,7 @@ static void ask_wrongly(struct racer *racer, struct linear_op *op)
         abort();
     struct step step =
         limit_apply(&rule->limit, ref.state, OPERATION_CHECK, op->cost, race->now.now_ns);
-    if (next_random(&racer->random) % 4 == 0)
+    if (random_next(&racer->random) % 4 == 0)
         sched_yield();
     if (step.state != ref.state)
         (void)table_swap(race->table, &ref, step.state);
@@ -137,16 +97,17 @@ static void ask_wrongly(struct racer *racer, struct linear_op *op)
     op->remaining = step.verdict.remaining;
 }
 
-static void play(struct racer *racer)
+static void play(void *argument)
 {
     static const enum linear_kind kinds[] = {LINEAR_CHECK, LINEAR_CHECK,  LINEAR_CHECK,
                                              LINEAR_CHECK, LINEAR_PEEK,   LINEAR_REFUND,
                                              LINEAR_RESET, LINEAR_AT_MOST};
+    struct racer *racer = argument;
     struct race *race = racer->race;
 
     for (unsigned i = 0; i < OPERATIONS; i++) {
         struct linear_op *op = &race->linear.ops[racer->self * OPERATIONS + i];
-        uint64_t random = next_random(&racer->random);
+        uint64_t random = random_next(&racer->random);
 
         *op = (struct linear_op){
             .kind = kinds[random % 8], .cost = 1 + random / 8 % 3, .has_numbers = true};
@@ -164,39 +125,30 @@ static void play(struct racer *racer)
 }
 
 /* While all others wait. */
-static void judge(struct race *race)
+static void judge(void *racers)
 {
-    race->linear.count = race->threads * OPERATIONS;
+    struct race *race = ((struct racer *)racers)->race;
+
+    race->linear.count = race->rounds.threads * OPERATIONS;
     race->linear.burst = BURST;
     if (!linear_judge(&race->linear)) {
-        race->failed = true;
+        race->rounds.failed = true;
         if (!race->is_wrong) {
             printf("race_linear: seed %" PRIu64 ", history %" PRIu64 " has no order:\n", race->seed,
-                   race->history);
+                   race->rounds.round);
             linear_print(&race->linear);
         }
     }
-    race->history++;
     /* All is at rest, and the next key is another. Instants end after 36 years: two million times.
      */
     race->now.now_ns += 600 * 1000000000ull;
-    race->stop = race->failed || (race->end_at_ns ? clock_ns() >= race->end_at_ns
-                                                  : race->history >= race->max_histories);
 }
 
 static void *racer_run(void *argument)
 {
     struct racer *racer = argument;
-    struct race *race = racer->race;
 
-    while (!race->stop) {
-        barrier_wait(race);
-        play(racer);
-        barrier_wait(race);
-        if (racer->self == 0)
-            judge(race);
-        barrier_wait(race);
-    }
+    race_play(&racer->race->rounds, racer, racer->self == 0, play, judge);
     return NULL;
 }
 
@@ -215,7 +167,7 @@ static void make_table(struct race *race)
     race->now = (struct instant){.now_ns = 3600 * 1000000000ull};
 }
 
-static void start_racer(struct racer *racer)
+static void make_racer(struct racer *racer)
 {
     struct race *race = racer->race;
 
@@ -224,25 +176,25 @@ static void start_racer(struct racer *racer)
     if (!racer->counters || !racer->rule_counters)
         abort();
     memset(racer->counters, 0, sizeof *racer->counters);
-    engine_init(&racer->engine, race->config, race->table, racer->self, race->threads);
+    engine_init(&racer->engine, race->config, race->table, racer->self, race->rounds.threads);
     racer->engine.counters = racer->counters;
     racer->engine.rule_counters = racer->rule_counters;
-    if (pthread_create(&racer->thread, NULL, racer_run, racer))
-        abort();
 }
 
 /* Histories until the time is over, or one has no order. */
 static void run(struct race *race)
 {
     static struct racer racers[MAX_THREADS];
+    struct race_threads threads;
 
     make_table(race);
-    for (unsigned i = 0; i < race->threads; i++) {
+    for (unsigned i = 0; i < race->rounds.threads; i++) {
         racers[i] = (struct racer){.race = race, .self = i, .random = race->seed + i};
-        start_racer(&racers[i]);
+        make_racer(&racers[i]);
     }
-    for (unsigned i = 0; i < race->threads; i++) {
-        pthread_join(racers[i].thread, NULL);
+    race_start(&threads, race->rounds.threads, racers, sizeof *racers, racer_run);
+    race_join(&threads);
+    for (unsigned i = 0; i < race->rounds.threads; i++) {
         free(racers[i].counters);
         free(racers[i].rule_counters);
     }
@@ -253,32 +205,24 @@ static void run(struct race *race)
 int main(int argc, char **argv)
 {
     static struct race race, wrong;
-    unsigned threads = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 4;
-    const char *length = argc > 2 ? argv[2] : "2";
-    const char *seed_text = argc > 3 ? argv[3] : getenv("METE_SEED");
-    uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : 1;
-    bool counts = strchr(length, 'r') != NULL;
+    struct race_options options = {.threads = 4, .fewest = 2, .most = MAX_THREADS, .seconds = 2};
 
-    if (threads < 2 || threads > MAX_THREADS || strtod(length, NULL) <= 0) {
-        fprintf(stderr, "usage: race_linear [THREADS] [SECONDS | HISTORIESr] [SEED]\n");
+    if (!race_options_read(&options, argc, argv))
         return 2;
-    }
-    race.threads = wrong.threads = threads;
-    race.seed = wrong.seed = seed;
-    race.end_at_ns = counts ? 0 : clock_ns() + (uint64_t)(strtod(length, NULL) * 1e9);
-    race.max_histories = counts ? strtoull(length, NULL, 10) : 0;
+    race.seed = wrong.seed = options.seed;
+    race.rounds = race_rounds_of(&options, 1);
     run(&race);
-    if (!race.failed)
+    if (!race.rounds.failed)
         printf("race_linear: %u threads, %" PRIu64
                " histories of %u operations, an order for each\n",
-               threads, race.history, threads * OPERATIONS);
+               options.threads, race.rounds.round, options.threads * OPERATIONS);
     wrong.is_wrong = true;
-    wrong.max_histories = PATIENCE;
+    wrong.rounds = (struct race_rounds){.threads = options.threads, .most = PATIENCE};
     run(&wrong);
-    if (wrong.failed)
+    if (wrong.rounds.failed)
         printf("race_linear: a swap that is not looked at: seen in history %" PRIu64 "\n",
-               wrong.history);
+               wrong.rounds.round);
     else
         printf("race_linear: a swap that is not looked at is not seen\n");
-    return !race.failed && wrong.failed ? 0 : 1;
+    return !race.rounds.failed && wrong.rounds.failed ? 0 : 1;
 }

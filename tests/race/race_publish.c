@@ -9,17 +9,11 @@
  * entry of its former owner, and a bucket shared by all lets its burst pass, and no more. With and
  * without membarrier(2). */
 #include <inttypes.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "config/publish.h"
 #include "engine/quota.h"
+#include "race/race.h"
 #include "table/owners.h"
 
 #define MAX_THREADS 16u
@@ -51,25 +45,9 @@ struct race {
 
 struct reader {
     struct race *race;
-    pthread_t thread;
     unsigned self;
     uint64_t random;
 };
-
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9E3779B97F4A7C15ull;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBull;
-    return z ^ z >> 31;
-}
-
-static double now_s(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 static void fail(struct race *race, const char *what)
 {
@@ -113,10 +91,10 @@ static void *read_policies(void *argument)
 
     while (!atomic_load_explicit(&race->stop, memory_order_relaxed)) {
         const struct policy *policy = publish_enter(race->publish, reader->self);
-        uint64_t random = next_random(&reader->random);
+        uint64_t random = random_next(&reader->random);
 
         for (unsigned i = random % 8; i; i--)
-            charge(race, policy, next_random(&reader->random));
+            charge(race, policy, random_next(&reader->random));
         admitted += quota_take(&quota, 0, &race->quota, 1, 1000);
         if (random % 512 == 0)
             sched_yield(); /* put aside in the middle of a batch */
@@ -178,10 +156,10 @@ static void check_emptied(void *context, uint32_t row, uint32_t successor)
 
 static uint64_t write_policies(struct race *race, struct policy *policy, double seconds)
 {
-    const double end = now_s() + seconds;
+    const uint64_t end_at_ns = clock_boot_ns() + (uint64_t)(seconds * 1e9);
     uint64_t generation = 2;
 
-    for (; now_s() < end && !atomic_load(&race->failures); generation++) {
+    for (; clock_boot_ns() < end_at_ns && !atomic_load(&race->failures); generation++) {
         struct policy *next = bind(race, (uint32_t)generation);
 
         publish_swap(race->publish, next);
@@ -191,7 +169,7 @@ static uint64_t write_policies(struct race *race, struct policy *policy, double 
         policy = next;
         owners_settle(race->table, NULL, NULL);
         /* more often than not a change comes before the round is over */
-        for (unsigned i = next_random(&race->seed) % 20; i; i--)
+        for (unsigned i = random_next(&race->seed) % 20; i; i--)
             owners_upkeep(race->table, 5, fixed_clock, NULL);
         if (owners_free_count(race->table) < 2)
             while (owners_upkeep(race->table, 16, fixed_clock, NULL))
@@ -212,6 +190,7 @@ static bool run(unsigned threads, double seconds, uint64_t seed, bool has_barrie
         .entries = ENTRIES, .owner_rows = ROWS, .index_secret = {seed, ~seed}, .boot_id = 1};
     struct limit_spec spec = {ALGORITHM_TOKEN_BUCKET, 100000, 1000000000, QUOTA_BURST};
     struct reader readers[MAX_THREADS];
+    struct race_threads started;
 
     if (table_create(&options, &race.table) || limit_compile(&spec, &race.quota))
         abort();
@@ -223,14 +202,11 @@ static bool run(unsigned threads, double seconds, uint64_t seed, bool has_barrie
         for (unsigned i = 0; i < threads; i++)
             atomic_store(&race.publish->readers[i].seen, 1);
     }
-    for (unsigned i = 0; i < threads; i++) {
-        readers[i] = (struct reader){.race = &race, .self = i, .random = seed + i};
-        if (pthread_create(&readers[i].thread, NULL, read_policies, &readers[i]))
-            abort();
-    }
-    uint64_t published = write_policies(&race, first, seconds);
     for (unsigned i = 0; i < threads; i++)
-        pthread_join(readers[i].thread, NULL);
+        readers[i] = (struct reader){.race = &race, .self = i, .random = seed + i};
+    race_start(&started, threads, readers, sizeof *readers, read_policies);
+    uint64_t published = write_policies(&race, first, seconds);
+    race_join(&started);
     uint64_t admitted = atomic_load(&race.admitted);
     if (admitted > QUOTA_BURST)
         fail(&race, "more checks passed than the burst");
@@ -247,15 +223,10 @@ static bool run(unsigned threads, double seconds, uint64_t seed, bool has_barrie
 
 int main(int argc, char **argv)
 {
-    unsigned threads = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 3;
-    double seconds = argc > 2 ? strtod(argv[2], NULL) : 1;
-    const char *seed_text = argc > 3 ? argv[3] : getenv("METE_SEED");
-    uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : 1;
+    struct race_options options = {.threads = 3, .fewest = 1, .most = MAX_THREADS, .seconds = 1};
 
-    if (threads < 1 || threads > MAX_THREADS || seconds <= 0) {
-        fprintf(stderr, "usage: race_publish [THREADS] [SECONDS] [SEED]\n");
+    if (!race_options_read(&options, argc, argv))
         return 2;
-    }
-    bool good = run(threads, seconds / 2, seed, true);
-    return run(threads, seconds / 2, seed, false) && good ? 0 : 1;
+    bool good = run(options.threads, options.seconds / 2, options.seed, true);
+    return run(options.threads, options.seconds / 2, options.seed, false) && good ? 0 : 1;
 }

@@ -8,16 +8,10 @@
  * far one is ahead, so what one forgets as old the other may just meet. A datagram that gets no
  * answer (open) is sent again. The results are added up by one thread while the others wait. */
 #include <inttypes.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include "engine/repeat.h"
+#include "race/race.h"
 
-#define MAX_THREADS 64u
 #define STREAM 3000u
 #define W 200u
 #define AHEAD 20u
@@ -39,19 +33,14 @@ static const struct mode modes[] = {
     {"four buckets, no stamps", 4, 1, 1, false, false},
     {"64 buckets", 64, 4, 1, true, false},
 };
+#define MODES (sizeof modes / sizeof *modes)
 
 struct race {
     const struct mode *mode;
     struct repeat_set set;
-    unsigned threads;
-    uint64_t end_at_ns; /* 0: count rounds */
-    uint64_t max_rounds;
+    struct race_rounds rounds;
     uint64_t seed;
-    uint64_t round;
-    bool stop;
-    bool failed;
     uint8_t (*charged)[STREAM]; /* by thread */
-    pthread_barrier_t barrier;
 };
 
 struct racer {
@@ -60,50 +49,32 @@ struct racer {
     uint64_t random;
     unsigned wrong_bits;
     unsigned charges;
-    pthread_t thread;
 };
-
-static uint64_t next_random(uint64_t *state) /* splitmix64, Sebastiano Vigna */
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
-
-static uint64_t clock_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static uint32_t stream_ms(const struct race *race, unsigned number)
 {
-    return (uint32_t)(race->round * (STREAM + W + 10 * AHEAD) + number / race->mode->per_ms);
+    return (uint32_t)(race->rounds.round * (STREAM + W + 10 * AHEAD) + number / race->mode->per_ms);
 }
 
 /* Submits one datagram; true if it got an answer of any kind. */
 static bool submit(struct racer *racer, unsigned number, uint32_t now_ms)
 {
     struct race *race = racer->race;
-    uint64_t state = race->seed ^ (race->round << 20 | number);
+    uint64_t state = race->seed ^ (race->rounds.round << 20 | number);
     uint32_t sent_ms = stream_ms(race, number);
     struct repeat_claim claim = {
-        .tag = next_random(&state),
+        .tag = random_next(&state),
         .sent_ms = !race->mode->has_stamps ? 0
                    : sent_ms               ? sent_ms
                                            : 1,
         .now_ms = now_ms,
         .bit_count = race->mode->bit_count,
     };
-    uint64_t bits = next_random(&state) & ((1ull << claim.bit_count) - 1), known = 0;
+    uint64_t bits = random_next(&state) & ((1ull << claim.bit_count) - 1), known = 0;
 
     switch (repeat_claim(&race->set, &claim, &known)) {
     case REPEAT_NEW:
-        if (next_random(&racer->random) % 8 == 0) {
+        if (random_next(&racer->random) % 8 == 0) {
             repeat_withdraw(&race->set, &claim);
             return false;
         }
@@ -122,124 +93,102 @@ static bool submit(struct racer *racer, unsigned number, uint32_t now_ms)
     }
 }
 
-static void play_round(struct racer *racer)
+static void play_round(void *argument)
 {
+    struct racer *racer = argument;
     const struct race *race = racer->race;
 
     for (unsigned next = 0; next < STREAM; next++) {
         uint32_t now_ms = stream_ms(race, next);
-        unsigned back = (unsigned)(next_random(&racer->random) % 16);
+        unsigned back = (unsigned)(random_next(&racer->random) % 16);
 
         for (unsigned tries = 0; !submit(racer, next, now_ms) && tries < 100; tries++)
             ;
         if (back <= next) /* a duplicate that is late */
             submit(racer, next - back, now_ms);
-        if (next % 64 == 0 && next_random(&racer->random) % 4 == 0)
+        if (next % 64 == 0 && random_next(&racer->random) % 4 == 0)
             sched_yield(); /* or threads on few cores hardly meet */
     }
 }
 
 /* While all others wait. */
-static void judge_round(struct race *race, struct racer *racers)
+static void judge_round(void *argument)
 {
+    struct racer *racers = argument;
+    struct race *race = racers->race;
+    struct race_rounds *rounds = &race->rounds;
     unsigned wrong_bits = 0;
 
-    for (unsigned i = 0; i < race->threads; i++)
+    for (unsigned i = 0; i < rounds->threads; i++)
         wrong_bits += racers[i].wrong_bits;
-    for (unsigned number = 0; number < STREAM && !race->failed; number++) {
+    for (unsigned number = 0; number < STREAM && !rounds->failed; number++) {
         unsigned charged = 0;
 
-        for (unsigned i = 0; i < race->threads; i++)
+        for (unsigned i = 0; i < rounds->threads; i++)
             charged += race->charged[i][number];
         if (charged > 1 || (race->mode->has_room && charged == 0) || wrong_bits) {
             printf("race_repeat: seed %" PRIu64 ", %s, round %" PRIu64
                    ": datagram %u charged %u times, %u with wrong decisions\n",
-                   race->seed, race->mode->name, race->round, number, charged, wrong_bits);
-            race->failed = true;
+                   race->seed, race->mode->name, rounds->round, number, charged, wrong_bits);
+            rounds->failed = true;
         }
     }
-    memset(race->charged, 0, race->threads * sizeof *race->charged);
-    race->round++;
-    race->stop = race->failed || (race->end_at_ns ? clock_ns() >= race->end_at_ns
-                                                  : race->round >= race->max_rounds);
+    memset(race->charged, 0, rounds->threads * sizeof *race->charged);
 }
 
 static void *racer_run(void *argument)
 {
     struct racer *racer = argument;
-    struct race *race = racer->race;
 
-    while (!race->stop) {
-        pthread_barrier_wait(&race->barrier);
-        play_round(racer);
-        pthread_barrier_wait(&race->barrier);
-        if (racer->self == 0)
-            judge_round(race, racer);
-        pthread_barrier_wait(&race->barrier);
-    }
+    race_play(&racer->race->rounds, racer, racer->self == 0, play_round, judge_round);
     return NULL;
 }
 
-static bool run_mode(const struct mode *mode, unsigned threads, double seconds, uint64_t rounds,
-                     uint64_t seed)
+static bool run_mode(const struct mode *mode, const struct race_options *asked)
 {
     struct race race = {
         .mode = mode,
-        .threads = threads,
-        .end_at_ns = rounds ? 0 : clock_ns() + (uint64_t)(seconds * 1e9),
-        .max_rounds = rounds,
-        .seed = seed,
-        .charged = calloc(threads, sizeof *race.charged),
+        .rounds = race_rounds_of(asked, MODES),
+        .seed = asked->seed,
+        .charged = calloc(asked->threads, sizeof *race.charged),
     };
+    uint64_t seed = asked->seed, charges = 0;
     struct repeat_options options = {
         .size = mode->buckets * REPEAT_BUCKET_BYTES,
         .memory = aligned_alloc(REPEAT_BUCKET_BYTES, mode->buckets * REPEAT_BUCKET_BYTES),
         .window_ms = W,
         .ahead_ms = AHEAD,
-        .secret = {next_random(&seed), next_random(&seed)},
+        .secret = {random_next(&seed), random_next(&seed)},
     };
-    struct racer racers[MAX_THREADS] = {0};
-    uint64_t charges = 0;
+    struct racer racers[RACE_MOST_THREADS];
+    struct race_threads threads;
 
-    if (!race.charged || repeat_init(&race.set, &options) ||
-        pthread_barrier_init(&race.barrier, NULL, threads))
+    if (!race.charged || repeat_init(&race.set, &options))
         abort();
-    for (unsigned i = 0; i < threads; i++) {
+    for (unsigned i = 0; i < asked->threads; i++)
         racers[i] = (struct racer){.race = &race, .self = i, .random = seed + i};
-        if (pthread_create(&racers[i].thread, NULL, racer_run, &racers[i]))
-            abort();
-    }
-    for (unsigned i = 0; i < threads; i++) {
-        pthread_join(racers[i].thread, NULL);
+    race_start(&threads, asked->threads, racers, sizeof *racers, racer_run);
+    race_join(&threads);
+    for (unsigned i = 0; i < asked->threads; i++)
         charges += racers[i].charges;
-    }
-    if (!race.failed)
+    if (!race.rounds.failed)
         printf("race_repeat: %u threads, %-24s %7" PRIu64 " rounds, %9" PRIu64
                " charged, none twice\n",
-               threads, mode->name, race.round, charges);
-    pthread_barrier_destroy(&race.barrier);
+               asked->threads, mode->name, race.rounds.round, charges);
     free(options.memory);
     free(race.charged);
-    return !race.failed && charges > 0;
+    return !race.rounds.failed && charges > 0;
 }
 
 int main(int argc, char **argv)
 {
-    unsigned threads = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 4;
-    const char *length = argc > 2 ? argv[2] : "2";
-    const char *seed_text = argc > 3 ? argv[3] : getenv("METE_SEED");
-    uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : 1;
-    unsigned count = sizeof modes / sizeof *modes;
-    bool counts = strchr(length, 'r') != NULL;
+    struct race_options options = {
+        .threads = 4, .fewest = 1, .most = RACE_MOST_THREADS, .seconds = 2};
     bool good = true;
 
-    if (threads < 1 || threads > MAX_THREADS || strtod(length, NULL) <= 0) {
-        fprintf(stderr, "usage: race_repeat [THREADS] [SECONDS | ROUNDSr] [SEED]\n");
+    if (!race_options_read(&options, argc, argv))
         return 2;
-    }
-    for (unsigned i = 0; i < count; i++)
-        good = run_mode(&modes[i], threads, strtod(length, NULL) / count,
-                        counts ? strtoull(length, NULL, 10) : 0, seed) &&
-               good;
+    for (unsigned i = 0; i < MODES; i++)
+        good = run_mode(&modes[i], &options) && good;
     return good ? 0 : 1;
 }

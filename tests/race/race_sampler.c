@@ -2,16 +2,13 @@
  * and after it, and the thread that judges is never held up. Under the thread sanitizer the
  * histogram of latencies is read meanwhile, too.
  *
- *   race_sampler [THREADS [SECONDS]]    readers; 2 and 1 by default */
-#include <pthread.h>
+ *   race_sampler [THREADS] [SECONDS]      readers; 2 1 */
+#include <inttypes.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "engine/engine.h"
 #include "obs/latency.h"
-#include "sys/clock.h"
+#include "race/race.h"
 
 #define CHECKS 8u
 #define MOST_READERS 16u
@@ -89,25 +86,24 @@ static void *read_all(void *argument)
 
 int main(int argc, char **argv)
 {
-    unsigned readers = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 2;
-    uint64_t seconds = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
-    pthread_t judging, reading[MOST_READERS];
+    struct race_options options = {.threads = 2, .fewest = 1, .most = MOST_READERS, .seconds = 1};
+    struct race_threads judging, reading;
     uint64_t copies[MOST_READERS] = {0}, all = 0;
-    readers = readers > MOST_READERS ? MOST_READERS : readers;
+
+    if (!race_options_read(&options, argc, argv))
+        return 2;
     sampler_init(&sampler, 5, 0);
-    uint64_t end_ns = clock_boot_ns() + seconds * 1000000000u;
-    pthread_create(&judging, NULL, judge, NULL);
-    for (unsigned i = 0; i < readers; i++)
-        pthread_create(&reading[i], NULL, read_all, &copies[i]);
+    uint64_t end_ns = clock_boot_ns() + (uint64_t)(options.seconds * 1e9);
+    race_start(&judging, 1, NULL, 0, judge);
+    race_start(&reading, options.threads, copies, sizeof *copies, read_all);
     while (clock_boot_ns() < end_ns || atomic_load(&judged) < 1000)
         sched_yield();
     atomic_store(&is_over, true);
-    pthread_join(judging, NULL);
-    for (unsigned i = 0; i < readers; i++) {
-        pthread_join(reading[i], NULL);
+    race_join(&judging);
+    race_join(&reading);
+    for (unsigned i = 0; i < options.threads; i++)
         all += copies[i];
-    }
-    printf("%llu batches judged, %llu copies\n", (unsigned long long)judged,
-           (unsigned long long)all);
+    printf("race_sampler: %u readers, %" PRIu64 " batches judged, %" PRIu64 " copies\n",
+           options.threads, atomic_load(&judged), all);
     return 0;
 }

@@ -6,15 +6,10 @@
  * Per key, admitted less given back = drained + told apart + pending, once all have stopped. The
  * table is far too small for the keys, so entries change hands all the time. */
 #include <inttypes.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include "config/config.h"
 #include "engine/shared.h"
+#include "race/race.h"
 #include "replica/shared_state.h"
 #include "table/shared.h"
 
@@ -41,7 +36,6 @@ struct racer {
     struct rule_counters *rule_counters;
     int64_t admitted[KEYS]; /* less given back */
     uint64_t random;
-    pthread_t thread;
 };
 
 struct race {
@@ -57,23 +51,6 @@ struct race {
     struct racer racers[MAX_THREADS];
 };
 
-static uint64_t next_random(uint64_t *state) /* splitmix64, Sebastiano Vigna */
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
-
-static uint64_t clock_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 static struct key key_of(uint64_t number)
 {
     return (struct key){.low = number * 0x9E3779B97F4A7C15ull, .high = number};
@@ -84,11 +61,11 @@ static void charge_batch(struct racer *racer)
     struct race *race = racer->race;
     struct check checks[BATCH];
     struct answer answers[BATCH];
-    struct instant now = {.now_ns = clock_ns() - race->base_ns + 1000000000};
+    struct instant now = {.now_ns = clock_boot_ns() - race->base_ns + 1000000000};
     uint64_t numbers[BATCH];
 
     for (unsigned i = 0; i < BATCH; i++) {
-        uint64_t dice = next_random(&racer->random);
+        uint64_t dice = random_next(&racer->random);
         enum operation operation = OPERATION_CHECK;
 
         if (dice % 32 == 0)
@@ -120,8 +97,8 @@ static void *racer_run(void *argument)
 
     while (!atomic_load(&racer->race->stop)) {
         charge_batch(racer);
-        if (next_random(&racer->random) % 16 == 0) {
-            struct instant now = {.now_ns = clock_ns() - racer->race->base_ns + 1000000000};
+        if (random_next(&racer->random) % 16 == 0) {
+            struct instant now = {.now_ns = clock_boot_ns() - racer->race->base_ns + 1000000000};
             table_sweep(racer->race->table, &cursor, 2, &now);
         }
     }
@@ -165,12 +142,12 @@ static bool pop_all(struct race *race)
 /* Views of all kinds, as the replicator puts them in. */
 static void adopt(struct race *race, uint64_t *random)
 {
-    uint64_t dice = next_random(random);
+    uint64_t dice = random_next(random);
     struct table_probe probe = table_probe(race->table, key_of(dice % KEYS), race->row);
     struct table_ref ref;
 
     while (table_find(race->table, &probe, &ref) == TABLE_FOUND) {
-        uint64_t now_ns = clock_ns() - race->base_ns + 1000000000;
+        uint64_t now_ns = clock_boot_ns() - race->base_ns + 1000000000;
 
         if (table_adopt(race->table, &ref, gcra_ticks(now_ns + (dice >> 40) % 500000),
                         (uint8_t)(dice >> 8) % 32))
@@ -180,11 +157,11 @@ static void adopt(struct race *race, uint64_t *random)
 
 static void replicate(struct race *race, uint64_t end_ns, uint64_t seed)
 {
-    while (clock_ns() < end_ns) {
+    while (clock_boot_ns() < end_ns) {
         if (!pop_all(race))
             sched_yield();
         adopt(race, &seed);
-        if (next_random(&seed) % 64 == 0)
+        if (random_next(&seed) % 64 == 0)
             atomic_store(&race->state.first_share, (uint8_t)(seed >> 8) % 32);
     }
     atomic_store(&race->stop, true);
@@ -235,13 +212,13 @@ static void make(struct race *race, uint64_t seed)
     race->config->tenants[0].rules[0].limit.sync = SYNC_SHARED;
     struct table_options options = {.entries = ENTRIES,
                                     .owner_rows = race->config->index_count,
-                                    .index_secret = {next_random(&seed), next_random(&seed)},
+                                    .index_secret = {random_next(&seed), random_next(&seed)},
                                     .boot_id = 1};
 
     if (table_create(&options, &race->table) || engine_bind_owners(race->table, race->config))
         abort();
     race->row = race->config->tenants[0].rules[0].index;
-    race->base_ns = clock_ns();
+    race->base_ns = clock_boot_ns();
     shared_state_init(&race->state);
     for (unsigned i = 0; i < race->threads; i++) {
         struct racer *racer = &race->racers[i];
@@ -263,23 +240,17 @@ static void make(struct race *race, uint64_t seed)
 int main(int argc, char **argv)
 {
     static struct race race;
-    const char *seed_text = argc > 3 ? argv[3] : getenv("METE_SEED");
-    uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : 1;
-    double seconds = argc > 2 ? strtod(argv[2], NULL) : 3;
+    struct race_options options = {.threads = 3, .fewest = 1, .most = MAX_THREADS, .seconds = 3};
+    struct race_threads threads;
 
-    race.threads = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 3;
-    if (race.threads < 1 || race.threads > MAX_THREADS || seconds <= 0) {
-        fprintf(stderr, "usage: race_shared [THREADS] [SECONDS] [SEED]\n");
+    if (!race_options_read(&options, argc, argv))
         return 2;
-    }
-    make(&race, seed);
-    for (unsigned i = 0; i < race.threads; i++)
-        if (pthread_create(&race.racers[i].thread, NULL, racer_run, &race.racers[i]))
-            abort();
-    replicate(&race, clock_ns() + (uint64_t)(seconds * 1e9), seed);
-    for (unsigned i = 0; i < race.threads; i++)
-        pthread_join(race.racers[i].thread, NULL);
-    int result = judge(&race, seed);
+    race.threads = options.threads;
+    make(&race, options.seed);
+    race_start(&threads, race.threads, race.racers, sizeof *race.racers, racer_run);
+    replicate(&race, clock_boot_ns() + (uint64_t)(options.seconds * 1e9), options.seed);
+    race_join(&threads);
+    int result = judge(&race, options.seed);
 
     for (unsigned i = 0; i < race.threads; i++) {
         free(race.racers[i].ring.cells);

@@ -8,16 +8,10 @@
  * next one runs. A round starts all threads at once on the same new keys. Every result is checked
  * by one thread while the others wait. No eviction: there is room for all keys. */
 #include <inttypes.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
+#include "race/race.h"
 #include "table/table.h"
 
-#define MAX_THREADS 64u
 #define MAX_KEYS 1500u
 #define HOUR_NS (3600ull * 1000000000ull)
 
@@ -36,22 +30,16 @@ static const struct mode modes[] = {
     /* 1.5 keys per window on average: more than 16 come together once in 1e13 */
     {"many keys, few of them hot", 16384, MAX_KEYS, 20, 4000},
 };
+#define MODES (sizeof modes / sizeof *modes)
 
 struct race {
     const struct mode *mode;
     struct table *table;
     struct limit limit;
-    unsigned threads;
-    uint64_t end_at_ns; /* 0: count rounds */
-    uint64_t max_rounds;
+    struct race_rounds rounds;
     uint64_t seed;
-    struct instant now; /* the round's; written while all wait */
-    uint64_t round;
-    bool stop;
-    bool failed;
+    struct instant now;             /* the round's; written while all wait */
     uint32_t (*admitted)[MAX_KEYS]; /* by thread */
-    unsigned arrived;               /* the barrier: spins, to let all go at the same moment */
-    unsigned phase;
 };
 
 struct racer {
@@ -59,47 +47,14 @@ struct racer {
     unsigned self;
     uint64_t random;
     uint32_t cursor;
-    pthread_t thread;
 };
-
-static uint64_t next_random(uint64_t *state) /* splitmix64, Sebastiano Vigna */
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
-
-static uint64_t clock_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-static void barrier_wait(struct race *race)
-{
-    unsigned phase = __atomic_load_n(&race->phase, __ATOMIC_ACQUIRE);
-
-    if (__atomic_add_fetch(&race->arrived, 1, __ATOMIC_ACQ_REL) == race->threads) {
-        __atomic_store_n(&race->arrived, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&race->phase, phase + 1, __ATOMIC_RELEASE);
-        return;
-    }
-    for (unsigned spins = 0; __atomic_load_n(&race->phase, __ATOMIC_ACQUIRE) == phase; spins++) {
-        if (spins > 200)
-            sched_yield(); /* more threads than cores */
-    }
-}
 
 /* Keys of a round are new ones; the old come back never. */
 static struct key key_of(const struct race *race, unsigned number)
 {
-    uint64_t state = race->seed ^ (race->round << 20 | number);
+    uint64_t state = race->seed ^ (race->rounds.round << 20 | number);
 
-    return (struct key){.low = next_random(&state), .high = next_random(&state)};
+    return (struct key){.low = random_next(&state), .high = random_next(&state)};
 }
 
 /* One check as the engine does it; true if it was allowed. */
@@ -127,14 +82,15 @@ static bool check(struct race *race, unsigned number, uint32_t cost)
     }
 }
 
-static void play_round(struct racer *racer)
+static void play_round(void *argument)
 {
+    struct racer *racer = argument;
     struct race *race = racer->race;
     const struct mode *mode = race->mode;
     uint32_t *admitted = race->admitted[racer->self];
 
     for (unsigned i = 0; i < mode->random_checks; i++) {
-        uint64_t random = next_random(&racer->random);
+        uint64_t random = random_next(&racer->random);
         unsigned number = (unsigned)((random >> 32) % (random & 1 ? mode->keys : 8));
         uint32_t cost = random >> 1 & 7 ? 1 + (uint32_t)(random >> 8) % 2 : mode->burst + 1;
 
@@ -143,7 +99,7 @@ static void play_round(struct racer *racer)
         if ((random >> 4 & 63) == 0)
             table_sweep(race->table, &racer->cursor, 4, &race->now);
     }
-    if (next_random(&racer->random) % 4 == 0)
+    if (random_next(&racer->random) % 4 == 0)
         table_sweep(race->table, &racer->cursor, 4, &race->now);
     for (unsigned number = 0; number < mode->keys; number++) {
         while (check(race, number, 1))
@@ -152,109 +108,88 @@ static void play_round(struct racer *racer)
 }
 
 /* While all others wait: was every key admitted its burst? */
-static void judge_round(struct race *race)
+static void judge_round(void *racers)
 {
+    struct race *race = ((struct racer *)racers)->race;
+    struct race_rounds *rounds = &race->rounds;
     struct table_census census;
 
     for (unsigned number = 0; number < race->mode->keys; number++) {
         uint32_t admitted = 0;
 
-        for (unsigned i = 0; i < race->threads; i++)
+        for (unsigned i = 0; i < rounds->threads; i++)
             admitted += race->admitted[i][number];
-        if (admitted != race->mode->burst && !race->failed) {
+        if (admitted != race->mode->burst && !rounds->failed) {
             printf("race_table: seed %" PRIu64 ", %s, round %" PRIu64 ": %u admitted of %u\n",
-                   race->seed, race->mode->name, race->round, admitted, race->mode->burst);
-            race->failed = true;
+                   race->seed, race->mode->name, rounds->round, admitted, race->mode->burst);
+            rounds->failed = true;
         }
     }
     table_take_census(race->table, &census);
-    if (census.busy && !race->failed) {
+    if (census.busy && !rounds->failed) {
         printf("race_table: seed %" PRIu64 ", %s, round %" PRIu64 ": %" PRIu64 " left busy\n",
-               race->seed, race->mode->name, race->round, census.busy);
-        race->failed = true;
+               race->seed, race->mode->name, rounds->round, census.busy);
+        rounds->failed = true;
     }
-    memset(race->admitted, 0, race->threads * sizeof *race->admitted);
-    race->round++;
+    memset(race->admitted, 0, rounds->threads * sizeof *race->admitted);
     race->now.now_ns += HOUR_NS;
-    race->stop = race->failed || (race->end_at_ns ? clock_ns() >= race->end_at_ns
-                                                  : race->round >= race->max_rounds);
 }
 
 static void *racer_run(void *argument)
 {
     struct racer *racer = argument;
-    struct race *race = racer->race;
 
-    while (!race->stop) {
-        barrier_wait(race);
-        play_round(racer);
-        barrier_wait(race);
-        if (racer->self == 0)
-            judge_round(race);
-        barrier_wait(race);
-    }
+    race_play(&racer->race->rounds, racer, racer->self == 0, play_round, judge_round);
     return NULL;
 }
 
-static bool run_mode(const struct mode *mode, unsigned threads, double seconds, uint64_t rounds,
-                     uint64_t seed)
+static bool run_mode(const struct mode *mode, const struct race_options *asked)
 {
     struct race race = {
         .mode = mode,
-        .threads = threads,
-        .end_at_ns = rounds ? 0 : clock_ns() + (uint64_t)(seconds * 1e9),
-        .max_rounds = rounds,
-        .seed = seed,
+        .rounds = race_rounds_of(asked, MODES),
+        .seed = asked->seed,
         .now = {.now_ns = 1000 * HOUR_NS},
     };
+    uint64_t seed = asked->seed;
     struct limit_spec spec = {ALGORITHM_TOKEN_BUCKET, 1, 1000000000, mode->burst};
     struct table_options options = {
         .entries = mode->entries,
         .owner_rows = 1,
-        .index_secret = {next_random(&seed), next_random(&seed)},
+        .index_secret = {random_next(&seed), random_next(&seed)},
         .boot_id = 1,
     };
-    struct racer racers[MAX_THREADS];
+    struct racer racers[RACE_MOST_THREADS];
+    struct race_threads threads;
 
-    race.admitted = calloc(threads, sizeof *race.admitted);
+    race.admitted = calloc(asked->threads, sizeof *race.admitted);
     if (!race.admitted || table_create(&options, &race.table) || limit_compile(&spec, &race.limit))
         abort();
     struct table_owner owner = {.limit = race.limit, .region = table_region_shared(race.table)};
 
     if (table_owner_set(race.table, 0, &owner))
         abort();
-    for (unsigned i = 0; i < threads; i++) {
+    for (unsigned i = 0; i < asked->threads; i++)
         racers[i] = (struct racer){.race = &race, .self = i, .random = seed + i};
-        if (pthread_create(&racers[i].thread, NULL, racer_run, &racers[i]))
-            abort();
-    }
-    for (unsigned i = 0; i < threads; i++)
-        pthread_join(racers[i].thread, NULL);
-    if (!race.failed)
-        printf("race_table: %u threads, %-28s %9" PRIu64 " rounds, every key its burst\n", threads,
-               mode->name, race.round);
+    race_start(&threads, asked->threads, racers, sizeof *racers, racer_run);
+    race_join(&threads);
+    if (!race.rounds.failed)
+        printf("race_table: %u threads, %-28s %9" PRIu64 " rounds, every key its burst\n",
+               asked->threads, mode->name, race.rounds.round);
     table_destroy(race.table);
     free(race.admitted);
-    return !race.failed;
+    return !race.rounds.failed;
 }
 
 int main(int argc, char **argv)
 {
-    unsigned threads = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 4;
-    const char *length = argc > 2 ? argv[2] : "3";
-    const char *seed_text = argc > 3 ? argv[3] : getenv("METE_SEED");
-    uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : 1;
-    unsigned count = sizeof modes / sizeof *modes;
-    bool counts = strchr(length, 'r') != NULL;
+    struct race_options options = {
+        .threads = 4, .fewest = 1, .most = RACE_MOST_THREADS, .seconds = 3};
     bool good = true;
 
-    if (threads < 1 || threads > MAX_THREADS || strtod(length, NULL) <= 0) {
-        fprintf(stderr, "usage: race_table [THREADS] [SECONDS | ROUNDSr] [SEED]\n");
+    if (!race_options_read(&options, argc, argv))
         return 2;
-    }
-    for (unsigned i = 0; i < count; i++)
-        good = run_mode(&modes[i], threads, strtod(length, NULL) / count,
-                        counts ? strtoull(length, NULL, 10) : 0, seed) &&
-               good;
+    for (unsigned i = 0; i < MODES; i++)
+        good = run_mode(&modes[i], &options) && good;
     return good ? 0 : 1;
 }

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/random.h"
 #include "sim.h"
 
 static const char *const WRONG_NAMES[WRONG_COUNT] = {
@@ -36,13 +37,9 @@ static const char *const WRONG_NAMES[WRONG_COUNT] = {
     [WRONG_LOSS] = "another on_backend_loss",
 };
 
-uint64_t sim_random(struct world *world, uint64_t bound) /* splitmix64, Sebastiano Vigna */
+uint64_t sim_random(struct world *world, uint64_t bound)
 {
-    uint64_t x = world->random += 0x9e3779b97f4a7c15ull;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return (x ^ x >> 31) % bound;
+    return random_next(&world->random) % bound;
 }
 
 struct key sim_key(uint32_t key)

@@ -2,6 +2,7 @@
  * that the bounds do not know: never a false alarm, with and without lost answers; and a server
  * whose limit is one unit off, either way, is always caught. */
 #include "cmd/bench_bounds.h"
+#include "lib/random.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,10 +18,7 @@ static uint64_t count = 20000;
 
 static uint64_t draw(uint64_t *state, uint64_t below)
 {
-    uint64_t x = *state += 0x9e3779b97f4a7c15ull;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-    return (x ^ (x >> 31)) % below;
+    return random_next(state) % below;
 }
 
 struct outcome {
@@ -203,10 +201,8 @@ static void test_lost_from_rest(void **unused)
 
 int main(int argc, char **argv)
 {
-    const char *seed_text = argc > 1 ? argv[1] : getenv("METE_SEED");
-    const char *count_text = argc > 2 ? argv[2] : getenv("METE_COUNT");
-    seed = seed_text ? strtoull(seed_text, NULL, 0) : seed;
-    count = count_text ? strtoull(count_text, NULL, 0) : count;
+    seed = argc > 1 ? strtoull(argv[1], NULL, 0) : random_seed(seed);
+    count = argc > 2 ? strtoull(argv[2], NULL, 0) : random_count(count);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_false_alarm),
         cmocka_unit_test(test_one_unit_off_is_caught),

@@ -1,6 +1,7 @@
 /* The C client against answers that are wrong, late, doubled, out of order or no answers at all,
  * and against every status. A random run at the end mixes all of it: METE_SEED and METE_COUNT
  * choose. */
+#include "lib/random.h"
 #include "unit/client_fake.h"
 
 #include <stdlib.h>
@@ -385,9 +386,8 @@ static void answer_somehow(struct fake *fake, const struct taken *taken)
 static void test_random(void **state)
 {
     (void)state;
-    const char *seed = getenv("METE_SEED"), *count = getenv("METE_COUNT");
-    uint64_t first = seed ? strtoull(seed, NULL, 0) : 1;
-    unsigned steps = count ? (unsigned)strtoul(count, NULL, 0) : 20000;
+    uint64_t first = random_seed(1);
+    unsigned steps = (unsigned)random_count(20000);
     static struct place places[PLACES];
     static struct taken held[16];
     unsigned held_count = 0;

@@ -1,6 +1,7 @@
 /* Joining in the non-blocking C client: what waits, for how long, and what leaves with it in one
  * system call. Waiting is as long as the deadline here, so that no test depends on how fast it
  * runs; where time must pass, it is waited for. */
+#include "lib/random.h"
 #include "unit/client_fake.h"
 
 #include <stdlib.h>
@@ -315,8 +316,7 @@ static void test_options(void **state)
 static void test_random(void **state)
 {
     (void)state;
-    const char *given = getenv("METE_SEED");
-    unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)now_us();
+    unsigned seed = (unsigned)random_seed(now_us());
     print_message("METE_SEED=%u\n", seed);
     static struct seen seen[3000];
     static const uint8_t flags[] = {0, 0, 0, METE_FLAG_PEEK, METE_FLAG_SHADOW, METE_FLAG_AT_MOST};

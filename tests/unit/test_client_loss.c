@@ -1,5 +1,6 @@
 /* The C client and several servers that lose datagrams, or all are gone: what it sends then, and
  * that each check is called back once. */
+#include "lib/random.h"
 #include "unit/client_trio.h"
 
 #include <errno.h>
@@ -93,9 +94,8 @@ static void test_loss(void **state)
 static void test_random(void **state)
 {
     (void)state;
-    const char *given = getenv("METE_SEED"), *steps_given = getenv("METE_COUNT");
-    unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)now_us();
-    unsigned steps = steps_given ? (unsigned)strtoul(steps_given, NULL, 10) : 4000;
+    unsigned seed = (unsigned)random_seed(now_us());
+    unsigned steps = (unsigned)random_count(4000);
     print_message("METE_SEED=%u METE_COUNT=%u\n", seed, steps);
     static struct seen seen[100000];
     static struct taken held[COUNT][16];

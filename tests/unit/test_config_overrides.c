@@ -12,6 +12,7 @@
 
 #include "config/config.h"
 #include "core/key.h"
+#include "lib/random.h"
 
 #define MAX_LEN 12u
 
@@ -203,9 +204,8 @@ static struct config *make_random(uint64_t *random)
 static void test_against_model(void **state)
 {
     (void)state;
-    const char *seed = getenv("METE_SEED"), *count = getenv("METE_COUNT");
-    const uint64_t first = seed ? strtoull(seed, NULL, 10) : 1;
-    const unsigned rounds = count ? (unsigned)strtoul(count, NULL, 10) : 300;
+    const uint64_t first = random_seed(1);
+    const unsigned rounds = (unsigned)random_count(300);
     uint64_t random = first * 2654435769u + 88172645463325252u;
     unsigned found = 0;
     print_message("METE_SEED=%llu METE_COUNT=%u\n", (unsigned long long)first, rounds);

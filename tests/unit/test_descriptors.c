@@ -11,6 +11,7 @@
 
 #include "config/config.h"
 #include "config/descriptors.h"
+#include "lib/random.h"
 
 #define MOST 40u
 
@@ -84,11 +85,9 @@ static int find_slowly(const struct line *lines, unsigned count, const char *key
 
 static void test_random_levels(void **state)
 {
-    const char *seed = getenv("METE_SEED"), *rounds = getenv("METE_COUNT");
-    const unsigned long long first = seed ? strtoull(seed, NULL, 10) : 1;
+    const uint64_t first = random_seed(1), rounds = random_count(30000) / 100;
     (void)state;
-    for (unsigned round = 0; round < (rounds ? strtoul(rounds, NULL, 10) / 100 + 1 : 300);
-         round++) {
+    for (unsigned round = 0; round <= rounds; round++) {
         struct line lines[MOST];
         char yaml[8192], error[256];
         seed_state = first + round;
@@ -102,7 +101,7 @@ static void test_random_levels(void **state)
                                     lines[i].has_value ? "\"" : "");
         struct config *config = config_parse("test", yaml, len, error, sizeof(error));
         if (!config)
-            fail_msg("seed %llu: %s\n%s", first + round, error, yaml);
+            fail_msg("seed %llu: %s\n%s", (unsigned long long)(first + round), error, yaml);
         const struct descriptors *level = config->tenants[0].descriptors;
         for (unsigned i = 0; i < 200; i++) {
             char key[4], value[8];
@@ -118,7 +117,8 @@ static void test_random_levels(void **state)
             if ((wanted < 0) != !found ||
                 (found && (strcmp(found->key, key) != 0 ||
                            strcmp(got, lines[wanted].has_value ? lines[wanted].value : "") != 0)))
-                fail_msg("seed %llu: %s=%s found '%s'\n%s", first + round, key, value, got, yaml);
+                fail_msg("seed %llu: %s=%s found '%s'\n%s", (unsigned long long)(first + round),
+                         key, value, got, yaml);
         }
         config_destroy(config);
     }

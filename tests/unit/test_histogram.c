@@ -1,4 +1,5 @@
 /* The histogram: every value in its cell, percentiles within 1/256 of the sorted truth, merging. */
+#include "lib/random.h"
 #include "obs/histogram.h"
 
 #include <setjmp.h>
@@ -11,14 +12,6 @@
 #define SAMPLES 20000
 
 static struct histogram first, second, both;
-
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15ull;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-    return x ^ (x >> 31);
-}
 
 static int compare(const void *a, const void *b)
 {
@@ -45,12 +38,11 @@ static void test_percentiles_against_sorting(void **state)
     (void)state;
     static uint64_t values[SAMPLES];
     static const double shares[] = {0.001, 0.25, 0.5, 0.9, 0.99, 0.999, 1.0};
-    const char *seed_text = getenv("METE_SEED");
-    uint64_t seed = seed_text ? strtoull(seed_text, NULL, 0) : 7, random = seed;
+    uint64_t seed = random_seed(7), random = seed;
 
     histogram_init(&first);
     for (size_t i = 0; i < SAMPLES; i++) {
-        values[i] = next_random(&random) >> (22 + next_random(&random) % 42);
+        values[i] = random_next(&random) >> (22 + random_next(&random) % 42);
         histogram_record(&first, values[i]);
     }
     qsort(values, SAMPLES, sizeof(values[0]), compare);
@@ -74,7 +66,7 @@ static void test_merge_is_recording_both(void **state)
     histogram_init(&second);
     histogram_init(&both);
     for (int i = 0; i < 1000; i++) {
-        const uint64_t value = next_random(&random) >> 30;
+        const uint64_t value = random_next(&random) >> 30;
         histogram_record(i % 3 ? &first : &second, value);
         histogram_record(&both, value);
     }

@@ -8,19 +8,12 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "lib/random.h"
 #include "table/mapping.h"
 
 #define SECRETS 8u
 #define PER_GROUP 64u
 #define MAX_GROUPS 4096u
-
-static uint64_t mix(uint64_t x) /* splitmix64, Sebastiano Vigna */
-{
-    x += 0x9e3779b97f4a7c15ull;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
 
 typedef struct key make_fn(uint64_t i);
 
@@ -130,7 +123,7 @@ static void test_structured_keys(void **state)
 {
     (void)state;
     for (uint64_t s = 0; s < SECRETS; s++) {
-        struct table table = {.secret = {mix(2 * s), mix(2 * s + 1)}};
+        struct table table = {.secret = {random_of(2 * s), random_of(2 * s + 1)}};
         for (size_t shape = 0; shape < sizeof(SHAPES) / sizeof(SHAPES[0]); shape++)
             for (size_t r = 0; r < sizeof(REGIONS) / sizeof(REGIONS[0]); r++)
                 judge(SHAPES[shape].name, s,
@@ -143,7 +136,7 @@ static void test_owners(void **state)
 {
     (void)state;
     for (uint64_t s = 0; s < SECRETS; s++) {
-        struct table table = {.secret = {mix(2 * s), mix(2 * s + 1)}};
+        struct table table = {.secret = {random_of(2 * s), random_of(2 * s + 1)}};
         for (uint32_t rules = 4; rules <= 256; rules *= 4)
             judge("owners", s, deviation(&table, sequential, 5, REGIONS[0], rules));
     }
@@ -163,10 +156,11 @@ static void test_collisions_do_not_carry_over(void **state)
 {
     (void)state;
     const struct table_region region = REGIONS[0];
-    struct table mine = {.secret = {mix(1), mix(2)}}, other = {.secret = {mix(3), mix(4)}};
+    struct table mine = {.secret = {random_of(1), random_of(2)}},
+                 other = {.secret = {random_of(3), random_of(4)}};
     uint32_t hits[1024] = {0}, most = 0, found = 0;
     for (uint64_t i = 0; found < 4096; i++) {
-        struct key key = {.low = mix(i), .high = i};
+        struct key key = {.low = random_of(i), .high = i};
         if (mapping_home(&mine, key, 1, region) != 500)
             continue;
         found++;

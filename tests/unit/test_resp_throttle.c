@@ -14,6 +14,7 @@
 
 #include "doors/resp_parse.h"
 #include "doors/resp_throttle.h"
+#include "lib/random.h"
 
 #define MS 1000000ull
 #define SEC 1000000000ull
@@ -176,14 +177,6 @@ static void model(wide *tat, wide now, const int64_t numbers[4], int64_t ret_rep
     ret_reply[4] = model_seconds(ttl);
 }
 
-static uint64_t next_random(uint64_t *seed)
-{
-    uint64_t z = *seed += 0x9E3779B97F4A7C15ull; /* splitmix64, Vigna */
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBull;
-    return z ^ z >> 31;
-}
-
 static uint64_t number_from(const char *name, uint64_t fallback)
 {
     const char *text = getenv(name);
@@ -193,7 +186,7 @@ static uint64_t number_from(const char *name, uint64_t fallback)
 /* Of every size: a random number of bits, then a random number of so many. */
 static int64_t any_size(uint64_t *seed, unsigned bits)
 {
-    return (int64_t)(next_random(seed) >> (64 - 1 - next_random(seed) % bits));
+    return (int64_t)(random_next(seed) >> (64 - 1 - random_next(seed) % bits));
 }
 
 #define KEYS 16u
@@ -207,7 +200,7 @@ static void a_slow_model_agrees(void **state)
     uint64_t now_ns = 3600 * SEC;
     (void)state;
     for (uint64_t i = 0; i < count; i++) {
-        const uint64_t key = next_random(&seed) % KEYS;
+        const uint64_t key = random_next(&seed) % KEYS;
         const int64_t numbers[4] = {any_size(&seed, 12), 1 + any_size(&seed, 19),
                                     1 + any_size(&seed, 16), any_size(&seed, 8)};
         struct throttle ignored;

@@ -9,6 +9,7 @@
 
 #include "core/grant.h"
 #include "core/share.h"
+#include "lib/random.h"
 
 #define SEC 1000000000ull
 #define WALL (1767225600 * SEC)
@@ -97,14 +98,6 @@ static void nodes_together_admit_the_burst(void **unused)
     }
 }
 
-static uint64_t next_random(uint64_t *state) /* splitmix64, Sebastiano Vigna */
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15ull;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-    return x ^ x >> 31;
-}
-
 /* The short way and the long way are one; waits and remainders are what happens next. */
 static void verdicts_come_true(void **unused)
 {
@@ -117,7 +110,7 @@ static void verdicts_come_true(void **unused)
         const struct limit *limit = &limits[l];
         uint64_t state = 0, now_ns = limit_is_wall(limit) ? WALL : SEC;
         for (unsigned i = 0; i < 20000; i++) {
-            uint64_t dice = next_random(&random);
+            uint64_t dice = random_next(&random);
             unsigned share = (unsigned)(dice >> 8) % (SHARE_MAX + 1);
             uint32_t cost = 1 + (uint32_t)(dice >> 16) % 4;
             now_ns += (dice >> 32) % (limit->interval / (limit_is_wall(limit) ? 8 : 12));

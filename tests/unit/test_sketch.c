@@ -1,5 +1,6 @@
 /* The sketch against exact counts: streams by Zipf's law, all alike, all different, with weights,
  * halved on the way and merged; the proven bounds hold for every subject of every stream. */
+#include "lib/random.h"
 #include "obs/sketch.h"
 
 #include <math.h>
@@ -20,18 +21,10 @@ static double truth[SUBJECTS];
 static struct sketch_top tops[PARTS * SKETCH_ITEMS];
 static uint64_t seed;
 
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15ull;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-    return x ^ (x >> 31);
-}
-
 /* Zipf's law by inversion of its continuous form; which law exactly does not matter here. */
 static uint32_t draw(uint64_t *random, double exponent)
 {
-    const double u = (double)(next_random(random) >> 11) / (double)(1ull << 53);
+    const double u = (double)(random_next(random) >> 11) / (double)(1ull << 53);
     if (exponent == 0)
         return (uint32_t)(u * SUBJECTS);
     const double power = 1 - exponent;
@@ -87,7 +80,7 @@ static void run(double exponent, uint64_t most_weight, unsigned halvings, unsign
     for (unsigned round = 0; round <= halvings; round++) {
         for (uint32_t i = 0; i < DRAWS / (halvings + 1); i++) {
             const uint32_t number = draw(&random, exponent);
-            const uint64_t weight = 1 + next_random(&random) % most_weight;
+            const uint64_t weight = 1 + random_next(&random) % most_weight;
             const struct sketch_subject subject = subject_of(number);
             sketch_add(&sketches[i % parts], &subject, weight);
             truth[number] += (double)weight;
@@ -134,7 +127,7 @@ static void test_few_are_exact(void **state)
     memset(truth, 0, sizeof(truth));
     sketch_init(sketches);
     for (uint32_t i = 0; i < DRAWS; i++) {
-        const uint32_t number = (uint32_t)(next_random(&random) % SKETCH_ITEMS);
+        const uint32_t number = (uint32_t)(random_next(&random) % SKETCH_ITEMS);
         const struct sketch_subject subject = subject_of(number);
         sketch_add(sketches, &subject, 3);
         truth[number] += 3;
@@ -185,8 +178,7 @@ static void test_all_is_forgotten(void **state)
 
 int main(void)
 {
-    const char *text = getenv("METE_SEED");
-    seed = text ? strtoull(text, NULL, 0) : 1;
+    seed = random_seed(1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_few_are_exact),

@@ -1,5 +1,6 @@
 /* Datagrams that come twice: whatever they ask, they are charged once and decided the same, on
  * whichever worker, with other traffic in between; and what is too late is stale. */
+#include "lib/random.h"
 #include "unit/udp_fixture.h"
 
 #include <stdio.h>
@@ -172,9 +173,8 @@ static uint64_t done(struct pair *p)
 static void random_datagrams_come_twice(void **state)
 {
     struct pair *p = *state;
-    const char *given = getenv("METE_SEED"), *rounds = getenv("METE_COUNT");
-    seed = given ? strtoull(given, NULL, 10) : 20261121;
-    unsigned count = rounds ? (unsigned)strtoul(rounds, NULL, 10) : 20000;
+    seed = random_seed(20261121);
+    unsigned count = (unsigned)random_count(20000);
     uint64_t start_seed = seed, now_ns = 1000 * MS;
     for (unsigned i = 0; i < count; i++) {
         uint8_t bytes[METE_WIRE_MAX_BYTES], again[METE_WIRE_MAX_BYTES], noise[METE_WIRE_MAX_BYTES];

@@ -1,6 +1,7 @@
 /* The program on the interface, run by the kernel on frames: it takes ours and nothing else. Judged
  * by a model that reads a frame the plain way, over made frames and over random changes of them.
  * Needs the right to load programs; skipped with the reason where it is missing. */
+#include "lib/random.h"
 #include "net/xdp_program.h"
 
 #include <bpf/bpf.h>
@@ -231,9 +232,7 @@ static void random_changes(void **state)
 {
     (void)state;
     need_rights();
-    const char *text = getenv("METE_SEED"), *count_text = getenv("METE_COUNT");
-    const uint64_t first = text ? strtoull(text, NULL, 0) : 1;
-    const uint64_t count = count_text ? strtoull(count_text, NULL, 0) : 20000;
+    const uint64_t first = random_seed(1), count = random_count(20000);
     uint64_t seed = first * 2654435769u + 1, taken = 0;
     for (uint64_t i = 0; i < count; i++) {
         const bool is_v6 = i % 2;
