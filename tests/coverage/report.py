@@ -21,7 +21,8 @@ WANTED = 95.0
 # What turns bytes from outside (a socket, a file, Redis, the environment) into values.
 PARSERS = (
     "include/mete/wire.h", "src/net/udp_believe.c", "src/net/udp_gather.c", "src/net/udp_encode.c", "src/net/control.c",
-    "src/net/filter.c", "src/net/tags.c",
+    "src/net/filter.c", "src/net/tags.c", "src/net/frame.c",
+    "src/snapshot/format.c", "src/snapshot/read.c", "src/snapshot/load.c", "src/sys/passed.c",
     "src/doors/resp_parse.c", "src/doors/resp_commands.c", "src/doors/resp_connect.c", "src/doors/resp_questions.c",
     "src/doors/resp_throttle.c", "src/doors/resp_write.c",
     "src/doors/http_parse.c", "src/doors/http_ask.c", "src/doors/http_routes.c", "src/doors/http_client.c",
