@@ -33,7 +33,7 @@ OPTIONAL         = grpc hiredis liburing libxdp openssl seccomp
 FILES_grpc      := $(wildcard src/doors/grpc*.c)
 FILES_hiredis   := $(wildcard src/cmd/serve_replica*.c src/replica/link*.c) src/replica/redis.c
 FILES_liburing   = src/net/io_uring.c
-FILES_libxdp     = src/net/af_xdp.c src/net/xdp_open.c
+FILES_libxdp     = src/net/af_xdp.c src/net/xdp_open.c src/net/xdp_pass.c
 FILES_openssl   := $(wildcard src/doors/tls*.c) src/replica/link_tls.c
 LIBS_grpc        = -lnghttp2 -lprotobuf-c
 LIBS_hiredis     = -lhiredis
@@ -220,10 +220,11 @@ bench-cluster: deps-test all ## how close to one limit several nodes stay, besid
 	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
 	@python3 bench/cluster.py $(ARGS)
 
-upgrade: deps-test ## ROUNDS=100 upgrades under load, by both backends and with a table file: what was not answered (two minutes)
+upgrade: deps-test ## ROUNDS=100 upgrades under load each way (backends, table file, nodes of a Redis, af_xdp): what was not answered (five minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory compile
-	@METE_BUILD=build METE_UPGRADES=$(or $(ROUNDS),100) python3 tests/e2e/test_upgrade.py Answered.test_under_load \
-	    Answered.test_under_load_with_a_table_file
+	@set -e; export METE_BUILD=build METE_UPGRADES=$(or $(ROUNDS),100); \
+	    python3 tests/e2e/test_upgrade.py Answered.test_under_load Answered.test_under_load_with_a_table_file; \
+	    for way in replica xdp; do python3 tests/e2e/test_upgrade_$$way.py -k test_under_load; done
 
 sim: deps-test ## COUNT=1000 worlds of nodes, network and store from SEED=1 on, and every deliberate mistake
 	@$(MAKE) $(PARALLEL) --no-print-directory build/sim

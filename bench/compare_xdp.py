@@ -29,6 +29,9 @@ from compare_doors import NGINX, Other, free_port  # noqa: E402
 from compare_servers import KEY, SECRET, TAGGED, Failed, Server  # noqa: E402
 
 PORT, KEYS = 6383, 1_000_000
+RING = 512  # short enough to stay in the cache, longer than what goes round
+EVERY_US = 20  # the load looks for answers, as a network card collects before it interrupts
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"]  # so that not even kill -9 leaves a server or a load behind
 MOST_STRANGE = 1e-4  # of all answers; more, and the row is not what it says
 # (name, which server, with tags)
 ROWS = [
@@ -66,7 +69,8 @@ class Bench:
         self.server_core, self.load_core = usable[:2]
         self.build, self.folder, self.world, self.options = build, folder, world, options
         self.napi = self.load_napi = ()
-        self.object = build / "bench" / "circulate.bpf.o"
+        self.object = pathlib.Path(options.object or build / "bench" / "circulate.bpf.o")
+        world.server, world.client = [*DIES_WITH_US, *world.server], [*DIES_WITH_US, *world.client]
         for name, text in (("secret", SECRET + "\n"), ("key", KEY + "\n")):
             (folder / name).write_text(text)
             (folder / name).chmod(0o600)
@@ -77,18 +81,21 @@ class Bench:
     def thread_napi(self):
         self.napi = self.world.thread_napi("s", self.server_core)
         self.load_napi = self.world.thread_napi("c", self.load_core)
+        self.world.defer_napi("c", 20_000_000)
 
     def command(self, kind, backend):
-        here = [*self.world.server, "taskset", "-c", self.server_core]
+        # what is woken does not interrupt what works: so the thread that receives and the server take turns by whole batches
+        here = [*self.world.server, "taskset", "-c", self.server_core, "chrt", "--batch", "0"]
         address = f"{self.world.server_address}:{PORT}"
         if kind == "echo":
-            how = {"af_xdp": ["--interface", self.world.server_interface], "plain": ["--plain"]}
+            how = {"af_xdp": ["--interface", self.world.server_interface, "--ring", RING], "plain": ["--plain"]}
             return [*here, self.build / "bench" / "echo", "--host", self.world.server_address, "--port", PORT,
                     *how.get(backend, ["--backend", backend])]
-        interface = ["--set", f"listen.interface={self.world.server_interface}"] if backend == "af_xdp" else []
+        interface = ["--set", f"listen.interface={self.world.server_interface}", "--set", f"af_xdp.ring={RING}"]
         return [*here, self.build / "mete", "serve", "--config", self.config, "--set", f"listen.udp={address}", "--set",
                 f"trusted_networks={NETWORKS[0]}", "--set", "listen.admin=none", "--set", "workers=1", "--set",
-                f"backend={backend}", "--set", "table.entries=4194304", "--set", "repeats.memory=32MiB", *interface]
+                f"backend={backend}", "--set", "table.entries=4194304", "--set", "repeats.memory=32MiB",
+                *(interface if backend == "af_xdp" else [])]
 
     def say_hello(self):
         """The MAC key of this life of the server."""
@@ -104,8 +111,8 @@ class Bench:
         secret = ["--secret", 0, "--key", self.say_hello()] if tags else []
         return [*world.client, "taskset", "-c", self.load_core, self.build / "bench" / "xdp_load", "--object", self.object,
                 "--interface", world.client_interface, "--server-mac", world.server_mac, "--server",
-                f"{world.server_address}:{PORT}", "--client", world.client_address, "--frames", self.options.frames, "--keys",
-                KEYS, "--seconds", self.options.seconds, "--tenant", tenant, "--rule", wire.name_id("fast"),
+                f"{world.server_address}:{PORT}", "--client", world.client_address, "--frames", self.options.frames, "--every-us",
+                EVERY_US, "--keys", KEYS, "--seconds", self.options.seconds, "--tenant", tenant, "--rule", wire.name_id("fast"),
                 *(["--echo"] if kind == "echo" else []), *secret]
 
     def pass_all(self):
@@ -135,6 +142,7 @@ class Bench:
         load = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             readings = []
+            self.poke(load.stdout.readline())
             for word in ("started", "ended"):
                 if load.stdout.readline().strip() != word:
                     raise Failed(f"{name}: {load.stderr.read().strip()}")
@@ -147,8 +155,16 @@ class Bench:
             load.stderr.close()
         answers = max(report["answers"], 1)
         report["server_ns"], report["load_ns"] = ((after - before) * 1e9 / answers for before, after in zip(*readings))
+        if report["busy"] >= 0:  # it receives by itself
+            report["load_ns"] = report["busy"] * 1e9 / answers
         report["per_core"] = 1e9 / report["server_ns"]
         return report
+
+    def poke(self, line):
+        """The datagram by which the load learns for which interface it is to receive."""
+        if line.startswith("port "):
+            subprocess.run([*self.world.server, sys.executable, __file__, "--poke", f"{self.world.client_address}:{line.split()[1]}"],
+                           timeout=30, check=True)
 
     def start_nginx(self):
         if not shutil.which("nginx"):
@@ -212,6 +228,13 @@ def hello(address):
     with Signed((host, int(port)), "tagged", secret) as client:
         client.learn()
         print(client.key.hex() if isinstance(client.key, bytes) else client.key)
+
+
+def poke(address):
+    import socket
+    host, port = address.rsplit(":", 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"!", (host, int(port)))
 
 
 def sink():
@@ -337,8 +360,9 @@ def parse():
     parser.add_argument("--frames", type=int, default=192)
     parser.add_argument("--only", default="", help="rows whose name has this in it")
     parser.add_argument("--build", default=str(ROOT / "build"))
+    parser.add_argument("--object", help="the load's program; by default the build's")
     parser.add_argument("--json", help="write every round's figures to this file")
-    for inner in ("--hello", "--source"):
+    for inner in ("--hello", "--source", "--poke"):
         parser.add_argument(inner, help=argparse.SUPPRESS)
     parser.add_argument("--sink", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -371,6 +395,8 @@ def main():
         return hello(options.hello)
     if options.sink:
         return sink()
+    if options.poke:
+        return poke(options.poke)
     if options.source:
         return source(options.source, options.seconds)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

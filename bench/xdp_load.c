@@ -2,14 +2,17 @@
  * pair, sets a number of frames going and reads its counts.
  *
  *   xdp_load --object FILE --interface NAME --server-mac MAC --server IPv4:PORT --client IPv4
- *            [--frames N] [--keys N] [--warm S] [--seconds S] [--echo]
- *            [--tenant ID] [--rule ID] [--secret N --key HEX]      under a secret: its number, the
- * MAC key xdp_load --object FILE --interface NAME --pass                 only the program that
- * passes all, until SIGTERM
+ *            [--frames N] [--keys N] [--warm S] [--seconds S] [--every-us N] [--echo]
+ *            [--tenant ID] [--rule ID]
+ *            [--secret N --key HEX]   under a secret: its number, the MAC key
+ *   xdp_load --object FILE --interface NAME --pass   only the program that passes all, until
+ * SIGTERM
  *
- * Runs in the client's network namespace and needs root. Prints one JSON object. When the time is
- * over it ends the circulation and counts what still comes, so that frames that got lost on the way
- * are known: `lost`. The program goes with this process, however that ends. */
+ * Runs in the client's network namespace and needs root. Says the port that it wants one datagram
+ * at, from the other end (see open_poller()), when it started and ended to count, and then one JSON
+ * object. When the time is over it ends the circulation and counts what still comes, so that frames
+ * that got lost on the way are known: `lost`. The program goes with this process, however that
+ * ends. */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -39,13 +42,14 @@ struct load {
     uint8_t server_mac[6];
     struct sockaddr_in server;
     struct in_addr client;
-    uint64_t frames;
+    uint64_t frames, every_ns;
     double warm_s, seconds;
     uint32_t tenant;
     bool only_passes;
     struct circulate_setup setup;
     unsigned interface_index;
     int setups, counts, program;
+    int poller; /* a socket that receives for the interface; -1: a thread of the kernel does */
 };
 
 static int fail(const char *what, int error)
@@ -117,6 +121,9 @@ static bool take_option(int option, struct load *load)
         return (load->frames = strtoull(optarg, NULL, 10)) > 0;
     case 'k':
         return (setup->keys = strtoull(optarg, NULL, 10)) > 0;
+    case 'E':
+        load->every_ns = strtoull(optarg, NULL, 10) * 1000;
+        return true;
     case 'w':
         load->warm_s = strtod(optarg, NULL);
         return true;
@@ -159,6 +166,7 @@ static int parse_options(int argc, char **argv, struct load *load)
         {"rule", required_argument, NULL, 'r'},
         {"secret", required_argument, NULL, 'S'},
         {"key", required_argument, NULL, 'K'},
+        {"every-us", required_argument, NULL, 'E'},
         {"pass", no_argument, NULL, 'p'},
         {0},
     };
@@ -275,12 +283,12 @@ static struct circulate_counts read_counts(const struct load *load)
 
 /* Live frames leave by the interface they are said to have come by, as what the program makes of
  * them. */
-static int set_going(const struct load *load)
+static int set_going(const struct load *load, uint64_t frames)
 {
     uint8_t seed[SEED_BYTES] = {0};
     struct xdp_md context = {.data_end = sizeof(seed), .ingress_ifindex = load->interface_index};
     LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = seed, .data_size_in = sizeof(seed),
-                .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = (int)load->frames,
+                .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = (int)frames,
                 .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = 32);
     seed[12] = SEED_TYPE;
     return bpf_prog_test_run_opts(load->program, &options);
@@ -294,53 +302,113 @@ static void sleep_s(double seconds)
         ;
 }
 
+/* ---- receiving for the interface ---- */
+
+/* Whoever has received a datagram from an interface may receive for it (busy polling), in place of
+ * the kernel's thread: that one sleeps whenever nothing is there, and to wake it costs the server's
+ * core as much as several answers. Somebody on the other end sends the datagram when this one has
+ * told its port. */
+static int open_poller(struct load *load)
+{
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr = load->client};
+    const struct timeval patience = {.tv_sec = 10};
+    const int on = 1, budget = 64;
+    int id = 0;
+    char byte;
+    socklen_t len = sizeof(here);
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&here, len) < 0 ||
+        getsockname(fd, (struct sockaddr *)&here, &len) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0)
+        return -errno;
+    printf("port %u\n", ntohs(here.sin_port));
+    fflush(stdout);
+    if (recv(fd, &byte, 1, 0) < 0)
+        return -errno;
+    len = sizeof(id);
+    if (getsockopt(fd, SOL_SOCKET, SO_INCOMING_NAPI_ID, &id, &len) < 0)
+        return -errno;
+    load->poller = id ? fd : -1;
+    if (setsockopt(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL, &on, sizeof(on)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &on, sizeof(on)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, &budget, sizeof(budget)) < 0)
+        return -errno;
+    return 0;
+}
+
+/* Looks every so often only, as a network card that collects before it interrupts. Returns how long
+ * it worked; -1: the kernel's thread did. */
+static double receive_for(const struct load *load, double seconds)
+{
+    uint64_t now_ns = clock_boot_ns(), busy_ns = 0;
+    const uint64_t end_ns = now_ns + (uint64_t)(seconds * 1e9);
+    char byte;
+    if (load->poller < 0) {
+        sleep_s(seconds);
+        return -1;
+    }
+    while (now_ns < end_ns) {
+        const uint64_t next_ns = now_ns + load->every_ns;
+        recv(load->poller, &byte, 1, MSG_DONTWAIT);
+        const uint64_t after_ns = clock_boot_ns();
+        busy_ns += after_ns - now_ns;
+        for (now_ns = after_ns; now_ns < next_ns; now_ns = clock_boot_ns())
+            ;
+    }
+    return (double)busy_ns / 1e9;
+}
+
 static __u64 answers(const struct circulate_counts *counts)
 {
     return counts->allowed + counts->denied + counts->other + counts->refused + counts->echoed;
 }
 
 static void print_report(const struct circulate_counts *from, const struct circulate_counts *to,
-                         const struct circulate_counts *end, double seconds)
+                         const struct circulate_counts *end, double seconds, double busy_s)
 {
     printf("{\"seconds\":%.6f,\"answers\":%llu,\"per_second\":%.0f,\"allowed\":%"
            "llu"
            ",\"denied\":%llu,\"other\":%llu,\"refused\":%"
            "llu"
-           ",\"echoed\":%llu,\"strange\":%llu,\"lost\":%llu}\n",
+           ",\"echoed\":%llu,\"strange\":%llu,\"lost\":%llu,\"busy\":%.6f}\n",
            seconds, answers(to) - answers(from), (double)(answers(to) - answers(from)) / seconds,
            to->allowed - from->allowed, to->denied - from->denied, to->other - from->other,
            to->refused - from->refused, to->echoed - from->echoed, to->strange - from->strange,
-           end->asked - answers(end));
+           end->asked - answers(end), busy_s);
 }
 
 static int measure(struct load *load)
 {
-    int result = set_setup(load);
+    int result = open_poller(load);
+    if (result)
+        return fail("a socket to receive by", result);
+    result = set_setup(load);
     if (!result)
-        result = set_going(load);
+        result = set_going(load, load->frames);
     if (result)
         return fail("setting frames going", result);
-    sleep_s(load->warm_s);
+    receive_for(load, load->warm_s);
     puts("started");
     fflush(stdout);
     const struct circulate_counts from = read_counts(load);
     const uint64_t from_ns = clock_boot_ns();
-    sleep_s(load->seconds);
+    const double busy_s = receive_for(load, load->seconds);
     const struct circulate_counts to = read_counts(load);
     const uint64_t to_ns = clock_boot_ns();
     puts("ended");
     fflush(stdout);
     load->setup.is_over = 1;
     set_setup(load);
-    sleep_s(0.2);
+    receive_for(load, 0.2);
     const struct circulate_counts end = read_counts(load);
-    print_report(&from, &to, &end, (double)(to_ns - from_ns) / 1e9);
+    print_report(&from, &to, &end, (double)(to_ns - from_ns) / 1e9, busy_s);
     return 0;
 }
 
 int main(int argc, char **argv)
 {
-    struct load load = {.frames = 192, .warm_s = 0.3, .seconds = 1, .setup = {.keys = 1000000}};
+    struct load load = {
+        .frames = 192, .warm_s = 0.3, .seconds = 1, .poller = -1, .setup = {.keys = 1000000}};
     int result = parse_options(argc, argv, &load);
     int link;
     if (result)

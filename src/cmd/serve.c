@@ -289,10 +289,9 @@ static int start(struct server *server, bool takes_over)
         result = serve_open_snapshot(server);
     if (!result) {
         drop_privileges();
-        if (!takes_over) { /* else it comes with the table */
+        if (!takes_over) /* else it comes with the table */
             serve_load_snapshot(server);
-            result = serve_start_replica(server);
-        }
+        result = serve_start_replica(server);
     }
     if (!result)
         result = start_workers(server);

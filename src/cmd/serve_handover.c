@@ -106,18 +106,27 @@ static int send_facts(const struct server *server, unsigned socket_count)
     return result;
 }
 
+static void pack_all(struct packing *packing)
+{
+    const struct server *server = packing->server;
+    serve_each_socket(server, pack, packing);
+    if (server->xdp)
+        xdp_each_descriptor(server->xdp, pack, packing);
+    if (server->table_file.fd >= 0)
+        pack(packing, HANDOVER_TABLE_ROLE, server->table_file.fd);
+}
+
 static int send_sockets(struct server *server)
 {
     struct packing *packing = calloc(1, sizeof(*packing));
     if (!packing)
         return -ENOMEM;
     *packing = (struct packing){.server = server, .is_counting = true};
-    serve_each_socket(server, pack, packing);
-    packing->result = send_facts(server, packing->total + (server->table_file.fd >= 0));
+    pack_all(packing);
+    packing->result = send_facts(server, packing->total);
     packing->is_counting = false;
-    serve_each_socket(server, pack, packing);
-    if (server->table_file.fd >= 0)
-        pack(packing, HANDOVER_TABLE_ROLE, server->table_file.fd);
+    packing->total = 0;
+    pack_all(packing);
     send_packed(packing);
     int result = packing->result;
     free(packing);
@@ -144,10 +153,6 @@ void serve_begin_handover(struct server *server, const struct admin_peer *peer, 
     if (!may_take_over(peer)) {
         fprintf(out, "error: uid %u may not take over, only uid %u and root\n", (unsigned)peer->uid,
                 (unsigned)geteuid());
-        return;
-    }
-    if (server->config->backend == BACKEND_AF_XDP) {
-        fprintf(out, "error: its backend, af_xdp, cannot come to rest: restart it instead\n");
         return;
     }
     if (server->handover.fd >= 0)

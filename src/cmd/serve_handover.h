@@ -24,9 +24,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "net/xdp.h"
 #include "table/carry.h"
 
-#define HANDOVER_PROTOCOL 1u
+#define HANDOVER_PROTOCOL 2u
 #define HANDOVER_COMMAND "handover"
 #define HANDOVER_PATIENCE_MS 5000        /* while nobody serves */
 #define HANDOVER_START_PATIENCE_MS 10000 /* of the new one */
@@ -65,8 +66,10 @@ struct handover {                        /* of either side */
     struct handover_facts facts; /* of the other */
     unsigned socket_count;       /* that came */
     int table_fd;                /* of its table.file; -1: none */
-    bool is_joined;              /* the table is the very memory */
-    bool is_taken;               /* and after it: this process began so */
+    struct xdp_passed xdp;       /* of its backend af_xdp */
+    bool has_xdp;
+    bool is_joined; /* the table is the very memory */
+    bool is_taken;  /* and after it: this process began so */
 };
 
 /* ---- the running one ---- */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/serve_replica.h"
 #include "cmd/serve_table.h"
 #include "cmd/server.h"
 #include "sys/handover.h"
@@ -97,12 +98,16 @@ int serve_judge_table(struct server *server)
         return cmd_fail("serve",
                         "--take-over: repeats.window: is %s, and not in the daemon that serves%s",
                         config->repeat_window_ns ? "on" : "off", cannot);
-    if (config->redis.url || table->section_bytes[TABLE_SECTION_REPLICA])
-        return cmd_fail(
-            "serve",
-            "--take-over: redis.url: what a node has in hand for the others does not go "
-            "over%s",
-            cannot);
+    const uint64_t had = table->section_bytes[TABLE_SECTION_REPLICA];
+    if (!had != !config->redis.url)
+        return cmd_fail("serve",
+                        "--take-over: redis.url: is %s, and %s in the daemon that serves%s",
+                        config->redis.url ? "set" : "none", had ? "set" : "none", cannot);
+    if (had != serve_replica_bytes(config))
+        return cmd_fail("serve",
+                        "--take-over: redis.rows and redis.partitions: are other ones than in the "
+                        "daemon that serves%s",
+                        cannot);
     return open_file(server);
 }
 
@@ -169,5 +174,6 @@ int serve_receive_table(struct server *server)
             result == -ESTALE   ? "has other regions than the tenants' `entries` make"
             : result == -ENOSPC ? "has too few free owner rows for the rules that are new"
                                 : "cannot be bound");
-    return serve_make_repeats(server);
+    result = serve_judge_replica(server);
+    return result ? result : serve_make_repeats(server);
 }

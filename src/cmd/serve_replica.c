@@ -23,7 +23,6 @@
 #define WAIT_MAX_NS 100000000u /* the link has timers that wait for nothing */
 #define FINISH_NS 1000000000u  /* for the last flush */
 #define LEAVE_NS 100000000u
-#define REST_NS 100000000u     /* for what is to be told before a rest, while nobody decides */
 #define FIRST_LOOK_NS 2000000l /* so often the start looks whether the store has answered */
 #define FIRST_LOOKS 125u
 #define PASSWORD_SIZE 512u
@@ -32,11 +31,6 @@
 unsigned serve_count_replica(const struct config *config)
 {
     return config->redis.url != NULL;
-}
-
-static uint64_t table_now_ns(const struct serve_replica *replica)
-{
-    return clock_boot_ns() - table_time_base_ns(replica->server->table);
 }
 
 static uint64_t random_id(void)
@@ -119,7 +113,7 @@ static int open_link(struct serve_replica *replica, const struct config *config)
         .user = config->redis.user,
         .tls = {.ca = config->redis.ca_file},
         .node_id = replica->node_id,
-        .token = replica->names->token,
+        .token = replica->is_new ? 1 : replica->names->token,
         .partitions = (uint32_t)config->redis.partitions,
     };
     int result = 0;
@@ -150,10 +144,11 @@ static void take_names(struct serve_replica *replica, const struct config *confi
 {
     struct table_resumed found;
 
+    struct replica_names *names = table_section(replica->server->table, TABLE_SECTION_REPLICA);
+    replica->names = names;
+    if (replica->is_new)
+        return;
     table_look_resumed(replica->server->table, &found);
-    struct replica_names *names =
-        found.is_joined ? &replica->own_names /* the section is the other process' */
-                        : table_section(replica->server->table, TABLE_SECTION_REPLICA);
     const bool is_same = config->redis.node_id == 0 || config->redis.node_id == names->node_id;
     replica->resumes = found.is_resumed && names->is_made && is_same &&
                        names->partitions == config->redis.partitions;
@@ -165,7 +160,6 @@ static void take_names(struct serve_replica *replica, const struct config *confi
         names->token = random_id();
         names->partitions = config->redis.partitions;
     }
-    replica->names = names;
     replica->node_id = names->node_id;
 }
 
@@ -178,16 +172,16 @@ static int make_replicator(struct serve_replica *replica, const struct config *c
         .thread_count = replica->thread_count,
         .shared = &replica->shared,
         .node_id = replica->node_id,
-        .incarnation = replica->names->incarnation,
+        .incarnation = replica->is_new ? 0 : replica->names->incarnation,
         .partitions = (uint32_t)config->redis.partitions,
         .rows = (uint32_t)config->redis.rows,
         .nodes = (uint32_t)config->redis.nodes,
         .flush_ns = config->redis.flush_ns,
-        .now_ns = table_now_ns(replica),
+        .now_ns = serve_replica_now_ns(replica),
         .wall_ns = clock_real_ns(),
-        .memory =
-            replica->names == &replica->own_names ? NULL : (char *)replica->names + NAMES_SIZE,
-        .resumes = replica->resumes,
+        .memory = (char *)replica->names + NAMES_SIZE,
+        .resumes = replica->resumes || replica->is_new,
+        .waits = replica->is_new,
     };
     return replicator_create(&options, &replica->replicator);
 }
@@ -207,6 +201,7 @@ int serve_open_replica(struct server *server)
     sem_init(&replica->at_rest, 0, 0);
     sem_init(&replica->go, 0, 0);
     replica->server = server;
+    replica->is_new = server->handover.fd >= 0;
     replica->reader = server->thread_count - 1;
     replica->thread_count = server->thread_count - 1;
     replica->flush_ns = config->redis.flush_ns;
@@ -223,7 +218,8 @@ int serve_open_replica(struct server *server)
     if (result)
         return cmd_fail("serve", "redis.rows: no memory for %llu of them",
                         (unsigned long long)config->redis.rows);
-    replica->names->is_made = 1; /* partitions and rows have their form */
+    if (!replica->is_new)
+        replica->names->is_made = 1; /* partitions and rows have their form */
     return open_link(replica, config);
 }
 
@@ -236,7 +232,7 @@ struct engine_shared *serve_shared(const struct server *server, unsigned thread)
 static void send_due(struct serve_replica *replica)
 {
     const struct batch *batch;
-    uint64_t now_ns = table_now_ns(replica);
+    uint64_t now_ns = serve_replica_now_ns(replica);
 
     replicator_tick(replica->replicator, now_ns);
     while ((batch = replicator_next(replica->replicator, now_ns))) {
@@ -244,7 +240,7 @@ static void send_due(struct serve_replica *replica)
         const int result = link_send(replica->link, batch);
         if (result && result != -EALREADY)
             replicator_refused(replica->replicator, partition, now_ns);
-        now_ns = table_now_ns(replica);
+        now_ns = serve_replica_now_ns(replica);
     }
 }
 
@@ -262,7 +258,7 @@ static void take_new_id(struct serve_replica *replica)
 
 static void take_event(struct serve_replica *replica, const struct link_event *event)
 {
-    const uint64_t now_ns = table_now_ns(replica);
+    const uint64_t now_ns = serve_replica_now_ns(replica);
     struct link_state state;
 
     switch (event->kind) {
@@ -286,7 +282,7 @@ static void take_event(struct serve_replica *replica, const struct link_event *e
 static void take_events(struct serve_replica *replica, uint64_t most_ns)
 {
     struct server *server = replica->server;
-    const uint64_t now_ns = table_now_ns(replica);
+    const uint64_t now_ns = serve_replica_now_ns(replica);
     const uint64_t due_ns = replicator_due(replica->replicator, now_ns);
     const uint64_t wait_ns = due_ns - now_ns < most_ns ? due_ns - now_ns : most_ns;
     struct link_event event;
@@ -312,7 +308,7 @@ static void turn(struct serve_replica *replica)
     send_due(replica);
     publish_leave(server->publish, replica->reader);
     take_events(replica, WAIT_MAX_NS);
-    const uint64_t now_ns = table_now_ns(replica);
+    const uint64_t now_ns = serve_replica_now_ns(replica);
     if (now_ns >= replica->look_at_ns) {
         serve_look_at_replica(replica, now_ns);
         replica->look_at_ns = now_ns + LOOK_NS;
@@ -322,7 +318,7 @@ static void turn(struct serve_replica *replica)
 /* Nobody charges any more: tells all that is to be told, for at most so long. */
 static void settle(struct serve_replica *replica, uint64_t most_ns)
 {
-    const uint64_t until_ns = table_now_ns(replica) + most_ns;
+    const uint64_t until_ns = serve_replica_now_ns(replica) + most_ns;
 
     replicator_finish(replica->replicator);
     do {
@@ -330,32 +326,19 @@ static void settle(struct serve_replica *replica, uint64_t most_ns)
         if (replicator_is_settled(replica->replicator))
             break;
         take_events(replica, most_ns / 100);
-    } while (table_now_ns(replica) < until_ns);
+    } while (serve_replica_now_ns(replica) < until_ns);
 }
 
-static void finish(struct serve_replica *replica, bool has_table)
+static void finish(struct serve_replica *replica)
 {
     struct replicator_state state;
 
-    if (has_table)
-        settle(replica, FINISH_NS);
-    replicator_look(replica->replicator, table_now_ns(replica), &state);
+    settle(replica, FINISH_NS);
+    replicator_look(replica->replicator, serve_replica_now_ns(replica), &state);
     if (state.pending_keys > 0)
         log_line("redis: stopping while %u keys have charges that it was not told of",
                  state.pending_keys);
     link_leave(replica->link, LEAVE_NS);
-}
-
-/* Until it is told to go on. False: it is to stop, and the table is another's now. */
-static bool be_at_rest(struct serve_replica *replica)
-{
-    settle(replica, REST_NS);
-    publish_leave(replica->server->publish, replica->reader);
-    sem_post(&replica->at_rest);
-    while (sem_wait(&replica->go) < 0 && errno == EINTR)
-        ;
-    replicator_go_on(replica->replicator);
-    return !atomic_load_explicit(&replica->stop, memory_order_relaxed);
 }
 
 static void *thread_main(void *argument)
@@ -364,33 +347,14 @@ static void *thread_main(void *argument)
     bool has_table = true;
     while (!atomic_load_explicit(&replica->stop, memory_order_relaxed)) {
         if (atomic_load_explicit(&replica->rest, memory_order_relaxed))
-            has_table = be_at_rest(replica);
+            has_table = serve_be_at_rest_replica(replica);
         else
             turn(replica);
     }
     publish_quit(replica->server->publish, replica->reader);
-    finish(replica, has_table);
+    if (has_table) /* else the node goes on, and nothing is to be told of its end */
+        finish(replica);
     return NULL;
-}
-
-void serve_rest_replica(struct server *server)
-{
-    struct serve_replica *replica = server->replica;
-    if (!replica || !replica->is_running)
-        return;
-    atomic_store_explicit(&replica->rest, true, memory_order_relaxed);
-    wake_send(replica->wake);
-    while (sem_wait(&replica->at_rest) < 0 && errno == EINTR)
-        ;
-}
-
-void serve_replica_go_on(struct server *server)
-{
-    struct serve_replica *replica = server->replica;
-    if (!replica || !atomic_load_explicit(&replica->rest, memory_order_relaxed))
-        return;
-    atomic_store_explicit(&replica->rest, false, memory_order_relaxed);
-    sem_post(&replica->go);
 }
 
 int serve_start_replica(struct server *server)
@@ -398,12 +362,15 @@ int serve_start_replica(struct server *server)
     struct serve_replica *replica = server->replica;
     if (!replica)
         return 0;
+    atomic_init(&replica->rest, replica->is_new);
     int result = pthread_create(&replica->thread, NULL, thread_main, replica);
     if (result)
         return cmd_fail("serve", "redis: no thread: %s", strerror(result));
     replica->is_running = true;
-    if (server->handover.fd >= 0) /* the table says what the wall time was */
+    if (replica->is_new) {
+        serve_wait_at_rest_replica(replica);
         return 0;
+    }
     for (unsigned i = 0; i < FIRST_LOOKS && !shared_state_has_wall(&replica->shared); i++)
         nanosleep(&(struct timespec){.tv_nsec = FIRST_LOOK_NS}, NULL);
     return 0;

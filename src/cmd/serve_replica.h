@@ -27,14 +27,25 @@ int serve_open_replica(struct server *server);
 struct engine_shared *serve_shared(const struct server *server, unsigned thread);
 
 /* Before the workers, and waits up to a quarter of a second for the first answer: windows run on
- * the store's clock, and first shares go by the number of nodes. Results as above. */
+ * the store's clock, and first shares go by the number of nodes. That of a process that takes over
+ * begins at rest. Results as above. */
 int serve_start_replica(struct server *server);
 
-/* While the threads that decide are at rest: tells what is to be told, as far as a tenth of a
- * second goes, and touches neither table nor rings until serve_replica_go_on(). What a store that
- * is away was not told by then is lost if another process goes on with the table. */
+/* ---- an upgrade (serve_handover.h) ----
+ *
+ * The node goes over as kill -9 leaves it: who it is, its rows and batches lie in the table's
+ * mapping, what was sent and not answered stands there as that, and the new process sends it again
+ * under its number, which the store knows or not. So nothing is waited for, least of all a store
+ * that is away, and a process that does not take over after all leaves nothing to undo: the old one
+ * goes on where it stood. */
+
+/* While the threads that decide are at rest: what the rings hold goes into the rows, and nothing is
+ * sent, and neither table nor rings are touched, until serve_replica_go_on(). */
 void serve_rest_replica(struct server *server);
 void serve_replica_go_on(struct server *server);
+
+/* Of what the table brought: is it of a node that this configuration can be? Results as above. */
+int serve_judge_replica(const struct server *server);
 
 /* After the last thread that decides has ended: sends what is left, as far as one round trip goes,
  * and gives the memory back. */

@@ -10,6 +10,7 @@
 #include "cmd/cmd.h"
 #include "cmd/serve_replica.h"
 #include "cmd/serve_handover_table.h"
+#include "cmd/serve_xdp.h"
 #include "cmd/server.h"
 #include "doors/listen.h"
 #include "net/filter.h"
@@ -104,6 +105,10 @@ static int take_sockets(struct server *server, const struct handover_room *room)
             server->handover.table_fd = room->fds[i];
             continue;
         }
+        if (xdp_passed_add(&server->handover.xdp, role, room->fds[i])) {
+            server->handover.has_xdp = true;
+            continue;
+        }
         if (!result)
             result = passed_look(room->fds[i], &socket);
         if (!result) {
@@ -139,9 +144,7 @@ int serve_ask_handover(struct server *server)
     if (!path)
         return cmd_fail("serve", "--take-over: listen.admin is none: where it is, the daemon to "
                                  "take over from is asked");
-    if (server->config->backend == BACKEND_AF_XDP)
-        return cmd_fail("serve", "--take-over: backend: af_xdp cannot share an interface's queues "
-                                 "with the daemon that serves: restart it instead");
+    xdp_passed_init(&server->handover.xdp);
     int result = connect_to(server, path);
     if (result)
         return result;
@@ -156,6 +159,8 @@ int serve_ask_handover(struct server *server)
         return cmd_fail("serve", "--take-over: no memory");
     result = hear_all(server, room);
     free(room);
+    if (!result)
+        result = serve_judge_xdp(server);
     return result ? result : serve_judge_table(server);
 }
 
@@ -206,13 +211,14 @@ int serve_take_over(struct server *server)
     server->leaves_paths = false;
     server->handover.is_taken = true;
     take_off_filters(server);
-    result = serve_start_replica(server);
+    serve_replica_go_on(server);
     worker_go_on(server->workers, server->running_count);
     loop_go_on(server->loop);
     loop_go_on(server->grpc_loop);
     loop_go_on(server->metrics_loop);
+    serve_take_over_xdp(server); /* may wait for who changes interfaces; the old program serves */
     close(server->handover.fd);
     server->handover.fd = -1;
     explicit_bzero(&server->handover.facts, sizeof(server->handover.facts));
-    return result;
+    return 0;
 }

@@ -86,6 +86,10 @@ static int collect(const struct config *config, struct targets *targets)
 static int complain(const char *interface, enum xdp_step step, int result)
 {
     const char *why = strerror(-result);
+    if (result == -EXDEV)
+        return cmd_fail("serve",
+                        "--take-over: listen.interface, af_xdp.queues, af_xdp.mode and af_xdp.ring "
+                        "must be those of the daemon that serves; restart it instead");
     if (result == -ENOSYS)
         return cmd_fail("serve", "backend: af_xdp is not part of this build");
     switch (step) {
@@ -143,12 +147,35 @@ int serve_open_xdp(struct server *server)
         .targets = targets.list,
         .target_count = targets.count,
     };
-    result = xdp_open(&options, &server->xdp, &step);
+    result = server->handover.fd >= 0
+                 ? xdp_adopt(&options, &server->handover.xdp, &server->xdp, &step)
+                 : xdp_open(&options, &server->xdp, &step);
     if (result)
         return complain(config->interface, step, result);
     for (unsigned i = 0; i < server->worker_count; i++)
         server->workers[i].xdp = server->xdp;
     return 0;
+}
+
+int serve_judge_xdp(const struct server *server)
+{
+    const bool is_wanted = server->config->backend == BACKEND_AF_XDP;
+    if (is_wanted == server->handover.has_xdp)
+        return 0;
+    return cmd_fail("serve",
+                    "--take-over: backend: is %s, and %s in the daemon that serves; restart it "
+                    "instead",
+                    is_wanted ? "af_xdp" : "not af_xdp", is_wanted ? "another" : "af_xdp");
+}
+
+void serve_take_over_xdp(struct server *server)
+{
+    int result = server->xdp ? xdp_take_over(server->xdp) : 0;
+    if (result)
+        log_event(LOG_WARNING, "handover",
+                  "listen.interface: the program of the process before stays on %s: %s; addresses "
+                  "that are new come through the sockets",
+                  server->config->xdp.interface, strerror(-result));
 }
 
 void serve_close_xdp(struct server *server)

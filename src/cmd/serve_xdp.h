@@ -10,6 +10,12 @@ struct server;
 int serve_open_xdp(struct server *server);
 void serve_close_xdp(struct server *server);
 
+/* ---- the new side of an upgrade: what is open is the running one's, until that is over ---- */
+
+/* Are both of this backend? Results as above. */
+int serve_judge_xdp(const struct server *server);
+void serve_take_over_xdp(struct server *server);
+
 /* "af_xdp" for the start-up line, and what stands behind it; or the workers' own backend. */
 void serve_format_backend(const struct server *server, char *out, size_t size);
 

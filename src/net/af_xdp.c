@@ -42,6 +42,7 @@ struct af_xdp {
     struct io_counters counters;
     struct io *sockets;
     bool has_socket_batch;
+    bool is_paused;
     unsigned turns; /* batches of the rings since the sockets were looked at */
     unsigned queue_count;
     unsigned next_queue;
@@ -131,9 +132,12 @@ static int receive_frames(struct af_xdp *xdp)
         uint32_t count = xsk_ring_cons__peek(&queue->receive, IO_BATCH, &at);
         if (!count)
             continue;
-        for (uint32_t i = 0; i < count; i++)
-            __builtin_prefetch(queue->frames +
-                               xsk_ring_cons__rx_desc(&queue->receive, at + i)->addr);
+        for (uint32_t i = 0; i < count; i++) {
+            const uint8_t *bytes =
+                queue->frames + xsk_ring_cons__rx_desc(&queue->receive, at + i)->addr;
+            __builtin_prefetch(bytes);
+            __builtin_prefetch(bytes + 64);
+        }
         for (uint32_t i = 0; i < count; i++)
             take_frame(xdp, queue, index, xsk_ring_cons__rx_desc(&queue->receive, at + i));
         xsk_ring_cons__release(&queue->receive, count);
@@ -155,34 +159,49 @@ static int receive_sockets(struct af_xdp *xdp, struct io_message **ret_messages)
 
 static int receive_now(struct af_xdp *xdp, struct io_message **ret_messages)
 {
-    int count = 0;
-    if (xdp->turns < XDP_TURNS) {
-        count = receive_frames(xdp);
-        xdp->turns++;
-    }
-    if (!count) {
-        count = receive_sockets(xdp, ret_messages);
+    if (xdp->turns++ >= XDP_TURNS) {
+        int count = receive_sockets(xdp, ret_messages);
         if (count)
             return count;
-        count = receive_frames(xdp);
     }
     *ret_messages = xdp->messages;
-    return count;
+    return receive_frames(xdp);
+}
+
+static bool is_any_socket_ready(const struct af_xdp *xdp)
+{
+    for (unsigned i = xdp->queue_count; i < xdp->poll_count; i++)
+        if (xdp->polls[i].revents)
+            return true;
+    return false;
+}
+
+/* The rings are empty. Asks for the sockets only if something is there. */
+static int wait_for_any(struct af_xdp *xdp, uint64_t wait_ns, struct io_message **ret_messages)
+{
+    const struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000u),
+                                  .tv_nsec = (long)(wait_ns % 1000000000u)};
+    int ready = ppoll(xdp->polls, xdp->poll_count, &wait, NULL);
+    if (ready <= 0)
+        return ready == 0 || errno == EINTR ? 0 : -errno;
+    if (is_any_socket_ready(xdp)) {
+        int count = receive_sockets(xdp, ret_messages);
+        if (count)
+            return count;
+    }
+    *ret_messages = xdp->messages;
+    return receive_frames(xdp);
 }
 
 static int af_xdp_receive(struct io *io, uint64_t wait_ns, struct io_message **ret_messages)
 {
     struct af_xdp *xdp = (struct af_xdp *)io;
+    if (xdp->is_paused)
+        return 0;
     int count = receive_now(xdp, ret_messages);
-    if (count == 0 && wait_ns) {
-        struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000u),
-                                .tv_nsec = (long)(wait_ns % 1000000000u)};
-        int ready = ppoll(xdp->polls, xdp->poll_count, &wait, NULL);
-        if (ready > 0)
-            count = receive_now(xdp, ret_messages);
-        else if (ready < 0 && errno != EINTR)
-            count = -errno;
-    }
+    if (count == 0)
+        count =
+            wait_ns ? wait_for_any(xdp, wait_ns, ret_messages) : receive_sockets(xdp, ret_messages);
     io->has_more = count >= (int)IO_BATCH;
     return count;
 }
@@ -267,6 +286,12 @@ static void send_queue(struct af_xdp *xdp, struct xdp_queue *queue)
     refill(queue);
 }
 
+static void leave_queues(struct af_xdp *xdp)
+{
+    for (unsigned i = 0; i < xdp->queue_count; i++)
+        xdp_queue_leave(xdp->queues[i]);
+}
+
 static void af_xdp_send(struct io *io)
 {
     struct af_xdp *xdp = (struct af_xdp *)io;
@@ -279,6 +304,31 @@ static void af_xdp_send(struct io *io)
     if (xdp->has_socket_batch)
         io_send(xdp->sockets);
     xdp->has_socket_batch = false;
+    if (xdp->is_paused)
+        leave_queues(xdp);
+}
+
+/* Between two receives no frame is in hand: each is in a ring, or nobody has it. */
+static int af_xdp_pause(struct io *io)
+{
+    struct af_xdp *xdp = (struct af_xdp *)io;
+    int result = io_pause(xdp->sockets);
+    if (result)
+        return result;
+    xdp->is_paused = true;
+    leave_queues(xdp);
+    return 0;
+}
+
+static void af_xdp_resume(struct io *io)
+{
+    struct af_xdp *xdp = (struct af_xdp *)io;
+    for (unsigned i = 0; i < xdp->queue_count; i++) {
+        xdp_queue_take_up(xdp->queues[i]);
+        kick(xdp, xdp->queues[i]); /* what the one before could not send at once */
+    }
+    xdp->is_paused = false;
+    io_resume(xdp->sockets);
 }
 
 /* ---- open and close ---- */
@@ -308,6 +358,7 @@ static int af_xdp_open(const struct io_options *options, struct io **ret_io)
     if (!xdp)
         return -ENOMEM;
     xdp->io.operations = &af_xdp_operations;
+    xdp->is_paused = options->is_paused;
     int result = take_queues(xdp, options);
     if (!result)
         result = io_open(IO_BACKEND_MMSG, options, &xdp->sockets);
@@ -327,16 +378,6 @@ static void af_xdp_close(struct io *io)
     free(xdp);
 }
 
-/* What found no room: no free frame, or a full ring. */
-static uint64_t count_drops(const struct xdp_queue *queue)
-{
-    struct xdp_statistics statistics = {0};
-    socklen_t len = sizeof(statistics);
-    if (getsockopt(queue->fd, SOL_XDP, XDP_STATISTICS, &statistics, &len) < 0)
-        return 0;
-    return statistics.rx_dropped + statistics.rx_ring_full + statistics.rx_fill_ring_empty_descs;
-}
-
 static struct io_counters af_xdp_counters(const struct io *io)
 {
     const struct af_xdp *xdp = (const struct af_xdp *)io;
@@ -344,7 +385,7 @@ static struct io_counters af_xdp_counters(const struct io *io)
     counters.send_errors += xdp->counters.send_errors;
     counters.receive_errors += xdp->counters.receive_errors;
     for (unsigned i = 0; i < xdp->queue_count; i++)
-        counters.receive_drops += count_drops(xdp->queues[i]);
+        counters.receive_drops += xdp_queue_drops(xdp->queues[i]) - xdp->queues[i]->drops_before;
     return counters;
 }
 
@@ -356,4 +397,6 @@ const struct io_operations af_xdp_operations = {
     .send = af_xdp_send,
     .close = af_xdp_close,
     .counters = af_xdp_counters,
+    .pause = af_xdp_pause,
+    .resume = af_xdp_resume,
 };

@@ -29,25 +29,20 @@ static void store16(uint8_t *at, uint32_t value)
 /* ---- checksums: sums of 16-bit words in the order they stand in memory, which folds to the same
  * whatever the machine's order is (RFC 1071, section 2 (B)) ---- */
 
-static uint64_t sum_bytes(const uint8_t *bytes, uint32_t len, uint64_t sum)
+/* By words of 8 bytes with the carry added at once: 2^64 is 1 modulo 2^16 - 1. */
+static inline uint64_t sum_bytes(const uint8_t *bytes, uint32_t len, uint64_t sum)
 {
-    for (; len >= 4; bytes += 4, len -= 4) {
-        uint32_t word;
-        memcpy(&word, bytes, 4);
+    uint64_t word;
+    for (; len >= 8; bytes += 8, len -= 8) {
+        memcpy(&word, bytes, 8);
         sum += word;
-    }
-    if (len >= 2) {
-        uint16_t word;
-        memcpy(&word, bytes, 2);
-        sum += word;
-        bytes += 2;
-        len -= 2;
+        sum += sum < word;
     }
     if (len) {
-        const uint8_t last[2] = {*bytes, 0};
-        uint16_t word;
-        memcpy(&word, last, 2);
+        word = 0;
+        memcpy(&word, bytes, len);
         sum += word;
+        sum += sum < word;
     }
     return sum;
 }
@@ -62,10 +57,14 @@ static uint16_t fold(uint64_t sum)
 }
 
 /* Of the pseudo-header: both addresses, the protocol and the datagram's length. */
-static uint64_t sum_pseudo(const uint8_t *addresses, uint32_t address_bytes, uint32_t udp_len)
+static uint64_t sum_pseudo(uint64_t address_sum, uint32_t udp_len)
 {
-    const uint8_t rest[4] = {0, IPPROTO_UDP, (uint8_t)(udp_len >> 8), (uint8_t)udp_len};
-    return sum_bytes(rest, 4, sum_bytes(addresses, 2 * address_bytes, 0));
+    return address_sum + htons(IPPROTO_UDP) + htons((uint16_t)udp_len);
+}
+
+static uint64_t sum_addresses(const uint8_t *addresses, uint32_t address_bytes)
+{
+    return fold(sum_bytes(addresses, 2 * address_bytes, 0));
 }
 
 static bool is_sum_right(uint64_t pseudo, const uint8_t *udp, uint32_t udp_len, bool may_lack)
@@ -120,7 +119,7 @@ static enum frame_fate decode_v4(const uint8_t *ip, uint32_t room, struct frame 
     frame->peer.v4 = (struct sockaddr_in){.sin_family = AF_INET};
     memcpy(&frame->peer.v4.sin_addr, ip + V4_SOURCE, 4);
     memcpy(&frame->peer.v4.sin_port, udp + UDP_SOURCE, 2);
-    return decode_udp(udp, udp_len, sum_pseudo(ip + V4_SOURCE, 4, udp_len), true);
+    return decode_udp(udp, udp_len, sum_pseudo(sum_addresses(ip + V4_SOURCE, 4), udp_len), true);
 }
 
 static enum frame_fate decode_v6(const uint8_t *ip, uint32_t room, struct frame *frame)
@@ -140,7 +139,7 @@ static enum frame_fate decode_v6(const uint8_t *ip, uint32_t room, struct frame 
     frame->peer.v6 = (struct sockaddr_in6){.sin6_family = AF_INET6};
     memcpy(&frame->peer.v6.sin6_addr, ip + V6_SOURCE, 16);
     memcpy(&frame->peer.v6.sin6_port, udp + UDP_SOURCE, 2);
-    return decode_udp(udp, udp_len, sum_pseudo(ip + V6_SOURCE, 16, udp_len), false);
+    return decode_udp(udp, udp_len, sum_pseudo(sum_addresses(ip + V6_SOURCE, 16), udp_len), false);
 }
 
 enum frame_fate frame_decode(const uint8_t *bytes, uint32_t len, struct frame *ret_frame)
@@ -161,9 +160,10 @@ enum frame_fate frame_decode(const uint8_t *bytes, uint32_t len, struct frame *r
     return fate;
 }
 
-/* ---- answering ---- */
+/* ---- answering: sums are made of the values, not read back from where they were just written in
+ * other pieces, which would stall the processor ---- */
 
-static void swap(uint8_t *at, uint32_t len)
+static inline void swap(uint8_t *at, uint32_t len)
 {
     uint8_t first[16];
     memcpy(first, at, len);
@@ -172,39 +172,48 @@ static void swap(uint8_t *at, uint32_t len)
 }
 
 /* A sum that comes out as 0 is sent as its other zero: 0 means that there is none. */
-static void sign_udp(uint8_t *udp, uint32_t udp_len, const uint8_t *addresses, uint32_t bytes)
+static void sign_udp(uint8_t *udp, uint32_t udp_len, uint64_t address_sum)
 {
-    swap(udp, 2);
-    store16(udp + UDP_LEN, udp_len);
-    store16(udp + UDP_SUM, 0);
-    uint16_t sum = (uint16_t)~fold(sum_bytes(udp, udp_len, sum_pseudo(addresses, bytes, udp_len)));
-    if (sum == 0)
-        sum = 0xFFFF;
-    memcpy(udp + UDP_SUM, &sum, sizeof(sum));
+    uint32_t ports;
+    const uint16_t len = htons((uint16_t)udp_len);
+    memcpy(&ports, udp + UDP_SOURCE, sizeof(ports));
+    ports = ports << 16 | ports >> 16;
+    uint64_t sum = sum_pseudo(address_sum, udp_len) + ports + len;
+    sum = sum_bytes(udp + FRAME_UDP_BYTES, udp_len - FRAME_UDP_BYTES, sum);
+    uint16_t check = (uint16_t)~fold(sum);
+    if (check == 0)
+        check = 0xFFFF;
+    memcpy(udp + UDP_SOURCE, &ports, sizeof(ports));
+    memcpy(udp + UDP_LEN, &len, sizeof(len));
+    memcpy(udp + UDP_SUM, &check, sizeof(check));
 }
 
 static void answer_v4(uint8_t *ip, uint32_t udp_len)
 {
+    const uint64_t address_sum = sum_addresses(ip + V4_SOURCE, 4); /* swapped or not */
+    const uint16_t len = htons((uint16_t)(FRAME_IPV4_BYTES + udp_len));
+    const uint64_t sum = address_sum + len + htons(0x4500) + htons(DO_NOT_FRAGMENT) +
+                         htons(ANSWER_HOPS << 8 | IPPROTO_UDP);
+    const uint16_t check = (uint16_t)~fold(sum);
     ip[1] = 0;
-    store16(ip + V4_LEN, FRAME_IPV4_BYTES + udp_len);
+    memcpy(ip + V4_LEN, &len, sizeof(len));
     store16(ip + V4_ID, 0); /* of no meaning in what is not a fragment (RFC 6864) */
     store16(ip + V4_FRAGMENT, DO_NOT_FRAGMENT);
     ip[V4_TTL] = ANSWER_HOPS;
     swap(ip + V4_SOURCE, 4);
-    store16(ip + V4_SUM, 0);
-    uint16_t sum = (uint16_t)~fold(sum_bytes(ip, FRAME_IPV4_BYTES, 0));
-    memcpy(ip + V4_SUM, &sum, sizeof(sum));
-    sign_udp(ip + FRAME_IPV4_BYTES, udp_len, ip + V4_SOURCE, 4);
+    memcpy(ip + V4_SUM, &check, sizeof(check));
+    sign_udp(ip + FRAME_IPV4_BYTES, udp_len, address_sum);
 }
 
 static void answer_v6(uint8_t *ip, uint32_t udp_len)
 {
+    const uint64_t address_sum = sum_addresses(ip + V6_SOURCE, 16);
     store16(ip, 6u << 12); /* no class, no flow */
     store16(ip + 2, 0);
     store16(ip + V6_LEN, udp_len);
     ip[V6_HOPS] = ANSWER_HOPS;
     swap(ip + V6_SOURCE, 16);
-    sign_udp(ip + FRAME_IPV6_BYTES, udp_len, ip + V6_SOURCE, 16);
+    sign_udp(ip + FRAME_IPV6_BYTES, udp_len, address_sum);
 }
 
 uint32_t frame_answer(uint8_t *bytes, uint32_t headers, uint32_t len)

@@ -53,4 +53,28 @@ int xdp_open(const struct xdp_open_options *options, struct xdp **ret_xdp, enum 
 struct xdp_facts xdp_facts(const struct xdp *xdp);
 void xdp_close(struct xdp *xdp); /* NULL: nothing */
 
+/* ---- an upgrade: net/xdp_pass.c says how ---- */
+
+/* Each descriptor that another process needs, with a role of less than 16 bytes, "xdp-...". */
+typedef void xdp_each_fn(void *context, const char *role, int fd);
+void xdp_each_descriptor(const struct xdp *xdp, xdp_each_fn *each, void *context);
+
+struct xdp_passed { /* what came of them; -1: it did not */
+    int link, sockets_map;
+    int sockets[XDP_MAX_QUEUES], memories[XDP_MAX_QUEUES];
+};
+void xdp_passed_init(struct xdp_passed *passed);
+/* False: that is the role of something else. */
+bool xdp_passed_add(struct xdp_passed *passed, const char *role, int fd);
+
+/* As xdp_open(), but of what a running process has open and goes on with until xdp_take_over();
+ * -EXDEV: that is of another interface, other queues, another mode or ring. The descriptors are
+ * the struct's from then on. */
+int xdp_adopt(const struct xdp_open_options *options, const struct xdp_passed *passed,
+              struct xdp **ret_xdp, enum xdp_step *ret_step);
+
+/* The other process is at rest and will not go on: the program is this one's now. Results: 0, or a
+ * negative errno; then the other's goes on, for the same sockets. */
+int xdp_take_over(struct xdp *xdp);
+
 #endif

@@ -25,6 +25,10 @@
 
 _Static_assert(XDP_MAX_TARGETS == XDP_PROGRAM_MAX_TARGETS, "all fit into the program");
 
+#ifndef XDP_MAX_TX_SKB_BUDGET
+#define XDP_MAX_TX_SKB_BUDGET 9 /* of Linux 6.17; before it the kernel sends 32 frames a call */
+#endif
+
 #define BUSY_TRIES 20u /* the queues of a daemon that has just died are still being taken down */
 #define BUSY_PAUSE_NS 50000000l
 
@@ -93,8 +97,9 @@ static int load_program(struct xdp_program *text, struct xdp *xdp)
     struct bpf_insn *insns = calloc(XDP_PROGRAM_MAX_INSNS, sizeof(*insns));
     if (!insns)
         return -ENOMEM;
-    xdp->sockets_map = bpf_map_create(BPF_MAP_TYPE_XSKMAP, "mete_sockets", sizeof(uint32_t),
-                                      sizeof(int), xdp->facts.queues, NULL);
+    if (xdp->sockets_map < 0)
+        xdp->sockets_map = bpf_map_create(BPF_MAP_TYPE_XSKMAP, "mete_sockets", sizeof(uint32_t),
+                                          sizeof(int), xdp->facts.queues, NULL);
     if (xdp->sockets_map >= 0) {
         text->sockets_map = xdp->sockets_map;
         const unsigned count = xdp_program_write(text, insns);
@@ -137,6 +142,39 @@ static int attach(struct xdp *xdp, int interface_index, enum xdp_attach wish)
 
 /* ---- the sockets ---- */
 
+uint32_t xdp_queue_room(uint32_t ring)
+{
+    return 2 * ring * XDP_FRAME_BYTES;
+}
+
+uint32_t xdp_queue_size(uint32_t ring)
+{
+    return xdp_queue_room(ring) + (uint32_t)(sizeof(struct xdp_left) + 2 * ring * sizeof(uint32_t));
+}
+
+/* Shared, so that it can go over to another process; else it is memory like any other. */
+static int make_memory(struct xdp_queue *queue)
+{
+    const uint32_t size = xdp_queue_size(queue->ring);
+    int fd = memfd_create("mete-frames", MFD_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    void *area = ftruncate(fd, size) < 0
+                     ? MAP_FAILED
+                     : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    if (area == MAP_FAILED) {
+        close(fd);
+        return -ENOMEM;
+    }
+    queue->memory = fd;
+    queue->frames = area;
+    queue->room = xdp_queue_room(queue->ring);
+    queue->size = size;
+    queue->left = (void *)(queue->frames + queue->room);
+    queue->free = queue->left->free;
+    return 0;
+}
+
 static int make_umem(struct xdp_queue *queue)
 {
     const struct xsk_umem_config config = {
@@ -145,17 +183,11 @@ static int make_umem(struct xdp_queue *queue)
         .frame_size = XDP_FRAME_BYTES,
         .frame_headroom = XDP_HEADROOM_BYTES,
     };
-    queue->free = calloc(2 * queue->ring, sizeof(*queue->free));
-    if (!queue->free)
-        return -ENOMEM;
-    queue->room = 2 * queue->ring * XDP_FRAME_BYTES;
-    void *area = mmap(NULL, queue->room, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    if (area == MAP_FAILED)
-        return -ENOMEM;
-    queue->frames = area;
-    int result =
-        xsk_umem__create(&queue->umem, area, queue->room, &queue->fill, &queue->done, &config);
+    int result = make_memory(queue);
+    if (result)
+        return result;
+    result = xsk_umem__create(&queue->umem, queue->frames, queue->room, &queue->fill, &queue->done,
+                              &config);
     if (result)
         queue->umem = NULL;
     return result;
@@ -192,7 +224,17 @@ static int open_queue(struct xdp *xdp, const char *interface, struct xdp_queue *
         return result;
     }
     queue->fd = xsk_socket__fd(queue->socket);
+    const uint32_t at_once = XDP_SEND_BUDGET;
+    setsockopt(queue->fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &at_once, sizeof(at_once)); /* a wish */
     give_frames(queue);
+    *queue->left = (struct xdp_left){
+        .layout = XDP_LEFT_LAYOUT,
+        .interface_index = (uint32_t)xdp->interface_index,
+        .queue_count = xdp->facts.queues,
+        .queue = queue->number,
+        .ring = queue->ring,
+        .mode = xdp->facts.mode,
+    };
     struct xdp_options facts = {0};
     socklen_t len = sizeof(facts);
     if (getsockopt(queue->fd, SOL_XDP, XDP_OPTIONS, &facts, &len) == 0)
@@ -206,9 +248,11 @@ static void close_queue(struct xdp_queue *queue)
         xsk_socket__delete(queue->socket);
     if (queue->umem)
         xsk_umem__delete(queue->umem);
-    if (queue->frames)
-        munmap(queue->frames, queue->room);
-    free(queue->free);
+    xdp_queue_unmap(queue);
+    if (queue->frames) {
+        munmap(queue->frames, queue->size);
+        close(queue->memory);
+    }
     memset(queue, 0, sizeof(*queue));
 }
 
@@ -241,27 +285,34 @@ static int open_queues(struct xdp *xdp, const struct xdp_open_options *options)
 
 /* ---- all of it ---- */
 
-static int open_all(const struct xdp_open_options *options, struct xdp *xdp,
-                    enum xdp_step *ret_step)
+int xdp_load(const struct xdp_open_options *options, struct xdp *xdp, enum xdp_step *ret_step)
 {
     struct xdp_program text = {
         .vlan = options->vlan,
         .targets = options->targets,
         .target_count = options->target_count,
     };
+    libbpf_set_print(print_libbpf);
+    libxdp_set_print(print_libxdp);
     *ret_step = XDP_STEP_INTERFACE;
-    const int index = (int)if_nametoindex(options->interface);
-    if (index == 0)
+    xdp->interface_index = (int)if_nametoindex(options->interface);
+    if (xdp->interface_index == 0)
         return -ENODEV;
     int result = look_at_interface(options, xdp, &text);
     if (result)
         return result;
     *ret_step = XDP_STEP_PROGRAM;
-    result = load_program(&text, xdp);
+    return load_program(&text, xdp);
+}
+
+static int open_all(const struct xdp_open_options *options, struct xdp *xdp,
+                    enum xdp_step *ret_step)
+{
+    int result = xdp_load(options, xdp, ret_step);
     if (result)
         return result;
     *ret_step = XDP_STEP_ATTACH;
-    result = attach(xdp, index, options->mode);
+    result = attach(xdp, xdp->interface_index, options->mode);
     if (result)
         return result;
     *ret_step = XDP_STEP_SOCKET;
@@ -275,8 +326,6 @@ int xdp_open(const struct xdp_open_options *options, struct xdp **ret_xdp, enum 
     if (!xdp)
         return -ENOMEM;
     xdp->sockets_map = xdp->program = xdp->link = -1;
-    libbpf_set_print(print_libbpf);
-    libxdp_set_print(print_libxdp);
     int result = open_all(options, xdp, ret_step);
     if (result) {
         xdp_close(xdp);

@@ -410,6 +410,12 @@ void link_set_node(struct link *link, uint64_t node_id)
     link->taken_since_ns = link->beat_next_ns = 0;
 }
 
+void link_become(struct link *link, uint64_t node_id, uint64_t token)
+{
+    link->token = token;
+    link_set_node(link, node_id);
+}
+
 void link_leave(struct link *link, uint64_t timeout_ns)
 {
     const uint64_t until_ns = clock_boot_ns() + timeout_ns;

@@ -91,6 +91,9 @@ int link_descriptor(const struct link *link);
 /* A node's id that no other process has, after LINK_EVENT_TAKEN. */
 void link_set_node(struct link *link, uint64_t node_id);
 
+/* Before anything was sent: the node and process that this link goes on for. */
+void link_become(struct link *link, uint64_t node_id, uint64_t token);
+
 /* Gives the node's id back, so that its next process need not wait for it: flushed for at most
  * timeout_ns. */
 void link_leave(struct link *link, uint64_t timeout_ns);

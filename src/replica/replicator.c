@@ -93,11 +93,25 @@ int replicator_create(const struct replicator_options *options, struct replicato
         replicator_destroy(replicator);
         return result;
     }
-    if (options->resumes)
+    if (options->resumes && !options->waits)
         replicator_resume(replicator);
     shared_state_set_first_share(options->shared, share_of(1, options->nodes));
     *ret_replicator = replicator;
     return 0;
+}
+
+void replicator_take_up(struct replicator *replicator, const struct replicator_names *names)
+{
+    struct replicator_options *options = &replicator->options;
+
+    options->node_id = names->node_id;
+    options->incarnation = names->incarnation;
+    if (names->nodes)
+        replicator->node_count = options->nodes = names->nodes;
+    replicator->now_ns = names->now_ns;
+    wall_init(&replicator->wall, names->now_ns, names->wall_ns);
+    replicator_resume(replicator);
+    shared_state_set_first_share(options->shared, share_of(1, options->nodes));
 }
 
 void replicator_destroy(struct replicator *replicator)
@@ -131,11 +145,6 @@ void replicator_finish(struct replicator *replicator)
         rows_list_remove(&replicator->rows, &replicator->lingering, row);
         row->place = ROW_QUIET;
     }
-}
-
-void replicator_go_on(struct replicator *replicator)
-{
-    replicator->is_finishing = false;
 }
 
 bool replicator_is_settled(const struct replicator *replicator)

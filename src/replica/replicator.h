@@ -41,6 +41,7 @@ struct replicator_options {
      * when its process ended is told by the next. NULL: memory of its own. */
     void *memory;
     bool resumes; /* table and memory were another process' before (replicator_resume.c) */
+    bool waits;   /* resumes, but later: until replicator_take_up() they are the other process' */
 };
 
 size_t replicator_memory_size(uint32_t partitions, uint32_t rows);
@@ -48,6 +49,15 @@ size_t replicator_memory_size(uint32_t partitions, uint32_t rows);
 /* Results: 0, -EINVAL (a number out of its range), -ENOMEM. */
 int replicator_create(const struct replicator_options *options, struct replicator **ret_replicator);
 void replicator_destroy(struct replicator *replicator);
+
+/* Of one that waits: the memory is its own now, as the process that had it left it, and it goes on
+ * as that node. */
+struct replicator_names {
+    uint64_t node_id, incarnation;
+    uint32_t nodes; /* as in the options, where it is 0 */
+    uint64_t now_ns, wall_ns;
+};
+void replicator_take_up(struct replicator *replicator, const struct replicator_names *names);
 
 /* Takes what was charged and wanted off the rings, and finds what is due. */
 void replicator_tick(struct replicator *replicator, uint64_t now_ns);
@@ -81,8 +91,6 @@ void replicator_set_node(struct replicator *replicator, uint64_t node_id);
  * loop above goes on. */
 void replicator_finish(struct replicator *replicator);
 bool replicator_is_settled(const struct replicator *replicator);
-/* It was not the end: it goes on as before. */
-void replicator_go_on(struct replicator *replicator);
 
 /* How it stands; counts since the start. */
 struct replicator_state {

@@ -43,6 +43,12 @@ void serve_replica_go_on(struct server *server)
     (void)server;
 }
 
+int serve_judge_replica(const struct server *server)
+{
+    (void)server;
+    return 0;
+}
+
 void serve_stop_replica(struct server *server)
 {
     (void)server;

@@ -1,5 +1,5 @@
-/* In place of net/af_xdp.c and net/xdp_open.c in a build without libxdp and libbpf: no
- * configuration that asks for them is accepted (config/parts.h). */
+/* In place of net/af_xdp.c, net/xdp_open.c and net/xdp_pass.c in a build without libxdp and libbpf:
+ * no configuration that asks for them is accepted (config/parts.h). */
 #include <errno.h>
 
 #include "net/io.h"
@@ -31,4 +31,37 @@ struct xdp_facts xdp_facts(const struct xdp *xdp)
 void xdp_close(struct xdp *xdp)
 {
     (void)xdp;
+}
+
+void xdp_each_descriptor(const struct xdp *xdp, xdp_each_fn *each, void *context)
+{
+    (void)xdp;
+    (void)each;
+    (void)context;
+}
+
+void xdp_passed_init(struct xdp_passed *passed)
+{
+    (void)passed;
+}
+
+bool xdp_passed_add(struct xdp_passed *passed, const char *role, int fd)
+{
+    (void)passed;
+    (void)role;
+    (void)fd;
+    return false;
+}
+
+int xdp_adopt(const struct xdp_open_options *options, const struct xdp_passed *passed,
+              struct xdp **ret_xdp, enum xdp_step *ret_step)
+{
+    (void)passed;
+    return xdp_open(options, ret_xdp, ret_step);
+}
+
+int xdp_take_over(struct xdp *xdp)
+{
+    (void)xdp;
+    return -ENOSYS;
 }

@@ -92,7 +92,7 @@ class Wire:
         self.holder.close()
 
     def frame(self, payload, port, *, tag=None, options=b"", fragment=0, protocol=17, check=None, target=None, to_mac=None,
-              ip_payload=None):
+              from_mac=None, ip_payload=None):
         pseudo = socket.inet_aton(CLIENT4) + socket.inet_aton(target or SERVER4) + struct.pack("!BBH", 0, 17, 8 + len(payload))
         udp = struct.pack("!HHHH", CLIENT_PORT, port, 8 + len(payload), 0) + payload
         right = checksum(pseudo + udp) or 0xFFFF
@@ -101,7 +101,7 @@ class Wire:
         header = struct.pack("!BBHHHBBH", 0x40 | (5 + len(options) // 4), 0, 20 + len(options) + len(body), 77, fragment, 64,
                              protocol, 0) + socket.inet_aton(CLIENT4) + socket.inet_aton(target or SERVER4) + options
         header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
-        ethernet = (to_mac or mac(world().server_mac)) + mac(world().client_mac)
+        ethernet = (to_mac or mac(world().server_mac)) + (from_mac or mac(world().client_mac))
         if tag is not None:
             ethernet += struct.pack("!HH", 0x8100, tag)
         return ethernet + b"\x08\x00" + header + body
@@ -149,7 +149,7 @@ class Frames(Case):
         tag, frame = self.wire.receive()
         result = wire.decode_result(frame[42:42 + struct.unpack("!H", frame[38:40])[0] - 8], wire.tag_of(request))
         self.assertEqual(result.entries[0].remaining, 9)
-        self.assertEqual(frame[:12], mac(world().client_mac) + mac(world().server_mac))
+        self.assertEqual(frame[:12], how.get("from_mac", mac(world().client_mac)) + mac(world().server_mac))
         self.assertEqual(frame[26:34], socket.inet_aton(SERVER4) + socket.inet_aton(CLIENT4))
         self.assertEqual(struct.unpack("!HH", frame[34:38]), (self.daemon.port, CLIENT_PORT))
         self.assertEqual(datagrams_to_sockets() - before, int(by_socket), how)
@@ -166,6 +166,22 @@ class Frames(Case):
         with self.daemon.client(self.daemon.addresses[1]) as client:
             self.assertEqual(client.check("demo", b"v6").remaining, 9)
         self.assertEqual(datagrams_to_sockets(6), before)
+
+    def test_back_to_the_mac_it_came_from(self):
+        """Not to the one that the kernel knows for that address: as through a second router."""
+        self.exchange(by_socket=False, from_mac=b"\x02\0\0\0\0\x77")
+
+    def test_neighbours_are_the_kernels(self):
+        """Both ends forget each other; who asks by ARP or neighbour discovery is answered, and then we are asked."""
+        for address, version in zip(self.daemon.addresses, (4, 6)):
+            for end in "sc":
+                run("ip", "-n", world().spaces[end], "neigh", "flush", "dev", world().interface(end))
+            before = datagrams_to_sockets(version)
+            with self.daemon.client(address) as client:
+                self.assertEqual(client.check("demo", os.urandom(8)).remaining, 9)
+            self.assertEqual(datagrams_to_sockets(version), before)
+            known = run("ip", "-n", world().spaces["c"], "neigh", "show", address[0], "dev", world().client_interface)
+            self.assertIn(world().server_mac, known)
 
     def test_without_a_checksum(self):
         self.exchange(by_socket=False, check=0)
@@ -276,6 +292,19 @@ class Ways(Case):
                 with daemon.client() as client:
                     self.assertEqual(client.check("demo", os.urandom(8)).remaining, 9)
             self.assertIn(datagrams_to_sockets() - before, range(1, 64))
+
+    def test_queues_are_dealt_out(self):
+        """Two queues among one, two and three workers, the last of which has none: every flow is answered past the sockets."""
+        for workers in (1, 2, 3):
+            with daemons.Daemon(workers=workers) as daemon:
+                self.assertTrue(any("2 queues)" in line for line in daemon.said), daemon.said)
+                before, flows = datagrams_to_sockets(), 32
+                for _ in range(flows):
+                    with daemon.client() as client:
+                        self.assertEqual(client.check("demo", os.urandom(8)).remaining, 9)
+                self.assertEqual(datagrams_to_sockets(), before)
+                total = daemon.stats()["total"]
+                self.assertEqual((total["received"], total["answered"]), (flows, flows))
 
     def test_wildcard(self):
         with daemons.Daemon(listen="0.0.0.0:0") as daemon:

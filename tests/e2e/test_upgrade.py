@@ -32,9 +32,7 @@ class Answered(unittest.TestCase):
                 chain.upgrade(*more)
                 load.wait_for_more()
         load.judge(chain.now)
-        if "METE_UPGRADES" in os.environ:
-            print(f"upgrades {ROUNDS}, requests {load.sum('requests')}, "
-                  f"unanswered {load.sum('requests') - load.sum('answered')}, retried {load.sum('retried')}", flush=True)
+        load.report(ROUNDS)
 
     def test_under_load(self):
         for backend in BACKENDS:
@@ -212,9 +210,9 @@ class Refused(unittest.TestCase):
         for more, words in ((["--set", "table.entries=131072"], "table.entries: is 131072, and 65536 in the daemon that serves; "
                              "an upgrade keeps the table: restart it instead"),
                             (["--set", "repeats.window=0"], "repeats.window"),
-                            (["--set", "redis.url=redis://127.0.0.1:1"], "redis.url"),
+                            (["--set", "redis.url=redis://127.0.0.1:1"], "redis.url: is set, and none in the daemon that serves"),
                             (["--set", "backend=af_xdp", "--set", "listen.interface=lo", "--set", "listen.udp=0.0.0.0:0", "--set",
-                              "trusted_networks=192.0.2.0/24"], "af_xdp cannot share"),
+                              "trusted_networks=192.0.2.0/24"], "backend: is af_xdp, and another in the daemon that serves"),
                             (["--set", "listen.admin=none"], "listen.admin is none"),
                             (["--set", "listen.admin=/nowhere/socket"], "no daemon to take over from at /nowhere/socket"),
                             (["--set", "listen.http=/nowhere/http"], "listen.http: /nowhere/http")):
@@ -228,8 +226,8 @@ class Refused(unittest.TestCase):
         self.assertIn("has other regions", refused(self.daemon))
 
     def test_another_version(self):
-        with StandIn(self.daemon, b"handover 2 v99\n") as other:
-            self.assertRegex(other.socket.recv(4096).decode(), "error: version .* speaks hand-over 1, the new one 2: restart it instead")
+        with StandIn(self.daemon, b"handover 3 v99\n") as other:
+            self.assertRegex(other.socket.recv(4096).decode(), "error: version .* speaks hand-over 2, the new one 3: restart it instead")
         self.still_serves()
         for command in (b"handover\n", b"handover x\n", b"handover 18446744073709551617 x\n"):
             with StandIn(self.daemon, command) as other:

@@ -87,17 +87,17 @@ class Flow(threading.Thread):
 
     TRY_S = 0.1
 
-    def __init__(self, address, subject):
+    def __init__(self, address, subject, rule="count", may_deny=False):
         super().__init__(daemon=True)
-        self.client, self.subject = Client(address), subject
+        self.client, self.subject, self.rule, self.may_deny = Client(address), subject, rule, may_deny
         self.client.socket.settimeout(self.TRY_S)
-        self.requests = self.answered = self.retried = 0
+        self.requests = self.answered = self.retried = self.allowed = 0
         self.unsure = 0  # perhaps charged twice, or not at all: its first try may have been forgotten
         self.wrong, self.is_over = [], threading.Event()
 
     def run(self):
         while not self.is_over.is_set():
-            request = self.client.request(wire.CHECK, "count", self.subject)
+            request = self.client.request(wire.CHECK, self.rule, self.subject)
             self.requests += 1
             self.answered += self.ask(request)
             self.is_over.wait(PAUSE_S)
@@ -118,7 +118,9 @@ class Flow(threading.Thread):
             result = wire.decode_result(answer, wire.tag_of(request))
             is_stale = result.flags & wire.STATUS and result.detail == wire.STALE
             self.unsure += bool(is_stale) or time.monotonic() - first > WINDOW_S / 2
-            if not is_stale and (result.flags & wire.STATUS or not result.entries[0].allowed):
+            is_allowed = not result.flags & wire.STATUS and result.entries[0].allowed
+            self.allowed += is_allowed
+            if not is_stale and (result.flags & wire.STATUS or not (is_allowed or self.may_deny)):
                 self.wrong.append(result)
             return 1
         return 0
@@ -127,8 +129,8 @@ class Flow(threading.Thread):
 class Load:
     """Flows that ask all the time, one subject each."""
 
-    def __init__(self, daemon, flows=4):
-        self.flows = [Flow(daemon.address, b"flow%d" % i) for i in range(flows)]
+    def __init__(self, daemon=None, flows=4):
+        self.flows = flows if daemon is None else [Flow(daemon.address, b"flow%d" % i) for i in range(flows)]
 
     def __enter__(self):
         for flow in self.flows:
@@ -153,20 +155,31 @@ class Load:
     def sum(self, what):
         return sum(getattr(flow, what) for flow in self.flows)
 
-    def judge(self, daemon):
-        """When it is over: every request was answered, and each was charged once."""
+    def judge_answers(self):
         wrong = [one for flow in self.flows for one in flow.wrong]
         assert not wrong, wrong[:3]
         requests, answered = self.sum("requests"), self.sum("answered")
         assert requests == answered, f"{requests - answered} of {requests} requests were never answered"
+
+    def judge(self, daemon):
+        """When it is over: every request was answered, and each was charged once."""
+        self.judge_answers()
         with daemon.client() as client:
             for flow in self.flows:
                 left = client.check("count", flow.subject, 0).remaining
                 assert abs(LIMIT - left - flow.requests) <= flow.unsure, (flow.subject, LIMIT - left, flow.requests)
 
 
+    def report(self, upgrades):
+        """What `make upgrade` prints."""
+        if "METE_UPGRADES" in os.environ:
+            print(f"upgrades {upgrades}, requests {self.sum('requests')}, "
+                  f"unanswered {self.sum('requests') - self.sum('answered')}, retried {self.sum('retried')}", flush=True)
+
+
 # ---- a new process that is none ----
 
+ROLE_BYTES = 16
 HEAD = struct.Struct("<4sHHII")
 FACTS, SOCKETS, READY, TABLE, TAKEN, YOURS = range(1, 7)
 
@@ -174,11 +187,11 @@ FACTS, SOCKETS, READY, TABLE, TAKEN, YOURS = range(1, 7)
 class StandIn:
     """Speaks to a daemon's admin socket as a new process does, as far as a test wants."""
 
-    def __init__(self, daemon, command=b"handover 1 stand-in\n"):
+    def __init__(self, daemon, command=b"handover 2 stand-in\n"):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(PATIENCE_S)
         self.socket.connect(daemon.admin)
-        self.fds = []
+        self.fds, self.roles = [], []
         self.socket.sendall(command)
 
     def exactly(self, count):
@@ -207,7 +220,9 @@ class StandIn:
         assert kind == FACTS
         count = struct.unpack_from("<I", facts, 4)[0]
         while len(self.fds) < count:
-            assert self.hear()[0] == SOCKETS
+            kind, roles = self.hear()
+            assert kind == SOCKETS
+            self.roles += [roles[at:at + ROLE_BYTES].rstrip(b"\0").decode() for at in range(0, len(roles), ROLE_BYTES)]
         return facts
 
     def say(self, kind, data=bytes(4)):

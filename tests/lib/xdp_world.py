@@ -94,7 +94,8 @@ class World:
         return "prog/xdp" in run("ip", "-n", self.spaces[end], "link", "show", self.interface(end))
 
     def thread_napi(self, end, core):
-        """Frames that come in at this end are received by a kernel thread of its own, on that core. Returns its number."""
+        """Frames that come in at this end are received by a kernel thread of its own, on that core, which does not take the core
+        away from who works there (SCHED_BATCH). Returns its number."""
         self._enable_gro(end)
         run("ip", "netns", "exec", self.spaces[end], "sh", "-c", f"echo 1 >/sys/class/net/{self.interface(end)}/threaded")
         for _ in range(100):
@@ -102,9 +103,15 @@ class World:
             if len(found) >= self.queues:
                 for number in found:
                     os.sched_setaffinity(number, {core})
+                    os.sched_setscheduler(number, os.SCHED_BATCH, os.sched_param(0))
                 return found
             time.sleep(0.02)
         raise Unavailable("this kernel has no threads for NAPI")
+
+    def defer_napi(self, end, ns):
+        """Who polls this end by itself is not disturbed; who stops is stood in for after so long."""
+        at = f"/sys/class/net/{self.interface(end)}"
+        run("ip", "netns", "exec", self.spaces[end], "sh", "-c", f"echo 2 >{at}/napi_defer_hard_irqs; echo {ns} >{at}/gro_flush_timeout")
 
     def _is_napi(self, at, end):
         try:

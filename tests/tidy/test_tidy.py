@@ -34,7 +34,7 @@ ALLOWED = {
 LIBRARIES = {
     "liburing.h": {"src/net/io_uring.c"},
     "yaml.h": {"src/config/yaml.c"},
-    **{name: {"src/net/xdp_open.c", "src/net/xdp_parts.h"}
+    **{name: {"src/net/xdp_open.c", "src/net/xdp_parts.h", "src/net/xdp_pass.c"}
        for name in ("xdp/xsk.h", "xdp/libxdp.h", "bpf/bpf.h", "bpf/libbpf.h")},
     **{f"openssl/{name}.h": {"src/doors/tls.c", "src/doors/tls_load.c", "src/doors/tls_load.h", "src/replica/link_tls.c"}
        for name in ("ssl", "err", "pem", "x509v3")},
