@@ -215,10 +215,10 @@ bench-overload: deps-test all ## goodput, ages, fair shares and recovery at up t
 bench-pair: deps-test all ## two ways to serve in turns, each twice, on a server that is not overloaded (three minutes); ARGS="--a overload.shedding=off --b overload.shedding=auto"
 	@python3 bench/pair.py $(ARGS)
 
-faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, clocks fail inside: each 1,000 times and more (four minutes)
+faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, clocks fail inside: each HITS=1000 times and more (five minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
-	@METE_BUILD=build/check METE_FAULT_RUNS=1000 python3 tests/e2e/test_faults_start.py
-	@for file in inside doors; do METE_BUILD=build/check METE_HITS=$(or $(HITS),10000) python3 tests/e2e/test_faults_$$file.py || exit 1; done
+	@for file in start inside doors host; do METE_BUILD=build/check METE_FAULT_RUNS=1000 METE_HITS=$(or $(HITS),1000) \
+	    python3 tests/e2e/test_faults_$$file.py || exit 1; done
 
 soak: deps-test all ## MINUTES=10 of traffic on every door, reloads, a Redis behind a bad network: memory, lost answers, latency; ARGS="--faults send_short=1/100"
 	@$(MAKE) $(PARALLEL) --no-print-directory $(BUILD)/bench/echo $(BUILD)/bench/worker_latency $(BUILD)/tests/fault/mete

@@ -134,7 +134,7 @@ def measure(options, server, arguments, capacity, times):
     sent, good, late, shed = between(rows, settled, end)
     shares = [between(rows, settled, end, tenant)[1] for tenant in range(3)]
     return {"offered": sent, "goodput": good, "core": core, "late": late, "shed": shed,
-            "shares": [share / one for share, one in zip(shares, fair_shares(rates, good))],
+            "shares": [share / max(one, 1) for share, one in zip(shares, fair_shares(rates, good))],
             "recovery_s": recovery_of(rows, end, after), "age_p99_ms": last["age_p99_us"] / 1000,
             "age_max_ms": last["age_max_us"] / 1000, "slip_us": last["slip"], "unsent": last["unsent"],
             "valid": last["slip"] <= SLIP_US and last["unsent"] == 0}
@@ -148,7 +148,7 @@ def play_round(options, server, arguments, capacity, best, all_times):
     peak, core = (statistics.mean(column) for column in zip(*peaks))
     (first, first_core), (second, second_core) = peaks
     for row in rows.values():
-        row["of_peak"] = row["goodput"] / peak
+        row["of_peak"] = row["goodput"] / max(peak, 1)
         row["by_cpu"] = row["of_peak"] * core / row["core"]
         row["spread"] = abs(second / second_core / (first / first_core) - 1)
     return rows

@@ -12,6 +12,8 @@
 #define CREDIT_KEPT 128
 #define SECOND 1000000000u
 #define AVERAGE_NS 80000000u /* what is measured is averaged over so long */
+#define REST_GROWTH 256u     /* a part of so much is added to the capacity in a look, */
+#define IDLE_GROWTH 8u       /* or of so much */
 #define NO_LIMIT INT64_MAX
 #define MOST_CREDIT (INT64_MAX >> 16) /* of one share: no sum of all is more than NO_LIMIT */
 #define READ_PART                                                                                  \
@@ -145,8 +147,9 @@ static uint64_t average(uint64_t rate, uint64_t amount, uint64_t elapsed_ns, uin
 }
 
 /* Without a rest the time went into what was judged and into what was read and left out or not
- * believed. After rests there may be more to be had than was given out. */
-static void measure_capacity(struct shed *shed, uint64_t elapsed_ns)
+ * believed. After rests there may be more to be had than was given out, and much more if all turns
+ * were rests: what was measured amid a stall would else keep itself small by the gate. */
+static void measure_capacity(struct shed *shed, uint32_t fill_percent, uint64_t elapsed_ns)
 {
     uint64_t read = 0, passed = 0;
     for (unsigned i = 0; i <= SHED_TENANTS; i++) {
@@ -155,8 +158,11 @@ static void measure_capacity(struct shed *shed, uint64_t elapsed_ns)
     }
     uint64_t done = passed + (read - passed) / READ_PART;
     uint64_t over_ns = shed->capacity ? AVERAGE_NS : 0;
+    bool is_idle = shed->rests == shed->turns && fill_percent < FILL_PERCENT / 4;
     uint64_t now = average(shed->capacity, done, elapsed_ns, over_ns);
-    uint64_t more = shed->capacity + (shed->level == UINT64_MAX ? 0 : shed->capacity / 256);
+    uint64_t more = shed->capacity;
+    if (shed->level != UINT64_MAX)
+        more += is_idle ? more / IDLE_GROWTH + 1 : more / REST_GROWTH;
     shed->capacity = shed->rests && now < more ? more : now;
 }
 
@@ -370,7 +376,7 @@ bool shed_take_look(struct shed *shed, const struct shed_look *look)
         if (shed->long_looks >= SHED_LOOKS)
             begin(shed, look->now_ns);
     } else if (elapsed_ns) {
-        measure_capacity(shed, elapsed_ns);
+        measure_capacity(shed, look->fill_percent, elapsed_ns);
         measure_offers(shed, elapsed_ns);
         find_levels(shed, give_out(shed, look->fill_percent));
         give_credit(shed, elapsed_ns);
