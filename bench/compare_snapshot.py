@@ -1,29 +1,30 @@
 #!/usr/bin/env python3
-"""What writing snapshots costs a worker: its own latency (bench/worker_latency), and the checks it does under full load, with
-one snapshot after the other against none. What `make bench-snapshot` does; needs root.
+"""What writing snapshots costs a worker: the CPU it takes for a check and the checks it does under full load, and its own latency
+(bench/worker_latency), with one snapshot after the other against none. What `make bench-snapshot` does; needs root.
 
     compare_snapshot.py [--rounds N] [--seconds S] [--keys N] [--build DIR]
 
 The server has core 0 for itself, the thread of the snapshot included, which is the worst place for it; the load has core 1. The
-table holds --keys subjects (two million), so that a snapshot takes seconds and is under way the whole time. Rounds go without,
-with, without again: the first and the third are the A/A pair whose spread says what the machine itself changes."""
+table holds --keys subjects (two million), so that a snapshot takes seconds and is under way the whole time. A round goes without,
+with, with, without; bench/pair.py says how it is compared."""
 import argparse
 import json
 import pathlib
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 
-from compare_quiet import MOST_SPREAD, NOISY, StampWhenDelivered, judge
+from compare_quiet import StampWhenDelivered, threads_of
 from compare_servers import PLAIN, Failed, Server, pin
+from pair import compare, row_text
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-LEAST_RATE = 0.95
+FIGURES = (("worker_ns", "the worker's CPU, ns per check in batches of 50"), ("full", "checks/s in batches of 50, a closed loop"),
+           ("p50", "own latency, us, p50"), ("p90", "p90"), ("p99", "p99"))
 
 
 class Setup:
@@ -61,40 +62,42 @@ class Setup:
                 raise Failed(said)
             self.saved += 1
 
-    def round(self, seconds, with_snapshots):
-        stop = threading.Event()
-        thread = threading.Thread(target=self.snapshots, args=(stop,))
-        if with_snapshots:
-            thread.start()
-            time.sleep(0.1)
+    def worker_seconds(self):
+        tasks = threads_of(self.server.process.pid)
+        worker = next(task for task, name in tasks.items() if name == "mete-worker")
+        return int(pathlib.Path(f"/proc/{self.server.process.pid}/task/{worker}/schedstat").read_text().split()[0]) / 1e9
+
+    def measure(self, seconds):
         alone = self.load("--flows", 1, "--outstanding", 1, seconds=seconds + 0.4, nice=-20)
         time.sleep(0.2)
         watch = subprocess.run([*pin("1"), self.build / "bench" / "worker_latency", "--port", self.udp.rsplit(":", 1)[1],
                                 "--seconds", str(seconds), "--one-of", "2"], capture_output=True, text=True)
         if watch.returncode:
             raise Failed(watch.stderr.strip())
+        alone.communicate()
         found = json.loads(watch.stdout)
-        found["checks"] = json.loads(alone.communicate()[0] or "{}").get("checks_per_second", 0)
-        full = self.load("--batch", 50, "--keys", 1000000, seconds=seconds)
-        found["full"] = json.loads(full.communicate()[0] or "{}").get("checks_per_second", 0)
-        found["doors"] = 0
-        stop.set()
-        if with_snapshots:
-            thread.join()
+        before = self.worker_seconds()
+        full = json.loads(self.load("--batch", 50, "--keys", 1000000, seconds=seconds).communicate()[0])
+        found["worker_ns"] = (self.worker_seconds() - before) * 1e9 / full["checks"]
+        found["full"] = full["checks_per_second"]
         return found
+
+    def round(self, seconds):
+        stop = threading.Event()
+        thread = threading.Thread(target=self.snapshots, args=(stop,))
+        first = self.measure(seconds)
+        thread.start()
+        time.sleep(0.1)
+        try:
+            amid = [self.measure(seconds) for _ in range(2)]
+        finally:
+            stop.set()
+            thread.join()
+        return [first, *amid, self.measure(seconds)]
 
     def close(self):
         self.server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def judge_rate(rounds):
-    ratio = statistics.median(b["full"] / statistics.mean((a["full"], c["full"])) for a, b, c in rounds)
-    spread = statistics.median(abs(c["full"] / a["full"] - 1) for a, _, c in rounds)
-    without = statistics.median(one["full"] for a, _, c in rounds for one in (a, c))
-    verdict = "ok" if ratio >= LEAST_RATE - min(spread, MOST_SPREAD) else "miss" if spread <= MOST_SPREAD else NOISY
-    return (f"batches of 50, as fast as they go: {without:,.0f} checks/s without, {ratio:.3f} of that with, A/A +-{spread:.1%}: "
-            f"{verdict}\n")
 
 
 def main():
@@ -108,10 +111,11 @@ def main():
         setup = Setup(pathlib.Path(options.build).resolve(), options.keys)
         try:
             with StampWhenDelivered():
-                rounds = [tuple(setup.round(options.seconds, with_snapshots) for with_snapshots in (False, True, False))
-                          for _ in range(options.rounds)]
-            print("\n".join(judge("snapshots one after the other, their thread on the worker's core", rounds, "snapshots")))
-            print(judge_rate(rounds))
+                rounds = [setup.round(options.seconds) for _ in range(options.rounds)]
+            print(f"snapshots one after the other, their thread on the worker's core; {options.rounds} rounds\n\n"
+                  "| what | without | with | ratio | the same twice | |\n| --- | ---: | ---: | ---: | ---: | --- |")
+            for name, title in FIGURES:
+                print(row_text(title, compare(rounds, name)))
             print(json.loads(setup.ask("stats json"))["snapshot"])
         finally:
             setup.close()

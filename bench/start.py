@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How long from the start of the process until its first answer: cold, and warm after kill -9 with a full table.
 
-    make bench-start                 a table of 10,000,000 entries, three quarters of them in use
-    make bench-start ARGS="--entries 1000000 --rounds 9"
+    make bench-start                 a table of 10,000,000 entries, three quarters of them in use; then with 100,000 leases besides
+    make bench-start ARGS="--entries 1000000 --leases 0 --rounds 9"
 
 The file lies in /dev/shm (--file says otherwise). One datagram is sent over and over until it is answered, so the figure has
 the start of the program, the sockets and rings and all that stands before them; it is printed beside the same without a file.
@@ -24,7 +24,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 from lib import mete_wire as wire  # noqa: E402
 
 LOG = "bench-start.log"
-RULE = "tenants: [{name: default, rules: [{name: slow, algorithm: token_bucket, rate: 1/1h, burst: 1000}]}]\n"
+RULE = ("tenants: [{name: default, rules: [{name: slow, algorithm: token_bucket, rate: 1/1h, burst: 1000}, "
+        "{name: jobs, algorithm: concurrency, limit: 1000000, lease: 1h}]}]\n")
+LEASES_OF_ONE = 1000
 
 
 class Server:
@@ -67,6 +69,33 @@ class Server:
         self.log.close()
 
 
+def acquire(port, leases):
+    """As many, LEASES_OF_ONE of each subject; all are granted."""
+    seed = wire.tenant_seed("default")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.connect(("127.0.0.1", port))
+        one.settimeout(10)
+        for first in range(1, leases + 1, 20):
+            ids = list(range(first, min(first + 20, leases + 1)))
+            subjects = [b"job%d" % (lease // LEASES_OF_ONE) for lease in ids]
+            one.send(wire.limit_request(wire.ACQUIRE, "jobs", subjects, seed=seed, lease_id=ids))
+            result = wire.decode_result(one.recv(2048))
+            if not all(entry.allowed for entry in result.entries):
+                raise SystemExit(f"a lease was not granted: {result}")
+
+
+def kill_and_start(server, arguments, folder, port, rounds):
+    """(the last server, seconds to each first answer, seconds until all was looked at, what it said)"""
+    first, settled = [], []
+    for _ in range(rounds):
+        server.end(signal.SIGKILL)
+        server = Server(arguments, folder)
+        first.append(server.first_answer(port))
+        seconds, found = server.wait_for(r"(\d+) entries taken over.*")
+        settled.append(seconds)
+    return server, first, settled, found[0]
+
+
 def show(name, seconds):
     print(f"{name:34} median {statistics.median(seconds) * 1000:7.1f} ms   of {len(seconds)}: "
           + " ".join(f"{one * 1000:.1f}" for one in seconds))
@@ -76,6 +105,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build")
     parser.add_argument("--entries", type=int, default=10_000_000)
+    parser.add_argument("--leases", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--file", default=f"/dev/shm/mete-bench-start-{os.getpid()}")
     options = parser.parse_args()
@@ -106,17 +136,17 @@ def main():
         keys = options.entries * 3 // 4
         subprocess.run([mete, "bench", "--server", f"127.0.0.1:{port}", "--rule", "slow", "--unique", "--batch", "50",
                         "--requests", str(keys)], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        settled = []
-        for _ in range(options.rounds):
-            server.end(signal.SIGKILL)
-            server = Server(warm, folder)
-            times["warm, after kill -9"].append(server.first_answer(port))
-            seconds, found = server.wait_for(r"(\d+) entries taken over.*")
-            settled.append(seconds)
-        print(f"table of {options.entries} entries; {found[0]}")
+        server, times["warm, after kill -9"], settled, said = kill_and_start(server, warm, folder, port, options.rounds)
+        print(f"table of {options.entries} entries; {said}")
         for name, seconds in times.items():
             show(name, seconds)
         show("warm, all entries looked at", settled)
+        if options.leases:
+            acquire(port, options.leases)
+            server, first, settled, said = kill_and_start(server, warm, folder, port, options.rounds)
+            print(said)
+            show(f"warm, {options.leases:,} leases besides", first)
+            show("warm, all entries looked at", settled)
         server.end(signal.SIGTERM)
     finally:
         if os.path.exists(options.file):

@@ -1,4 +1,5 @@
-/* How two workers that meet the same bytes never both charge, without a lock.
+/* How two workers that meet the same bytes never both charge, without a lock. (A set that one
+ * thread has to itself needs none of it: its claims come one after the other.)
  *
  * How long is long enough. A stamp s is fresh at t when t - W <= s <= t + ahead. So the bytes of
  * that stamp arrived nowhere before s - ahead and pass nowhere after s + W: what arrived at `a` can
@@ -17,15 +18,18 @@
  *   1. reads the bucket; told: known, open or stale, nothing written;
  *   2. swaps its name into a place that is not open;
  *   3. reads the other places again; told: withdraws.
- * Only then the caller charges, and finish or withdraw close the place.
+ * Only then the caller charges, and finish or withdraw close the place. Step 1 may be as long ago
+ * as it likes, within what is assumed of times and generations. A
+ * worker mixes the steps of the claims of a batch; to each other they are as claims of
+ * two workers, and nothing below counts on what a worker does between two steps of one.
  *
  * Why it is safe. Let X have charged and Y claim the same bytes; X's claim arrived at a >= horizon
  * of Y. From X's swap on, its place tells Y for ever: it holds the tag, open and then with arrival
  * a, until another swaps in its name, and from that instant on F >= a. Reading it as two words, the
  * name before the meta, does not hide that: with X's name the meta is of the generation before
  * (open), X's own (arrival a), or later (taken for open); with a later name the meta is X's own
- * (open, F = a) or later (F >= a). The swaps are full barriers, so they and the reads behind them
- * stand in one order.
+ * (open, F = a) or later (F >= a). Still less does reading both at once. The swaps are full
+ * barriers, so they and the reads behind them stand in one order.
  *   - X's swap first, other places: Y's step 3 reads X's place after X's swap, and is told.
  *   - X's swap first, same place: Y's swap succeeds only on the very name, one generation, that
  *     step 1 read together with a meta, closed, and that did not tell Y. No such name comes after
@@ -47,13 +51,11 @@
 
 #include <errno.h>
 
-#include "engine/repeat_record.h"
+#include "engine/repeat_lanes.h"
+#include "engine/repeat_look.h"
 #include "obs/assert.h"
 
-#define LEAD_MS 8192u
-#define CLAIM_AGAIN ((enum repeat_result) - 1)
-
-/* Ages are counted back from LEAD_MS in the future, so that they are never negative. */
+/* One bucket, as a claim that is not silent looks at it. */
 struct view {
     struct repeat_bucket *bucket;
     uint64_t tag; /* mixed */
@@ -62,29 +64,9 @@ struct view {
     struct record seen[RECORD_PLACES];
 };
 
-/* A keyed permutation. Its high bits choose the bucket, its low 58 are the record's tag; together
- * (64 buckets or more) they are the whole tag, so no two tags are ever taken for one. Tags may be
- * chosen by a stranger; without the secret their buckets may not. */
-static inline uint64_t tag_mix(const struct repeat_set *set, uint64_t tag)
-{
-    tag = (tag ^ set->secret[0]) * (set->secret[1] | 1);
-    tag = (tag ^ tag >> 32) * 0xd1b54a32d192ed03ull;
-    return tag ^ tag >> 29;
-}
-
 static inline uint64_t tag_of_part(const struct repeat_set *set, uint64_t tag, uint32_t part)
 {
-    return tag_mix(set, tag_mix(set, tag) + part); /* nobody without the secret can name it */
-}
-
-static inline struct repeat_bucket *bucket_of(const struct repeat_set *set, uint64_t mixed)
-{
-    return set->buckets + (uint64_t)((unsigned __int128)mixed * set->bucket_count >> 64);
-}
-
-static inline uint32_t span_ms(const struct repeat_set *set)
-{
-    return set->window_ms + set->ahead_ms;
+    return look_mix(set, look_mix(set, tag) + part); /* nobody without the secret can name it */
 }
 
 /* Of a place that holds nothing and forgot nothing for as long as the sweep lets be. */
@@ -116,11 +98,14 @@ int repeat_init(struct repeat_set *set, const struct repeat_options *options)
         .buckets = options->memory,
         .bucket_count = options->size / REPEAT_BUCKET_BYTES,
         .secret = {options->secret[0], options->secret[1]},
+        .multiplier = options->secret[1] | 1,
         .window_ms = options->window_ms,
         .ahead_ms = options->ahead_ms,
+        .is_shared = options->is_shared,
+        .has_lanes = repeat_has_lanes() && options->size / REPEAT_BUCKET_BYTES <= UINT32_MAX,
     };
     /* The largest gap must reach past every horizon, else what is long forgotten would tell. */
-    while (RECORD_GAP_MAX << set->gap_shift <= span_ms(set))
+    while (RECORD_GAP_MAX << set->gap_shift <= look_span_ms(set))
         set->gap_shift++;
     for (uint64_t i = 0; i < set->bucket_count; i++)
         for (unsigned place = 0; place < RECORD_PLACES; place++)
@@ -135,20 +120,7 @@ bool repeat_is_fresh(const struct repeat_set *set, uint32_t sent_ms, uint32_t no
     return sent_ms == 0 || (age_ms <= (int32_t)set->window_ms && age_ms >= -(int32_t)set->ahead_ms);
 }
 
-void repeat_prefetch(const struct repeat_set *set, uint64_t tag)
-{
-    const struct repeat_bucket *bucket = bucket_of(set, tag_mix(set, tag));
-
-    __builtin_prefetch(bucket, 1);
-    __asm__("" : : "r"(bucket)); /* else gcc finds a function without effect, and drops its calls */
-}
-
 /* ---- one bucket ---- */
-
-static inline uint32_t age_of(uint64_t meta, uint32_t now_ms)
-{
-    return (now_ms + LEAD_MS - record_arrival_ms(meta)) & RECORD_TIME_MASK;
-}
 
 static inline void bucket_read(struct view *view)
 {
@@ -170,7 +142,7 @@ static inline bool bucket_is_torn(const struct view *view)
 
 static inline bool is_named(const struct view *view, unsigned i)
 {
-    return (view->seen[i].name ^ view->tag << RECORD_TAG_SHIFT) < RECORD_GENERATIONS;
+    return look_is_named(view->seen[i].name, view->tag);
 }
 
 /* Bits of places: which hold the tag; *ret_forgot: which forgot something too young. */
@@ -182,7 +154,7 @@ static unsigned bucket_tells(const struct repeat_set *set, const struct view *vi
     for (unsigned i = 0; i < RECORD_PLACES; i++) {
         struct record seen = view->seen[i];
         bool is_open = record_is_open(seen);
-        uint32_t age = age_of(seen.meta, view->now_ms);
+        uint32_t age = look_age(seen.meta, view->now_ms);
         uint32_t gap = is_open ? 0 : record_gap(seen.meta) << set->gap_shift;
         bool is_young = record_is_done(seen.meta) && age <= view->oldest_age;
 
@@ -193,31 +165,6 @@ static unsigned bucket_tells(const struct repeat_set *set, const struct view *vi
     return known;
 }
 
-/* The place to claim, or -1 if something is told or a place is open: bucket_tells() and
- * choose_place() in few instructions, for the usual case. The bits below an arrival are subtracted
- * from ones, so they do not borrow; for choosing they give way to the place's number. */
-static inline int choose_silent_place(const struct repeat_set *set, const struct view *view)
-{
-    const uint32_t ones = (1u << RECORD_TIME_SHIFT) - 1;
-    uint32_t from = (view->now_ms + LEAD_MS) << RECORD_TIME_SHIFT | ones;
-    uint64_t oldest = (uint64_t)view->oldest_age << RECORD_TIME_SHIFT | ones;
-    uint32_t shift = set->gap_shift + RECORD_TIME_SHIFT, best = 0;
-    uint64_t differ = 0;
-
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < RECORD_PLACES; i++) {
-        uint64_t meta = view->seen[i].meta;
-        uint32_t age = from - (uint32_t)meta;
-        uint32_t score = (age & ~ones) | (RECORD_PLACES - 1 - i);
-
-        if (is_named(view, i) || age + ((meta >> 56) << shift) <= oldest)
-            return -1;
-        differ |= view->seen[i].name ^ meta;
-        best = score > best ? score : best;
-    }
-    return differ & (RECORD_GENERATIONS - 1) ? -1 : (int)(RECORD_PLACES - 1 - (best & 3));
-}
-
 /* The place to claim: the oldest (the first of equals), but none that is open. -1: all are. The
  * score is the age with the place behind it, so that a maximum finds both. */
 static int choose_place(const struct view *view)
@@ -226,7 +173,7 @@ static int choose_place(const struct view *view)
 
 #pragma GCC unroll 4
     for (unsigned i = 0; i < RECORD_PLACES; i++) {
-        uint32_t age = age_of(view->seen[i].meta, view->now_ms) + 1;
+        uint32_t age = look_age(view->seen[i].meta, view->now_ms) + 1;
         bool is_open = record_is_open(view->seen[i]);
 
         score[i] = is_open ? 0 : age << 2 | (RECORD_PLACES - 1 - i);
@@ -238,45 +185,7 @@ static int choose_place(const struct view *view)
     return best ? (int)(RECORD_PLACES - 1 - (best & 3)) : -1;
 }
 
-/* The meta of the record `name` that takes the place of one with the meta `old` at now_ms. */
-static inline uint64_t meta_over(const struct repeat_set *set, uint64_t name, uint64_t old,
-                                 uint32_t now_ms)
-{
-    uint32_t forgotten = age_of(old, now_ms);
-    uint32_t age = forgotten < LEAD_MS ? forgotten : LEAD_MS; /* not before what it forgot */
-    uint32_t gap = (forgotten - age) >> set->gap_shift;
-
-    return record_meta(name, RECORD_DONE, now_ms + LEAD_MS - age,
-                       gap < RECORD_GAP_MAX ? gap : RECORD_GAP_MAX);
-}
-
 /* ---- further records ---- */
-
-static inline uint32_t part_bits(const uint64_t *bits, uint32_t bit_count, uint32_t part)
-{
-    uint32_t first = part * RECORD_PAYLOAD_BITS, shift = first % 64;
-    uint32_t left = bit_count > first ? bit_count - first : 0;
-    uint32_t count = left < RECORD_PAYLOAD_BITS ? left : RECORD_PAYLOAD_BITS;
-
-    if (!count)
-        return 0;
-    uint64_t word = bits[first / 64] >> shift;
-
-    if (shift + count > 64)
-        word |= bits[first / 64 + 1] << (64 - shift);
-    return (uint32_t)(word & ((1ull << count) - 1));
-}
-
-static inline void part_put(uint64_t *bits, uint32_t bit_count, uint32_t part, uint32_t payload)
-{
-    uint32_t first = part * RECORD_PAYLOAD_BITS, shift = first % 64;
-
-    if (first >= bit_count)
-        return;
-    bits[first / 64] |= (uint64_t)payload << shift;
-    if (shift + RECORD_PAYLOAD_BITS > 64 && first / 64 + 1 < (bit_count + 63) / 64)
-        bits[first / 64 + 1] |= (uint64_t)payload >> (64 - shift);
-}
 
 static bool part_find(const struct repeat_set *set, const struct view *first, uint64_t tag,
                       uint32_t *ret_payload)
@@ -285,7 +194,7 @@ static bool part_find(const struct repeat_set *set, const struct view *first, ui
     unsigned forgot;
 
     view.tag = tag;
-    view.bucket = bucket_of(set, tag);
+    view.bucket = look_bucket(set, tag);
     bucket_read(&view);
     unsigned known = bucket_tells(set, &view, &forgot);
     struct record seen = view.seen[known ? __builtin_ctz(known) : 0];
@@ -300,7 +209,7 @@ static void part_store(struct repeat_set *set, const struct repeat_claim *claim,
 {
     struct view view = {.tag = tag_of_part(set, claim->tag, part), .now_ms = claim->now_ms};
 
-    view.bucket = bucket_of(set, view.tag);
+    view.bucket = look_bucket(set, view.tag);
     for (;;) {
         bucket_read(&view);
         int place = choose_place(&view);
@@ -313,8 +222,9 @@ static void part_store(struct repeat_set *set, const struct repeat_claim *claim,
         struct record seen = view.seen[place];
         uint64_t name = record_name(view.tag, seen.name);
 
-        if (record_claim(&view.bucket->place[place], seen.name, name)) {
-            uint64_t meta = meta_over(set, name, seen.meta, view.now_ms);
+        if (record_claim(&view.bucket->place[place], seen.name, name, set->is_shared)) {
+            uint64_t meta =
+                look_meta_over(set, name, look_age(seen.meta, view.now_ms), view.now_ms);
 
             record_close(&view.bucket->place[place], record_with_payload(meta, payload));
             return;
@@ -330,110 +240,231 @@ static inline enum repeat_result give_bits(const struct repeat_set *set, const s
 
     for (uint32_t i = 0; i < (bit_count + 63) / 64; i++)
         ret_bits[i] = 0;
-    part_put(ret_bits, bit_count, 0, payload);
+    if (bit_count < RECORD_PAYLOAD_BITS) /* the first part was stored with what stood behind it */
+        payload &= (1u << bit_count) - 1;
+    record_part_put(ret_bits, bit_count, 0, payload);
     for (uint32_t part = 1; part * RECORD_PAYLOAD_BITS < bit_count; part++) {
         if (!part_find(set, view, tag_of_part(set, claim->tag, part), &payload))
             return REPEAT_STALE;
-        part_put(ret_bits, bit_count, part, payload);
+        record_part_put(ret_bits, bit_count, part, payload);
     }
     return REPEAT_KNOWN;
 }
 
 /* ---- claim, finish, withdraw ---- */
 
-/* Puts the name into a place; then step 3. Where no name changed since step 1, nothing is told that
- * was not told then: who closes a place adds nothing to it but what its name said already. */
-static inline enum repeat_result claim_place(struct repeat_set *set, struct repeat_claim *claim,
-                                             struct view *view, unsigned place)
+/* Claim i of a chunk. */
+struct one {
+    struct repeat_set *set;
+    struct look *look;
+    const struct look_lines *lines; /* of the chunk */
+    struct repeat_claim *claim;
+    uint32_t i;
+};
+
+static struct view view_of(const struct one *one)
 {
-    struct repeat_bucket *bucket = view->bucket;
-    uint64_t old_name = view->seen[place].name;
-    /* Between the two loads, so that gcc does not make one of 16 bytes out of them: no store of 8
-     * bytes can be forwarded to that, and it would wait for both to reach the cache. */
-    __asm__("" : "+r"(old_name));
-    uint64_t old_meta = view->seen[place].meta;
-    uint64_t name = record_name(view->tag, old_name), changed = 0;
-    unsigned forgot;
-
-    if (!record_claim(&bucket->place[place], old_name, name))
-        return CLAIM_AGAIN;
-    claim->bucket = bucket;
-    claim->index = place;
-    claim->meta = meta_over(set, name, old_meta, view->now_ms);
-    view->seen[place].name = name;
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < RECORD_PLACES; i++)
-        changed |= record_read_name(&bucket->place[i]) ^ view->seen[i].name;
-    if (__builtin_expect(!changed, 1))
-        return REPEAT_NEW;
-    do
-        bucket_read(view);
-    while (bucket_is_torn(view)); /* again only if somebody else got on */
-    view->seen[place] = (struct record){old_name, old_meta}; /* it was judged */
-    unsigned known = bucket_tells(set, view, &forgot);
-
-    if (!known && !forgot)
-        return REPEAT_NEW;
-    repeat_withdraw(set, claim);
-    return known ? REPEAT_OPEN : REPEAT_STALE;
+    return (struct view){.bucket = one->lines->bucket[one->i],
+                         .tag = one->lines->mixed[one->i],
+                         .now_ms = one->look->now_ms,
+                         .oldest_age = LEAD_MS + look_reach_ms(one->set, one->claim)};
 }
 
-/* A bucket that is not silent: told, or with open places. */
-static __attribute__((noinline)) enum repeat_result claim_slowly(struct repeat_set *set,
-                                                                 struct repeat_claim *claim,
-                                                                 struct view *view,
-                                                                 uint64_t *ret_bits)
+/* Step 2; false: the place is another's by now. */
+static inline bool swap_in(const struct one *one)
 {
-    unsigned forgot, known = bucket_tells(set, view, &forgot);
+    const struct look *look = one->look;
+    struct record *place = look->place[one->i];
 
-    if (bucket_is_torn(view))
-        return CLAIM_AGAIN;
-    if (known) {
-        struct record seen = view->seen[__builtin_ctz(known)];
+    if (!record_claim(place, look->old[one->i], look->name[one->i], one->set->is_shared))
+        return false;
+    one->claim->place = place;
+    one->claim->meta = look->meta[one->i];
+    return true;
+}
 
-        return record_is_open(seen)
-                   ? REPEAT_OPEN
-                   : give_bits(set, view, claim, record_payload(seen.meta), ret_bits);
+/* A bucket that is not silent, or not any more: told, or with open places. Or the datagram is not
+ * fresh. */
+static __attribute__((noinline)) enum repeat_result take_slowly(const struct one *one,
+                                                                uint64_t *ret_bits)
+{
+    struct repeat_set *set = one->set;
+    struct view view = view_of(one);
+
+    if (look_reach_ms(set, one->claim) > look_span_ms(set))
+        return REPEAT_STALE;
+    for (;;) {
+        do
+            bucket_read(&view);
+        while (bucket_is_torn(&view)); /* again only if somebody else got on */
+        unsigned forgot, known = bucket_tells(set, &view, &forgot);
+
+        if (known) {
+            struct record seen = view.seen[__builtin_ctz(known)];
+
+            return record_is_open(seen)
+                       ? REPEAT_OPEN
+                       : give_bits(set, &view, one->claim, record_payload(seen.meta), ret_bits);
+        }
+        int place = forgot ? -1 : choose_place(&view);
+
+        if (place < 0)
+            return REPEAT_STALE;
+        for (unsigned i = 0; i < RECORD_PLACES; i++)
+            one->look->seen[i][one->i] = view.seen[i].name;
+        look_choose(set, one->look, one->lines, one->i, (unsigned)place,
+                    look_age(view.seen[place].meta, view.now_ms));
+        if (swap_in(one))
+            return REPEAT_NEW;
     }
-    int place = forgot ? -1 : choose_place(view);
+}
 
-    return place < 0 ? REPEAT_STALE : claim_place(set, claim, view, (unsigned)place);
+static inline enum repeat_result take(const struct one *one, uint64_t *ret_bits)
+{
+    if (__builtin_expect(one->look->place[one->i] != NULL, 1) && swap_in(one))
+        return REPEAT_NEW;
+    return take_slowly(one, ret_bits);
+}
+
+/* Names changed. What the own place told before the swap was judged in step 1. */
+static __attribute__((noinline)) enum repeat_result confirm_slowly(const struct one *one)
+{
+    struct view view = view_of(one);
+    unsigned forgot, own = 1u << (one->claim->place - view.bucket->place);
+
+    do
+        bucket_read(&view);
+    while (bucket_is_torn(&view)); /* again only if somebody else got on */
+    unsigned known = bucket_tells(one->set, &view, &forgot);
+
+    if (!((known | forgot) & ~own))
+        return REPEAT_NEW;
+    repeat_withdraw(one->set, one->claim);
+    return known & ~own ? REPEAT_OPEN : REPEAT_STALE;
+}
+
+/* Step 3. Where no name changed since step 1, nothing is told that was not told then: who closes a
+ * place adds nothing to it but what its name said already. */
+static inline enum repeat_result confirm(const struct one *one)
+{
+    const struct record *place = one->lines->bucket[one->i]->place;
+    uint64_t changed = 0;
+
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < RECORD_PLACES; i++)
+        changed |= record_read_name(&place[i]) ^ one->look->seen[i][one->i];
+    if (__builtin_expect(!changed, 1))
+        return REPEAT_NEW;
+    return confirm_slowly(one);
+}
+
+/* Few are looked at one by one. */
+static inline bool has_lanes_for(const struct repeat_set *set, uint32_t count)
+{
+    return set->has_lanes && count >= LOOK_LANES / 2;
+}
+
+static void prepare_some(const struct repeat_set *set, const struct repeat_claim *claims,
+                         uint32_t at, uint32_t end, struct look_lines *lines)
+{
+    if (at >= end)
+        return;
+    if (has_lanes_for(set, end - at)) {
+        repeat_lanes_prepare(set, claims, at, end, lines);
+        return;
+    }
+    for (uint32_t i = at; i < end && i < at + LOOK_LANES; i++)
+        look_prepare(set, lines, i, claims[i].tag);
+}
+
+static void look_some(const struct repeat_set *set, const struct repeat_claim *claims, uint32_t at,
+                      uint32_t end, const struct look_lines *lines, struct look *look)
+{
+    if (has_lanes_for(set, end - at)) {
+        repeat_lanes_look(set, claims, at, end, lines, look);
+        return;
+    }
+    for (uint32_t i = at; i < end && i < at + LOOK_LANES; i++)
+        look_words(set, look, lines, i, look_reach_ms(set, &claims[i]));
+}
+
+/* Steps 2 and 3 of a chunk. */
+static uint32_t take_all(const struct one *first, uint32_t count, uint32_t words,
+                         uint64_t *ret_words)
+{
+    struct one one = *first;
+
+    for (one.i = 0; one.i < count; one.i++, one.claim++) {
+        one.claim->first_word = (uint16_t)words;
+        one.claim->result = (uint16_t)take(&one, &ret_words[words]);
+        if (__builtin_expect(one.claim->result == REPEAT_KNOWN, 0))
+            words += (one.claim->bit_count + 63) / 64;
+    }
+    one = *first;
+    for (one.i = 0; one.i < count; one.i++, one.claim++)
+        if (__builtin_expect(one.claim->result == REPEAT_NEW, 1))
+            one.claim->result = (uint16_t)confirm(&one);
+    return words;
+}
+
+uint32_t repeat_claim_all(struct repeat_set *set, struct repeat_claim *claims, uint32_t count,
+                          uint64_t *ret_words)
+{
+    struct look look; /* not cleared: each part is written before it is read */
+    struct look_lines *lines = &look.lines[0], *next = &look.lines[1];
+    uint32_t words = 0;
+
+    look.now_ms = count ? claims[0].now_ms : 0;
+    for (uint32_t at = 0; at < LOOK_CHUNK; at += LOOK_LANES)
+        prepare_some(set, claims, at, count < LOOK_CHUNK ? count : LOOK_CHUNK, lines);
+    for (uint32_t left = count; left;) {
+        const uint32_t end = left < LOOK_CHUNK ? left : LOOK_CHUNK;
+        const uint32_t behind = left - end < LOOK_CHUNK ? left - end : LOOK_CHUNK;
+        struct one one = {.set = set, .look = &look, .lines = lines, .claim = claims};
+
+        for (uint32_t at = 0; at < end; at += LOOK_LANES) {
+            prepare_some(set, claims + end, at, behind, next);
+            look_some(set, claims, at, end, lines, &look);
+        }
+        words = take_all(&one, end, words, ret_words);
+        claims += end;
+        left -= end;
+        next = lines;
+        lines = &look.lines[lines == &look.lines[0]];
+    }
+    return words;
+}
+
+void repeat_prefetch(const struct repeat_set *set, uint64_t tag)
+{
+    const struct repeat_bucket *bucket = look_bucket(set, look_mix(set, tag));
+
+    __builtin_prefetch(bucket, 1);
+    __asm__("" : : "r"(bucket)); /* else gcc finds a function without effect, and drops its calls */
 }
 
 enum repeat_result repeat_claim(struct repeat_set *set, struct repeat_claim *claim,
                                 uint64_t *ret_bits)
 {
-    uint64_t tag = tag_mix(set, claim->tag);
-    struct view view; /* not cleared: bucket_read() fills what is left */
-    uint32_t reach_ms =
-        claim->sent_ms ? claim->now_ms - claim->sent_ms + set->ahead_ms : set->window_ms;
-    enum repeat_result result;
+    repeat_claim_all(set, claim, 1, ret_bits);
+    return claim->result;
+}
 
-    if (reach_ms > span_ms(set)) /* not fresh; unsigned, so too far ahead as well */
-        return REPEAT_STALE;
-    view.bucket = bucket_of(set, tag);
-    view.tag = tag;
-    view.now_ms = claim->now_ms;
-    view.oldest_age = LEAD_MS + reach_ms;
-    do {
-        bucket_read(&view);
-        int place = choose_silent_place(set, &view);
-
-        if (__builtin_expect(place >= 0, 1))
-            result = claim_place(set, claim, &view, (unsigned)place);
-        else
-            result = claim_slowly(set, claim, &view, ret_bits);
-    } while (result == CLAIM_AGAIN); /* somebody else got on */
-    return result;
+static __attribute__((noinline)) void
+finish_parts(struct repeat_set *set, const struct repeat_claim *claim, const uint64_t *bits)
+{
+    ASSERT(claim->bit_count <= REPEAT_MAX_BITS);
+    for (uint32_t part = 1; part * RECORD_PAYLOAD_BITS < claim->bit_count; part++)
+        part_store(set, claim, part, record_part_bits(bits, claim->bit_count, part));
 }
 
 void repeat_finish(struct repeat_set *set, const struct repeat_claim *claim, const uint64_t *bits)
 {
-    ASSERT(claim->bit_count <= REPEAT_MAX_BITS);
-    for (uint32_t part = 1; part * RECORD_PAYLOAD_BITS < claim->bit_count; part++)
-        part_store(set, claim, part, part_bits(bits, claim->bit_count, part));
-    record_close(&claim->bucket->place[claim->index],
-                 record_with_payload(claim->meta, part_bits(bits, claim->bit_count, 0)));
+    uint32_t payload = (uint32_t)bits[0] & ((1u << RECORD_PAYLOAD_BITS) - 1);
+
+    if (__builtin_expect(claim->bit_count > RECORD_PAYLOAD_BITS, 0))
+        finish_parts(set, claim, bits);
+    record_close(claim->place, record_with_payload(claim->meta, payload));
 }
 
 void repeat_withdraw(struct repeat_set *set, const struct repeat_claim *claim)
@@ -441,7 +472,7 @@ void repeat_withdraw(struct repeat_set *set, const struct repeat_claim *claim)
     uint32_t forgotten_ms =
         record_arrival_ms(claim->meta) - (record_gap(claim->meta) << set->gap_shift);
 
-    record_close(&claim->bucket->place[claim->index], record_meta(claim->meta, 0, forgotten_ms, 0));
+    record_close(claim->place, record_meta(claim->meta, 0, forgotten_ms, 0));
 }
 
 void repeat_sweep(struct repeat_set *set, uint64_t *cursor, uint32_t count, uint32_t now_ms)
@@ -454,8 +485,8 @@ void repeat_sweep(struct repeat_set *set, uint64_t *cursor, uint32_t count, uint
             uint64_t name = record_name(0, seen.name);
 
             if (!record_is_open(seen) &&
-                age_of(seen.meta, now_ms) > LEAD_MS + REPEAT_SWEEP_AFTER_MS &&
-                record_claim(&bucket->place[i], seen.name, name))
+                look_age(seen.meta, now_ms) > LEAD_MS + REPEAT_SWEEP_AFTER_MS &&
+                record_claim(&bucket->place[i], seen.name, name, set->is_shared))
                 record_close(&bucket->place[i], meta_old(name, now_ms));
         }
         *cursor = (*cursor + 1) % set->bucket_count;

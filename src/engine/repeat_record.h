@@ -15,7 +15,8 @@
  * was forgotten seems younger, never older); its largest value says "at least so long".
  *
  * METE_REPEAT_POINT(address, is_write) stands before every shared access and METE_REPEAT_SEEN(word)
- * behind every read: empty, but a test may schedule there. Only repeat.c includes this. */
+ * behind every read: empty, but a test may schedule there. Only repeat.c and its parts include
+ * this. */
 #ifndef METE_ENGINE_REPEAT_RECORD_H
 #define METE_ENGINE_REPEAT_RECORD_H
 
@@ -97,14 +98,53 @@ static inline uint64_t record_with_payload(uint64_t meta, uint32_t bits)
     return meta | (uint64_t)bits << 32;
 }
 
+/* The bits of a decision that one record of several has. */
+static inline uint32_t record_part_bits(const uint64_t *bits, uint32_t bit_count, uint32_t part)
+{
+    uint32_t first = part * RECORD_PAYLOAD_BITS, shift = first % 64;
+    uint32_t left = bit_count > first ? bit_count - first : 0;
+    uint32_t count = left < RECORD_PAYLOAD_BITS ? left : RECORD_PAYLOAD_BITS;
+
+    if (!count)
+        return 0;
+    uint64_t word = bits[first / 64] >> shift;
+
+    if (shift + count > 64)
+        word |= bits[first / 64 + 1] << (64 - shift);
+    return (uint32_t)(word & ((1ull << count) - 1));
+}
+
+/* And puts what it says back; into words that began as zeros. */
+static inline void record_part_put(uint64_t *bits, uint32_t bit_count, uint32_t part,
+                                   uint32_t payload)
+{
+    uint32_t first = part * RECORD_PAYLOAD_BITS, shift = first % 64;
+
+    if (first >= bit_count)
+        return;
+    bits[first / 64] |= (uint64_t)payload << shift;
+    if (shift + RECORD_PAYLOAD_BITS > 64 && first / 64 + 1 < (bit_count + 63) / 64)
+        bits[first / 64 + 1] |= (uint64_t)payload >> (64 - shift);
+}
+
 /* ---- shared accesses ---- */
 
-/* The name was `seen` and is `next`; or false, and nothing is written. A full barrier: __sync_* is
- * documented as one, and repeat.c counts on it. */
-static inline bool record_claim(struct record *record, uint64_t seen, uint64_t next)
+/* The name was `seen` and is `next`; or false, and nothing is written. is_shared: a full barrier,
+ * __sync_* is documented as one, and repeat.c counts on it. Else the caller is the only thread that
+ * uses the set, and a locked operation would order nothing: it would only make what follows wait
+ * (8 ns, and nothing overlaps it). */
+static inline bool record_claim(struct record *record, uint64_t seen, uint64_t next, bool is_shared)
 {
+    bool done;
+
     METE_REPEAT_POINT(record, true);
-    bool done = __sync_bool_compare_and_swap(&record->name, seen, next);
+    if (is_shared) {
+        done = __sync_bool_compare_and_swap(&record->name, seen, next);
+    } else {
+        done = __atomic_load_n(&record->name, __ATOMIC_RELAXED) == seen;
+        if (done)
+            __atomic_store_n(&record->name, next, __ATOMIC_RELAXED);
+    }
 
     METE_REPEAT_SEEN(done);
     return done;

@@ -21,8 +21,13 @@
  * A RELEASE is never shed, but uses its tenant's share. Guarantee: in any SHED_LOOK_NS a tenant
  * gets at least its share of what was judged in the one before, if it asked for that much; at most
  * SHED_TENANTS tenants at a time have shares of their own, others share one as large as theirs
- * together. Tenants are those that datagrams name, before their tags are verified: a forged flood
- * costs the tenant that it names.
+ * together. What a share leaves over is kept for two looks.
+ *
+ * Tenants are those that datagrams name, before their tags are verified. What proves to be forged
+ * is given back to its tenant and counts for a claimant of its own, who stands among the tenants
+ * with what reading it costs: so forgeries take at most one fair share, and cost the tenant that
+ * they name no credit. The kernel cannot tell them from its requests though: when they ask for more
+ * than that share, the gate lets as much of both through as the share allows.
  *
  * Pure but for its own state, time is an argument. Threads: the worker's. */
 #ifndef METE_NET_SHED_H
@@ -58,8 +63,10 @@ struct shed_tenant {
     uint32_t row;       /* for counters */
     uint32_t read;      /* checks that came, since the last look */
     uint32_t passed;    /* of them judged */
-    uint64_t offered;   /* checks a second that it asks for, gate or not; smoothed */
-    uint64_t credit;    /* checks until the next look */
+    uint32_t forged;    /* of those not believed */
+    uint64_t offered;   /* checks a second that it asks for, gate or not; averaged */
+    uint64_t forgeries; /* the same of those that only name it */
+    int64_t credit;     /* checks until the next look; RELEASEs may take more than there are */
     uint32_t threshold; /* of the gate as it is set, GATE_ALL: it lets all through */
 };
 
@@ -82,8 +89,10 @@ struct shed {
     uint64_t next_look_ns;
     uint64_t calm_since_ns;
     uint64_t gate_set_ns;
-    uint64_t capacity; /* checks a second; 0: not known yet */
-    uint64_t level;    /* checks a second; UINT64_MAX: nobody asks for too much */
+    uint64_t capacity;      /* checks a second; 0: not known yet */
+    uint64_t fill;          /* of the buffers, in 1/10,000; an average */
+    uint64_t level;         /* checks a second; UINT64_MAX: nobody asks for too much */
+    uint64_t forgery_level; /* the same of forged checks, among the tenants that they name */
     uint64_t answers_until_ns;
     bool has_joined; /* messages of several datagrams came */
     struct gate gate;
@@ -132,5 +141,8 @@ struct shed_question {
 };
 
 enum shed_fate shed_judge(struct shed *shed, const struct shed_question *question, uint64_t now_ns);
+
+/* What shed_judge() let through has not the tag of the tenant that it names. */
+void shed_take_forged(struct shed *shed, const struct mete_header *header);
 
 #endif

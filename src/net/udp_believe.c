@@ -177,7 +177,11 @@ void udp_believe_all(struct udp *udp, const struct instant *now)
         uint64_t tag = request->key
                            ? udp->tags[next++]
                            : mete_wire_make_request_tag(request->bytes, request->len, NULL);
+        bool is_judged = request->answer == UDP_ANSWER_CHECKS; /* and not left out */
         enum counter fate = believe(udp, tag, now, request);
+        bool is_forged = fate == COUNTER_BAD_TAG || request->answer == UDP_ANSWER_RESTARTED;
+        if (udp->shed && is_judged && is_forged)
+            shed_take_forged(udp->shed, &request->header);
         if (fate == COUNTER_RECEIVED)
             continue;
         udp_tally(udp, fate, 1);

@@ -8,7 +8,8 @@ only counts answers must be there after every restart:
   leases                    as many slots in use as were granted, and none once all were released
   boot id                   the same: no client has to say HELLO again
 
-METE_ROUNDS (50) rounds, every tenth a stop by SIGTERM; METE_SEED chooses the instants; `make kill9 ROUNDS=1000`.
+METE_ROUNDS (50) rounds, every tenth a stop by SIGTERM; METE_SEED chooses the instants; `make kill9 ROUNDS=1000`, which
+says how far it is. Rounds of several runs add up: each has instants of its own.
 """
 import os
 import pathlib
@@ -249,6 +250,9 @@ class Kill9(unittest.TestCase):
                     self.release(client, requests)
                 bits |= flows.boot_bits
                 flows.close()
+                if os.environ.get("METE_SHOW") and number % 50 == 49:
+                    print(f"{number + 1} of {ROUNDS} rounds, {self.taken} datagrams answered before the kills, "
+                          f"{self.unanswered} not", flush=True)
             daemon.stop()
         self.assertEqual(len(bits), 1, f"another boot id: {self.where}")
         self.assertGreater(self.unanswered, 0, f"nothing was on its way when it was killed: {self.where}")

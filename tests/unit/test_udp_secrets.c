@@ -326,6 +326,35 @@ static void clocks_are_judged(void **state)
     assert_int_equal(cell(f, COUNTER_ALLOWED), 4 * 7 + 1);
 }
 
+/* In an overload, with ten checks for a: what only names it, by another key, another life's boot
+ * bits or a turned bit, takes none of them. */
+static void forged_ones_use_no_share(void **state)
+{
+    struct fixture *f = *state;
+    struct shed *shed = calloc(1, sizeof(*shed));
+    struct ask ask = good;
+    unsigned passed = 0;
+    shed_init(shed, 0);
+    shed->is_on = true;
+    shed->level = 1000;
+    f->udp.shed = shed;
+    ask.key = &keys_of(f, "a")->boot[0];
+    for (unsigned i = 0; i < 20; i++) {
+        for (unsigned forged = 0; forged < 10; forged++) {
+            struct ask other = ask;
+            other.key = &keys_of(f, "b")->boot[0];
+            other.boot ^= (uint16_t)(forged % 2);
+            int status = status_of(f, &other, 5 * MS);
+            assert_true(status == -1 || status == -2);
+        }
+        ask.sequence++;
+        passed += status_of(f, &ask, 5 * MS) == METE_STATUS_OK;
+    }
+    assert_int_equal(passed, 10);
+    assert_int_equal(cell(f, COUNTER_ALLOWED), 10);
+    free(shed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,6 +365,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(hello_tells_what_a_client_needs, setup, teardown),
         cmocka_unit_test_setup_teardown(restarted_is_rare, setup, teardown),
         cmocka_unit_test_setup_teardown(clocks_are_judged, setup, teardown),
+        cmocka_unit_test_setup_teardown(forged_ones_use_no_share, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
