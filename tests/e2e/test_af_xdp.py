@@ -402,7 +402,7 @@ class Rights(Case):
             self.assertEqual(done.returncode, 2, done)
             self.assertIn(f"CAP_{missing.upper()}", done.stderr)
             said = [line for line in done.stderr.splitlines() if not line.startswith("profiling:")]  # nobody may count there
-                self.assertEqual(len(said), 1, done.stderr)
+            self.assertEqual(len(said), 1, done.stderr)
             self.assertFalse(world().has_program())
 
 

@@ -64,8 +64,8 @@ class Rights(unittest.TestCase):
 
     def one_line(self, *sets, **options):
         process, stream = self.start(*sets, **options)
-        with stream:
-            said = stream.read()
+        with stream:  # who is nobody may not write what a build for coverage counts, and that says so
+            said = "".join(line for line in stream if not line.startswith("profiling:"))
         self.assertEqual(process.wait(PATIENCE_S), 2, said)
         self.assertEqual(len(said.splitlines()), 1, said)
         self.assertTrue(said.startswith("<3>mete serve: "), said)
