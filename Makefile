@@ -3,10 +3,9 @@
 # FLAVOUR picks how things are built, each in a folder of its own:
 #   release (build/)        optimised, hardened, LTO: what users run
 #   check   (build/check)   -O1 -Werror: what the suite is built with
-#   asan    (build/asan)    address, undefined and leak sanitizers (clang)
+#   asan    (build/asan)    address, undefined and leak sanitizers (clang); the fuzz targets are of the same objects
 #   tsan    (build/tsan)    thread sanitizer, the table's lock variant (clang)
 #   clang   (build/clang)   as check, by clang
-#   fuzz    (build/fuzz)    libFuzzer with address and undefined sanitizers
 #   coverage (build/coverage) counts which lines ran; without the filter of system calls, as counts are written at the end
 #   arm64   (build/arm64)   as check, for aarch64 by a cross compiler; qemu-user runs its unit tests
 FLAVOUR ?= release
@@ -16,7 +15,6 @@ CC_check   = gcc
 CC_clang   = clang
 CC_asan    = clang
 CC_tsan    = clang
-CC_fuzz    = clang
 CC_coverage = gcc
 CC_arm64   = aarch64-linux-gnu-gcc
 CC         = $(CC_$(FLAVOUR))
@@ -58,16 +56,15 @@ WARN  = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 STRICT = -Wconversion
 FLAGS_release = -O3 -flto=auto -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection
 LINK_release  = -O3 -flto=auto -ffile-prefix-map=$(CURDIR)=. -pie -fcf-protection -Wl,-z,relro,-z,now,-z,noexecstack $(SHADOW_STACK)
-FLAGS_check   = -O1 -Werror -DMETE_SANDBOX_KILLS
-FLAGS_clang   = -O1 -Werror -DMETE_SANDBOX_KILLS
-FLAGS_arm64   = -O1 -Werror -DMETE_SANDBOX_KILLS
-FLAGS_asan    = -O1 -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-LINK_asan     = -fsanitize=address,undefined
-FLAGS_tsan    = -O1 -Werror -fsanitize=thread -DMETE_TABLE_LOCK
-LINK_tsan     = -fsanitize=thread
-FLAGS_fuzz    = -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+FLAGS_check   = -O1 -g1 -Werror -DMETE_SANDBOX_KILLS
+FLAGS_clang   = -O1 -g1 -Werror -DMETE_SANDBOX_KILLS
+FLAGS_arm64   = -O1 -g1 -Werror -DMETE_SANDBOX_KILLS
+FLAGS_asan    = -O1 -g1 -Werror -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+LINK_asan     = -fsanitize=fuzzer-no-link,address,undefined
 LINK_fuzz     = -fsanitize=fuzzer,address,undefined
-FLAGS_coverage = -O1 -Werror --coverage -fprofile-update=atomic -DMETE_WITHOUT_SECCOMP
+FLAGS_tsan    = -O1 -g1 -Werror -fsanitize=thread -DMETE_TABLE_LOCK
+LINK_tsan     = -fsanitize=thread
+FLAGS_coverage = -O1 -g1 -Werror --coverage -fprofile-update=atomic -DMETE_WITHOUT_SECCOMP
 LINK_coverage  = --coverage
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -113,7 +110,7 @@ ABI             = 0
 
 # All tasks that `make help` names, and those that they share.
 .PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' Makefile) install-files packages deps deps-deb deps-arm64 deps-test deps-ci deps-analyze \
-        programs compile is-whole objects variants
+        programs compile is-whole objects variants warnings
 
 all: deps ## build build/mete and the client library
 	@$(MAKE) $(PARALLEL) --no-print-directory compile
@@ -131,11 +128,11 @@ test: deps-test ## build and run the whole suite; ends with `N passed, N failed`
 	@tests/run --build build/check
 
 bench: deps-test all ## the comparison with the null echo and the targets (10 minutes); ARGS="--only batch"
-	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo $(addprefix build/bench/micro_,table repeat hot)
 	@python3 bench/compare.py $(ARGS)
 
 bench-quick: deps-test all ## the same with short rounds (about a minute)
-	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo build/bench/micro_table
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/echo $(addprefix build/bench/micro_,table repeat hot)
 	@python3 bench/compare.py --quick $(ARGS)
 
 bench-start: all ## from the start to the first answer with 10,000,000 entries, cold and after kill -9 (a minute); ARGS="--rounds 9"
@@ -158,9 +155,17 @@ bench-snapshot: deps-test all ## what writing snapshots costs a worker, and how 
 	@build/bench/micro_snapshot
 	@python3 bench/compare_snapshot.py $(ARGS)
 
-fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60
-	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=fuzz $(FUZZ_PROGRAMS)
+fuzz: deps-ci ## every fuzz target for SECONDS_EACH=60, two at a time on two processors
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=asan $(FUZZ_PROGRAMS)
 	@tests/fuzz/run $(SECONDS_EACH) $(FUZZ_PROGRAMS)
+
+asan: deps-ci ## the suite under address, undefined and leak sanitizers, random tests a tenth as long
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=asan programs
+	@METE_PERCENT=10 tests/run --build build/asan $(ARGS)
+
+clang: deps-ci ## clang's warnings for all of C, and a daemon that it built: the suite's quickest files
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=clang warnings compile
+	@tests/run --build build/clang test_server test_stats
 
 race: deps-ci ## the race tests under the thread sanitizer
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=tsan $(RACE_PROGRAMS)
@@ -178,6 +183,16 @@ coverage: deps-test ## runs the suite and says which lines it ran; each parser a
 lossy: deps-test ## COUNT=10000000 distinct requests through a bad network: each is charged once (six minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
 	@METE_BUILD=build/check METE_COUNT=$(or $(COUNT),10000000) python3 tests/e2e/test_repeats.py
+
+linear: deps-test ## COUNT=5000 histories of a hot key over the wire for each algorithm and backend: is there one order (two minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
+	@METE_BUILD=build/check METE_SHOW=1 METE_COUNT=$(or $(COUNT),5000) python3 tests/e2e/test_linear.py
+
+# Six kinds; two processes at a time.
+exact: deps-test ## COUNT=1000000000 random operations on every algorithm, each number against a model in 128 bits (five minutes)
+	@$(MAKE) $(PARALLEL) --no-print-directory build/tests/property/core_feed
+	@printf '%s\n' token_bucket leaky_meter leaky_queue fixed_window sliding_window calendar | \
+	    xargs -P $(shell nproc) -I NAME build/tests/property/core_feed $(or $(SEED),1) $$(( ($(or $(COUNT),1000000000) + 5) / 6 )) NAME judge
 
 kill9: deps-test ## ROUNDS=1000 of kill -9 under full load: what was answered is there after each (ten minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=check programs
@@ -206,10 +221,11 @@ faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, c
 	@for file in inside doors; do METE_BUILD=build/check METE_HITS=$(or $(HITS),10000) python3 tests/e2e/test_faults_$$file.py || exit 1; done
 
 soak: deps-test all ## MINUTES=10 of traffic on every door, reloads, a Redis behind a bad network: memory, lost answers, latency; ARGS="--faults send_short=1/100"
+	@$(MAKE) $(PARALLEL) --no-print-directory $(BUILD)/bench/echo $(BUILD)/bench/worker_latency $(BUILD)/tests/fault/mete
 	@METE_BUILD=$(BUILD) tests/soak/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
-	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load
+	@$(MAKE) $(PARALLEL) --no-print-directory build/bench/cluster_load build/bench/worker_latency
 	@python3 bench/cluster.py $(ARGS)
 
 upgrade: deps-test ## ROUNDS=100 upgrades under load each way (backends, table file, nodes of a Redis, af_xdp): what was not answered (five minutes)
@@ -238,9 +254,9 @@ variants:
 ARM64_PROGRAMS = $(patsubst %.c,build/arm64/%,$(wildcard tests/unit/*.c tests/property/*.c tests/race/race_*.c))
 arm64: deps-arm64 ## the programs of C, built for aarch64, under an emulator, with CASP and with LL/SC (ten minutes)
 	@$(MAKE) $(PARALLEL) --no-print-directory FLAVOUR=arm64 $(ARM64_PROGRAMS)
-	@QEMU_CPU=max METE_COUNT=$(or $(COUNT),2000) tests/run --build build/arm64 --under qemu-aarch64
+	@QEMU_CPU=max METE_PERCENT=$(or $(PERCENT),2) tests/run --build build/arm64 --under qemu-aarch64
 	@echo "without CASP:"
-	@QEMU_CPU=cortex-a72 METE_COUNT=$(or $(COUNT),2000) tests/run --build build/arm64 --under qemu-aarch64 \
+	@QEMU_CPU=cortex-a72 METE_PERCENT=$(or $(PERCENT),2) tests/run --build build/arm64 --under qemu-aarch64 \
 	    table lease shared repeat adopt engine
 
 tidy: ## includes, sizes of functions and files, banned calls
@@ -315,6 +331,10 @@ test-package: deb ## install, upgrade and purge the packages in a bare Debian (t
 	@tests/lib/install-packages debootstrap
 	@deploy/test_package
 
+test-systemd: deb ## the packages under a real systemd in a container: starts, reloads, crashes, hangs, upgrades, bad starts (three minutes)
+	@tests/lib/install-packages debootstrap systemd-container
+	@deploy/test_systemd
+
 reproducible: deps-deb ## build the packages twice, in two folders, and compare the bytes
 	@deploy/reproducible
 
@@ -374,6 +394,14 @@ $(BUILD)/obj/all.a: $(OBJ_LIB)
 $(BUILD)/tests/%: $(OBJ)/tests_bench/%.o $(BUILD)/obj/all.a
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+# No code is made of it: the compiler's warnings alone, of what `compile` leaves out.
+WARNED = $(patsubst %.c,$(OBJ)/%.warned,$(wildcard tests/*/*.c bench/*.c))
+warnings: $(WARNED)
+$(OBJ)/%.warned: %.c
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS) -Itests -fsyntax-only $<
+	@touch $@
 
 # The daemon with faults inside (tests/fault/fault.h): the same objects, linked with these calls caught.
 FAULT_CALLS = send recv sendmsg sendmmsg recvmmsg accept4 mmap pthread_create clock_gettime sandbox_filter_calls \
@@ -456,6 +484,10 @@ $(OBJ)/clients/%.o: clients/%.c
 	@echo "  cc   $<"
 	@$(CC) $(filter-out --coverage,$(CFLAGS)) -fno-lto -fPIC -fvisibility=hidden -c -o $@ $<
 
+# What asks, and is not asked, needs no speed: under address and undefined sanitizers clang takes four times as long to make some.
+$(OBJ)/tests_bench/%: CFLAGS += $(if $(filter asan,$(FLAVOUR)),-O0)
+$(OBJ)/tests_bench/sim/%: CFLAGS += $(if $(filter asan,$(FLAVOUR)),-O1)
+
 $(OBJ)/tests_bench/%.o: tests/%.c
 	@mkdir -p $(@D)
 	@$(CC) $(CFLAGS) -Itests -c -o $@ $<
@@ -464,14 +496,11 @@ $(OBJ)/tests_bench/%.o: bench/%.c
 	@mkdir -p $(@D)
 	@$(CC) $(CFLAGS) -Itests -c -o $@ $<
 
-$(OBJ)/tests_bench/fuzz/%.o: tests/fuzz/%.c
-	@mkdir -p $(@D)
-	@$(CC) $(CFLAGS) -Itests -c -o $@ $<
-
 build/fuzz/fuzz_%: $(OBJ)/tests_bench/fuzz/fuzz_%.o $(BUILD)/obj/all.a
+	@mkdir -p $(@D)
 	@echo "  link $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@$(CC) $(LDFLAGS) $(LINK_fuzz) -o $@ $^ $(LIBS)
 
 -include $(shell find $(OBJ) $(BUILD)/obj -name '*.d' 2>/dev/null)
 # make would remove what stands between a test and its program
-.PRECIOUS: $(OBJ)/tests_bench/%.o $(OBJ)/tests_bench/fuzz/%.o
+.PRECIOUS: $(OBJ)/tests_bench/%.o

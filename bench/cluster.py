@@ -2,12 +2,11 @@
 """How close to one limit several nodes stay, beside what a user would otherwise run: one Redis call per check, and nodes that
 know nothing of each other. All from one run on one machine.
 
-    cluster.py [--nodes N] [--seconds S] [--only PART,...] [--build DIR]
+    cluster.py [--nodes N] [--seconds S] [--rounds N] [--only PART,...] [--build DIR]
 
-PARTS: accuracy, exact, visible, redis, latency, cpu. Everything runs here: the nodes, redis-server, the load. latency and
-cpu want the two cores for themselves (server on core 0, load on core 1)."""
+PARTS: accuracy, few (fewer nodes), exact, visible, redis; cpu, batch, p99 (cluster_hot.py: what replication costs a check). Everything
+runs here: the nodes, redis-server, the load. The last three want two cores for themselves, p99 root besides."""
 import argparse
-import json
 import os
 import pathlib
 import re
@@ -23,7 +22,6 @@ RATE, BURST = 10000, 1000
 RULE = f"{{name: api, algorithm: token_bucket, rate: {RATE}/s, burst: {BURST}%s}}"
 EXACT = "{name: exact, algorithm: token_bucket, rate: 10/s, burst: 10, sync: exact}"
 SLOW = "{name: slow, algorithm: token_bucket, rate: 1/h, burst: 10}"
-FAST = "{name: fast, algorithm: token_bucket, rate: 1000000/s, burst: 1000000%s}"
 # What people write who ask Redis for every check: a GCRA in one script, by the server's clock. It counts for us.
 SCRIPT = """
 local t = redis.call('TIME')
@@ -42,7 +40,8 @@ def options():
     parser.add_argument("--nodes", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=12)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", default="accuracy,exact,visible,redis,latency,cpu")
+    parser.add_argument("--round-seconds", type=float, default=0.7, help="of cpu, batch, p99")
+    parser.add_argument("--only", default="accuracy,few,exact,visible,redis,cpu,batch,p99")
     parser.add_argument("--build", default="build")
     return parser.parse_args()
 
@@ -50,6 +49,7 @@ def options():
 OPTIONS = options()
 os.environ["METE_BUILD"] = OPTIONS.build  # the libraries below ask for it
 
+import cluster_hot  # noqa: E402
 from lib import mete_wire as wire  # noqa: E402
 from lib.nodes import Load, Nodes  # noqa: E402
 from lib.stores import Redis  # noqa: E402
@@ -59,25 +59,50 @@ def percent(units, of=RATE):
     return f"{units:+6.0f} ({100 * units / of:+.3f} %)"
 
 
+def delays(nodes):
+    """How old views could be: of all nodes the median p50, the worst p99 and the longest, in ms."""
+    found = [node.stats()["replica"] for node in nodes]
+    return {name: (1000 * statistics.median(one[f"{name}_p50_s"] for one in found),
+                   1000 * max(one[f"{name}_p99_s"] for one in found), 1000 * max(one[f"{name}_max_s"] for one in found))
+            for name in ("wait", "trip")}
+
+
+def accuracy_of(count, overload, sync=""):
+    """One row: that many nodes under so many times what they may let pass."""
+    with Redis(keeps=False) as store, Nodes(count, store.url, RULE % sync) as nodes:
+        with Load(nodes, "api", rate=overload * RATE, keys=1, seconds=OPTIONS.seconds, limit=RATE, burst=BURST,
+                  options=["--seed", overload, "--batch", 2 if overload == 10 else 1]) as load:
+            load.process.wait(OPTIONS.seconds + 60)
+        late = {} if sync else delays(nodes)
+    got = load.result
+    print(f"{count:2} {'nodes on their own' if sync else 'nodes, shared':18} {overload:7}x  {percent(got['first_excess']):>19}  "
+          f"{percent(got['steady_excess']):>19}  {100 * got['use']:7.2f} %  {got['p50_us']:4} us {got['p99_us']:5} us  "
+          f"{got['datagrams'] - got['answered']:4}  {got['slip_ms']:7.1f} ms"
+          + "".join(f"  {p50:6.1f} {most:6.1f} {longest:6.1f}" for p50, most, longest in late.values()), flush=True)
+
+
+def accuracy_title(what):
+    print(f"\n{what}, one key, {RATE}/s, burst {BURST}, flush 5 ms, load at random, {OPTIONS.seconds:.0f} s each; the load begins\n"
+          "from nothing. Beyond one bucket: in the first second, in any later second; use: of the limit, after the first second;\n"
+          "load late: by so much at most. How old views were, ms: charge to flush, flush to answer (median p50, worst p99, longest).")
+    print(f"{'':21} {'overload':>8}  {'first second':>19}  {'any second':>19}  {'use':>9}  {'p50':>7} {'p99':>8}  lost  {'load late':>10}"
+          f"  {'charge to flush':>20}  {'flush to answer':>20}")
+
+
 def accuracy():
     """Shared nodes and independent ones under the same load."""
-    print(f"\n{OPTIONS.nodes} nodes, one key, {RATE}/s, burst {BURST}, flush 5 ms, load at random, {OPTIONS.seconds:.0f} s each; the load begins\n"
-          "from nothing. Beyond one bucket: in the first second, in any later second; use: of the limit, after the first second.")
-    print(f"{'':24} {'overload':>8}  {'first second':>19}  {'any second':>19}  {'use':>8}  {'p50':>7} {'p99':>8}  lost")
-    targets = {"first": 0.5, "any": 0.2, "use": 99.5}
-    for sync, name in (("", "mete, shared"), (", sync: local", "mete, independent")):
-        for overload in (2, 4, 10):
-            if sync and overload != 10:
-                continue
-            with Redis(keeps=False) as store, Nodes(OPTIONS.nodes, store.url, RULE % sync) as nodes:
-                with Load(nodes, "api", rate=overload * RATE, keys=1, seconds=OPTIONS.seconds, limit=RATE, burst=BURST,
-                          options=["--seed", overload, "--batch", 2 if overload == 10 else 1]) as load:
-                    load.process.wait(OPTIONS.seconds + 60)
-            got = load.result
-            print(f"{name:24} {overload:7}x  {percent(got['first_excess']):>19}  {percent(got['steady_excess']):>19}  "
-                  f"{100 * got['use']:7.2f} %  {got['p50_us']:4} us {got['p99_us']:5} us  {got['datagrams'] - got['answered']}"
-                  + (f"  (the load was late by {got['slip_ms']:.0f} ms)" if got["slip_ms"] > 20 else ""))
-    print(f"targets, shared: first second <= {targets['first']} %, any second <= {targets['any']} %, use >= {targets['use']} %")
+    accuracy_title(f"{OPTIONS.nodes} nodes")
+    for overload in (2, 4, 10):
+        accuracy_of(OPTIONS.nodes, overload)
+    accuracy_of(OPTIONS.nodes, 10, ", sync: local")
+    print("targets, shared: first second <= 0.5 %, any second <= 0.2 %, use >= 99.5 %")
+
+
+def few():
+    """The same where the machine keeps up with the nodes."""
+    accuracy_title("fewer nodes")
+    for count in (2, 3, 4):
+        accuracy_of(count, 4)
 
 
 def exact():
@@ -123,77 +148,9 @@ def redis_calls():
                   f"excess 0, {took_s:.1f} s")
 
 
-class Pinned:
-    """One node on core 0, asked by `mete bench` on core 1."""
-
-    def __init__(self, nodes):
-        self.node = nodes[0]
-        os.sched_setaffinity(self.node.process.pid, {0})
-        for task in pathlib.Path(f"/proc/{self.node.process.pid}/task").iterdir():
-            os.sched_setaffinity(int(task.name), {0})
-
-    def cpu_s(self):
-        tasks = pathlib.Path(f"/proc/{self.node.process.pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
-
-    def bench(self, *arguments):
-        before = self.cpu_s()
-        done = subprocess.run(["taskset", "-c", "1", str(ROOT / OPTIONS.build / "mete"), "bench", "--server",
-                               f"127.0.0.1:{self.node.port}", "--rule", "fast", "--json", *map(str, arguments)],
-                              capture_output=True, text=True)
-        assert done.returncode in (0, 4), done.stderr
-        report = json.loads(done.stdout)
-        return report, self.cpu_s() - before
-
-
-def latency():
-    """UDP's p99 with a healthy, a stalled and a dead store, in turn."""
-    p99 = {"healthy": [], "again": [], "stalled": [], "dead": []}
-    with Redis(keeps=False) as store, Nodes(1, store.url, FAST % "", entries=1 << 20) as nodes:
-        pinned = Pinned(nodes)
-        pinned.bench("--seconds", 1)
-        for _ in range(OPTIONS.rounds):
-            for name, samples in p99.items():
-                if name == "stalled":
-                    store.pause()
-                if name == "dead":
-                    store.kill()
-                report, _ = pinned.bench("--rate", "30000/s", "--seconds", 2, "--keys", 10000)
-                samples.append(report["latency_us"]["p99"])
-                if name == "stalled":
-                    store.resume()
-                if name == "dead":
-                    store.start()
-                time.sleep(0.2)
-    healthy = statistics.median(p99["healthy"])
-    print(f"\nUDP p99 at 30,000/s, median of {OPTIONS.rounds} rounds in turn: healthy {healthy:.1f} us")
-    for name in ("again", "stalled", "dead"):
-        ratios = [other / base for base, other in zip(p99["healthy"], p99[name])]
-        what = "healthy again (A/A)" if name == "again" else f"store {name}"
-        print(f"  {what:20} {statistics.median(p99[name]):8.1f} us, {100 * (statistics.median(ratios) - 1):+.1f} % (target 5 %)")
-
-
-def cpu():
-    """Server CPU per check with and without replication: nothing dirty before, every key dirty."""
-    print(f"\nserver CPU per check, replication on and off, median of {OPTIONS.rounds} pairs:")
-    with Redis(keeps=False) as store:
-        for name, arguments in (("single, 10,000 keys", ["--keys", 10000]), ("batches of 50, 100,000 keys", ["--keys", 100000, "--batch", 50])):
-            samples = {"off": [], "off again": [], "on": []}
-            for _ in range(OPTIONS.rounds):
-                for kind, found in samples.items():
-                    sync = "" if kind == "on" else ", sync: local"
-                    with Nodes(1, store.url, FAST % sync, entries=1 << 20) as nodes:
-                        pinned = Pinned(nodes)
-                        pinned.bench("--seconds", 0.3, *arguments)
-                        report, took_s = pinned.bench("--seconds", 1.5, *arguments)
-                        found.append(took_s / report["checks"] * 1e9)
-            base = statistics.median(samples["off"])
-            for kind in ("off again", "on"):
-                ratio = statistics.median(other / one for one, other in zip(samples["off"], samples[kind]))
-                print(f"  {name:28} off {base:7.1f} ns, {kind:9} {statistics.median(samples[kind]):7.1f} ns, {100 * (ratio - 1):+.1f} %")
-
-
-PARTS = {"accuracy": accuracy, "exact": exact, "visible": visible, "redis": redis_calls, "latency": latency, "cpu": cpu}
+PARTS = {"accuracy": accuracy, "few": few, "exact": exact, "visible": visible, "redis": redis_calls,
+         "cpu": lambda: cluster_hot.worker_cpu(OPTIONS, "cpu"), "batch": lambda: cluster_hot.worker_cpu(OPTIONS, "batch"),
+         "p99": lambda: cluster_hot.p99(OPTIONS)}
 
 
 def main():

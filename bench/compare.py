@@ -11,13 +11,13 @@ import json
 import os
 import pathlib
 import platform
-import re
 import signal
 import statistics
 import subprocess
 import sys
 import time
 
+import compare_micro
 from compare_run import ECHOES, METES, MODES, rounds, show, windows
 from compare_servers import Failed, Machine, Server
 from compare_table import answer_table, latency_table, mode_table, note_lines
@@ -77,28 +77,6 @@ def measure_size(machine):
     return {**table, "bytes_per_live_key": table["bytes"] / max(table["live"], 1)}
 
 
-def measure_micro(options, machine):
-    """M checks/s of the table alone, by millions of keys."""
-    figures = {}
-    for name, arguments in (("1 M keys", ["--keys", "1000000"]), ("10 M keys, huge pages", ["--keys", "10000000", "--huge"])):
-        if options.quick and name != "1 M keys":
-            continue
-        show(f"micro_table, {name}", always=True)
-        rates = []
-        for _ in range(1 if options.quick else 3):
-            done = subprocess.run([*(["taskset", "-c", machine.load_core] if machine.pinned else []),
-                                   machine.build / "bench" / "micro_table", *arguments, "--seconds", "1"],
-                                  capture_output=True, text=True)
-            match = re.search(r"([\d.]+) M checks/s", done.stdout)
-            if done.returncode or not match:
-                raise Failed(f"micro_table: {done.stderr.strip() or done.stdout.strip()}")
-            rates.append(float(match[1]))
-        figures[name] = {"million_checks_per_second": statistics.median(rates), "runs": rates,
-                         "huge_pages": "huge pages yes" in done.stdout}
-    show("")
-    return figures
-
-
 def parse(arguments):
     names = [*MODES, *OTHERS]
     parser = argparse.ArgumentParser(description="mete beside the null echo, from one run")
@@ -118,7 +96,7 @@ def parse(arguments):
         if not any(name.startswith(word) for name in names):
             parser.error(f"--only: no mode '{word}'; there are {', '.join(names)}")
     options.only = [name for name in names if any(name.startswith(word) for word in options.only)]
-    for program in ("mete", "bench/echo", *(["bench/micro_table"] if "micro" in options.only else [])):
+    for program in ("mete", "bench/echo", *([f"bench/{name}" for name in compare_micro.PROGRAMS] if "micro" in options.only else [])):
         if not (options.build / program).exists():
             parser.error(f"{options.build / program} is not built: make bench builds it")
     return options
@@ -136,7 +114,7 @@ def run(options, machine):
         for mode, rate in rates.items():
             halves.update(windows(options, machine, servers, mode, rate))
     result = {"samples": samples, "halves": halves}
-    for name, how in (("size", lambda: measure_size(machine)), ("micro", lambda: measure_micro(options, machine))):
+    for name, how in (("size", lambda: measure_size(machine)), ("micro", lambda: compare_micro.measure(machine, options.quick, show))):
         if name in options.only:
             try:
                 result[name] = how()

@@ -4,6 +4,8 @@ A ratio is taken round by round, and its median is the figure. A threshold that 
 if the figure is within it plus the spread: the median distance of an A/A pair of the same run from being equal."""
 import statistics
 
+from compare_micro import add_rows
+
 NOISY = "too noisy to tell"
 MOST_SPREAD = 0.2  # beyond this a run says nothing about a ratio
 LEAST_PAIRS = 3  # windows in which both were measured in time; fewer say nothing
@@ -171,11 +173,7 @@ def add_table(answers, result):
     if size:
         answers.at_most("table bytes per live key at 75 % load", 43, size["bytes_per_live_key"],
                         f"{size['live']:,} live of {size['entries']:,} entries", f"{size['bytes_per_live_key']:.1f}")
-    for name, limit in (("1 M keys", 25), ("10 M keys, huge pages", 18)):
-        if name in micro:
-            how = "micro_table" + ("" if micro[name]["huge_pages"] or "huge" not in name else ": there were no huge pages")
-            answers.at_least(f"table alone, {name}: M checks/s", limit, micro[name]["million_checks_per_second"], how,
-                             f"{micro[name]['million_checks_per_second']:.1f}")
+    add_rows(answers, micro)
 
 
 def answer_table(result):

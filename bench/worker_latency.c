@@ -2,11 +2,11 @@
  * answer's departure, both taken by a packet socket on the loopback interface. Neither the server
  * nor its clients know of it, and neither's delays are in the figures.
  *
- *   worker_latency --port P [--seconds S] [--one-of N]
+ *   worker_latency --port P [--seconds S [--windows W]] [--one-of N] [--echo]
  *
  * Of IPv4 datagrams with one answer each (not joined); a filter in the kernel takes one generation
- * of sequence numbers of N, so that copying costs the worker little. Prints one line of JSON. Needs
- * CAP_NET_RAW. */
+ * of sequence numbers of N, so that copying costs the worker little. Prints one line of JSON, after
+ * each of W times S seconds. --echo: the server is bench/echo. Needs CAP_NET_RAW. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -43,6 +43,7 @@ struct waiting {  /* a request whose answer is to come */
 struct watch {
     int fd;
     uint16_t port;
+    unsigned answer_at; /* where an answer has the sequence number */
     struct waiting *waiting;
     struct histogram latency;
     uint64_t requests;
@@ -55,8 +56,9 @@ static int fail(const char *what)
 }
 
 /* IPv4 without options, UDP, from or to the port, generation % one_of == 0. */
-static int set_filter(int fd, uint16_t port, unsigned one_of)
+static int set_filter(const struct watch *watch, unsigned one_of)
 {
+    const uint16_t port = watch->port;
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x45, 0, 12),
@@ -64,7 +66,7 @@ static int set_filter(int fd, uint16_t port, unsigned one_of)
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_UDP, 0, 10),
         BPF_STMT(BPF_LD | BPF_H | BPF_ABS, IP_BYTES),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, port, 0, 2),
-        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, RESULT_SEQUENCE_AT + GENERATION_BYTE),
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, watch->answer_at + GENERATION_BYTE),
         BPF_JUMP(BPF_JMP | BPF_JA, 3, 0, 0),
         BPF_STMT(BPF_LD | BPF_H | BPF_ABS, IP_BYTES + 2),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, port, 0, 4),
@@ -75,7 +77,7 @@ static int set_filter(int fd, uint16_t port, unsigned one_of)
         BPF_STMT(BPF_RET | BPF_K, 0),
     };
     const struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
-    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+    return setsockopt(watch->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
 }
 
 static int open_watch(struct watch *watch, unsigned one_of)
@@ -87,7 +89,7 @@ static int open_watch(struct watch *watch, unsigned one_of)
     if (watch->fd < 0)
         return fail("no packet socket (it needs CAP_NET_RAW)");
     setsockopt(watch->fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes));
-    if (set_filter(watch->fd, watch->port, one_of) < 0 ||
+    if (set_filter(watch, one_of) < 0 ||
         setsockopt(watch->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)) < 0 ||
         bind(watch->fd, (struct sockaddr *)&lo, sizeof(lo)) < 0)
         return fail("lo");
@@ -111,7 +113,7 @@ static void take(struct watch *watch, const uint8_t *bytes, unsigned kind, uint6
     const uint16_t to = (uint16_t)(bytes[IP_BYTES + 2] << 8 | bytes[IP_BYTES + 3]);
     const bool is_request = to == watch->port;
     const uint32_t sequence =
-        mete_wire_get32(bytes + (is_request ? REQUEST_SEQUENCE_AT : RESULT_SEQUENCE_AT));
+        mete_wire_get32(bytes + (is_request ? REQUEST_SEQUENCE_AT : watch->answer_at));
     const uint64_t who = (uint64_t)(is_request ? from : to) << 32 | sequence;
     struct waiting *slot = &watch->waiting[who * 0x9E3779B97F4A7C15ull >> 48 & (WAITING - 1)];
     if (is_request && kind == PACKET_HOST) {
@@ -161,41 +163,55 @@ static void print(const struct watch *watch)
         printf(", \"%s\": %.3f", points[i].name,
                (double)histogram_percentile(&watch->latency, points[i].share) / 1e3);
     printf("}\n");
+    fflush(stdout);
+}
+
+static void watch_for(struct watch *watch, double seconds)
+{
+    const uint64_t end_ns = now_ns() + (uint64_t)(seconds * 1e9);
+
+    histogram_init(&watch->latency);
+    watch->requests = 0;
+    while (now_ns() < end_ns) {
+        struct pollfd wait = {.fd = watch->fd, .events = POLLIN};
+        poll(&wait, 1, 10);
+        receive(watch);
+    }
+    print(watch);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"port", required_argument, NULL, 'p'},
-                                            {"seconds", required_argument, NULL, 's'},
-                                            {"one-of", required_argument, NULL, 'o'},
-                                            {0}};
-    static struct watch watch;
+    static const struct option options[] = {
+        {"port", required_argument, NULL, 'p'},    {"seconds", required_argument, NULL, 's'},
+        {"windows", required_argument, NULL, 'w'}, {"one-of", required_argument, NULL, 'o'},
+        {"echo", no_argument, NULL, 'e'},          {0}};
+    static struct watch watch = {.answer_at = RESULT_SEQUENCE_AT};
     double seconds = 1;
-    long port = 0, one_of = 4;
+    long port = 0, one_of = 4, windows = 1;
     for (int id; (id = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (id == 'p')
             port = strtol(optarg, NULL, 10);
         else if (id == 's')
             seconds = strtod(optarg, NULL);
+        else if (id == 'w')
+            windows = strtol(optarg, NULL, 10);
         else if (id == 'o')
             one_of = strtol(optarg, NULL, 10);
+        else if (id == 'e')
+            watch.answer_at = REQUEST_SEQUENCE_AT;
     }
-    if (port < 1 || port > 65535 || one_of < 1 || one_of > 256 || !(seconds > 0)) {
-        fprintf(stderr, "usage: worker_latency --port P [--seconds S] [--one-of 1..256]\n");
+    if (port < 1 || port > 65535 || one_of < 1 || one_of > 256 || !(seconds > 0) || windows < 1) {
+        fprintf(stderr, "usage: worker_latency --port P [--seconds S [--windows W]] "
+                        "[--one-of 1..256] [--echo]\n");
         return 2;
     }
     watch.port = (uint16_t)port;
     watch.waiting = calloc(WAITING, sizeof(*watch.waiting));
-    histogram_init(&watch.latency);
     if (!watch.waiting || open_watch(&watch, (unsigned)one_of) < 0)
         return 3;
-    const uint64_t end_ns = now_ns() + (uint64_t)(seconds * 1e9);
-    while (now_ns() < end_ns) {
-        struct pollfd wait = {.fd = watch.fd, .events = POLLIN};
-        poll(&wait, 1, 10);
-        receive(&watch);
-    }
-    print(&watch);
+    while (windows--)
+        watch_for(&watch, seconds);
     free(watch.waiting);
     close(watch.fd);
     return 0;

@@ -41,6 +41,7 @@ int serve_make_repeats(struct server *server)
         .size = table_section_size(server->table, TABLE_SECTION_REPEATS) - REPEAT_BUCKET_BYTES,
         .window_ms = (uint32_t)(config->repeat_window_ns / 1000000),
         .ahead_ms = (uint32_t)(config->repeat_ahead_ns / 1000000),
+        .is_shared = server->worker_count > 1,
         .now_ms = (uint32_t)((clock_boot_ns() - table_time_base_ns(server->table)) / 1000000),
     };
     options.start = start_of(server, head, &options);

@@ -363,7 +363,9 @@ int serve_start_replica(struct server *server)
     if (!replica)
         return 0;
     atomic_init(&replica->rest, replica->is_new);
-    int result = pthread_create(&replica->thread, NULL, thread_main, replica);
+    int result = -link_start(replica->link);
+    if (!result)
+        result = pthread_create(&replica->thread, NULL, thread_main, replica);
     if (result)
         return cmd_fail("serve", "redis: no thread: %s", strerror(result));
     replica->is_running = true;

@@ -55,6 +55,7 @@ struct serve_replica {
     uint64_t say_at_ns;        /* not before is it said again */
     pthread_mutex_t lock;      /* of what follows: a look now and then, for who asks */
     struct replicator_state state;
+    struct replicator_delays delays;
     struct link_state link_state;
     uint64_t looked_at_ns;
 };

@@ -6,7 +6,8 @@
 #include "doors/http_write.h"
 #include "obs/log.h"
 
-#define SAY_NS 10000000000u /* a Redis that comes and goes fills no log */
+#define SAY_NS 10000000000u       /* a Redis that comes and goes fills no log */
+#define DELAY_LEAST_NS (1u << 14) /* no way to Redis is shorter */
 
 static double seconds(uint64_t ns)
 {
@@ -39,6 +40,7 @@ void serve_look_at_replica(struct serve_replica *replica, uint64_t now_ns)
 {
     pthread_mutex_lock(&replica->lock);
     replicator_look(replica->replicator, now_ns, &replica->state);
+    replicator_look_delays(replica->replicator, &replica->delays);
     link_look(replica->link, &replica->link_state);
     replica->looked_at_ns = now_ns;
     pthread_mutex_unlock(&replica->lock);
@@ -47,6 +49,7 @@ void serve_look_at_replica(struct serve_replica *replica, uint64_t now_ns)
 
 struct look {
     struct replicator_state state;
+    struct replicator_delays delays;
     struct link_state link;
     double degraded_s;
 };
@@ -54,23 +57,32 @@ struct look {
 static struct look look_at(struct serve_replica *replica)
 {
     pthread_mutex_lock(&replica->lock);
-    struct look look = {.state = replica->state, .link = replica->link_state};
+    struct look look = {
+        .state = replica->state, .delays = replica->delays, .link = replica->link_state};
     if (look.state.degraded_since_ns)
         look.degraded_s = seconds(replica->looked_at_ns - look.state.degraded_since_ns);
     pthread_mutex_unlock(&replica->lock);
     return look;
 }
 
+static double percentile(const struct latency_sum *sum, uint64_t most_ns, double share)
+{
+    const uint64_t ns = latency_percentile_ns(sum, share);
+
+    return seconds(ns < most_ns ? ns : most_ns);
+}
+
 /* Numbers, in the order in which they are shown. */
 struct number {
-    const char *name, *metric, *type, *help;
+    const char *name, *metric, *type, *help; /* metric NULL: shown by print_delay() */
     double value;
 };
 
-#define NUMBERS 26u
+#define NUMBERS 32u
 static unsigned list(const struct look *look, struct number numbers[NUMBERS])
 {
     const struct replicator_state *s = &look->state;
+    const struct replicator_delays *d = &look->delays;
     const struct link_state *l = &look->link;
     const struct number all[] = {
         {"degraded_s", "degraded_seconds", "gauge", "How long Redis has not answered; 0: it does.",
@@ -114,6 +126,12 @@ static unsigned list(const struct look *look, struct number numbers[NUMBERS])
         {"failed", "failed_total", "counter", "Batches that were not answered.", (double)l->failed},
         {"bytes_out", "sent_bytes_total", "counter", "Bytes sent.", (double)l->bytes_out},
         {"bytes_in", "received_bytes_total", "counter", "Bytes received.", (double)l->bytes_in},
+        {"wait_p50_s", NULL, NULL, NULL, percentile(&d->wait, d->longest_wait_ns, 0.5)},
+        {"wait_p99_s", NULL, NULL, NULL, percentile(&d->wait, d->longest_wait_ns, 0.99)},
+        {"wait_max_s", NULL, NULL, NULL, seconds(d->longest_wait_ns)},
+        {"trip_p50_s", NULL, NULL, NULL, percentile(&d->trip, d->longest_trip_ns, 0.5)},
+        {"trip_p99_s", NULL, NULL, NULL, percentile(&d->trip, d->longest_trip_ns, 0.99)},
+        {"trip_max_s", NULL, NULL, NULL, seconds(d->longest_trip_ns)},
     };
     const unsigned count = sizeof(all) / sizeof(all[0]);
     _Static_assert(sizeof(all) / sizeof(all[0]) <= NUMBERS, "room for them");
@@ -150,6 +168,24 @@ void serve_print_replica_text(const struct server *server, FILE *out)
                 i % 3 == 2 || i + 1 == count ? "\n" : "   ");
 }
 
+/* Cumulative, by the powers of two of obs/latency.h. */
+static void print_delay(struct http_out *out, const char *name, const char *help,
+                        const struct latency_sum *sum)
+{
+    uint64_t below = 0;
+
+    http_print(out, "# HELP %s %s\n# TYPE %s histogram\n", name, help, name);
+    for (uint32_t cell = 0; cell < LATENCY_CELLS - 1; cell++) {
+        const uint64_t end_ns = latency_cell_end_ns(cell);
+        below += sum->cell[cell];
+        if ((end_ns & (end_ns - 1)) == 0 && end_ns >= DELAY_LEAST_NS)
+            http_print(out, "%s_bucket{le=\"%.9g\"} %" PRIu64 "\n", name, seconds(end_ns), below);
+    }
+    below += sum->cell[LATENCY_CELLS - 1];
+    http_print(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.9f\n%s_count %" PRIu64 "\n", name,
+               below, name, seconds(sum->sum_ns), name, below);
+}
+
 void serve_print_replica_metrics(const struct server *server, struct http_out *out)
 {
     struct number numbers[NUMBERS];
@@ -161,7 +197,12 @@ void serve_print_replica_metrics(const struct server *server, struct http_out *o
                "# HELP mete_replica_up 1 while Redis is fine; else the label says what is wrong.\n"
                "# TYPE mete_replica_up gauge\nmete_replica_up{link=\"%s\"} %d\n",
                link_fault_name(look.link.fault), look.link.fault == LINK_FINE);
-    for (unsigned i = 0; i < count; i++)
+    print_delay(out, "mete_replica_wait_seconds",
+                "How long the oldest charge of a batch waited until it was sent.",
+                &look.delays.wait);
+    print_delay(out, "mete_replica_trip_seconds", "From a batch's first sending to its answer.",
+                &look.delays.trip);
+    for (unsigned i = 0; i < count && numbers[i].metric; i++)
         http_print(out,
                    "# HELP mete_replica_%s %s\n# TYPE mete_replica_%s %s\nmete_replica_%s %.15g\n",
                    numbers[i].metric, numbers[i].help, numbers[i].metric, numbers[i].type,

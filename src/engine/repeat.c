@@ -1,4 +1,5 @@
-/* How two workers that meet the same bytes never both charge, without a lock.
+/* How two workers that meet the same bytes never both charge, without a lock. (A set that one
+ * thread has to itself needs none of it: its claims come one after the other.)
  *
  * How long is long enough. A stamp s is fresh at t when t - W <= s <= t + ahead. So the bytes of
  * that stamp arrived nowhere before s - ahead and pass nowhere after s + W: what arrived at `a` can
@@ -17,15 +18,18 @@
  *   1. reads the bucket; told: known, open or stale, nothing written;
  *   2. swaps its name into a place that is not open;
  *   3. reads the other places again; told: withdraws.
- * Only then the caller charges, and finish or withdraw close the place.
+ * Only then the caller charges, and finish or withdraw close the place. Step 1 may be as long ago
+ * as it likes, within what is assumed of times and generations. A
+ * worker mixes the steps of the claims of a batch; to each other they are as claims of
+ * two workers, and nothing below counts on what a worker does between two steps of one.
  *
  * Why it is safe. Let X have charged and Y claim the same bytes; X's claim arrived at a >= horizon
  * of Y. From X's swap on, its place tells Y for ever: it holds the tag, open and then with arrival
  * a, until another swaps in its name, and from that instant on F >= a. Reading it as two words, the
  * name before the meta, does not hide that: with X's name the meta is of the generation before
  * (open), X's own (arrival a), or later (taken for open); with a later name the meta is X's own
- * (open, F = a) or later (F >= a). The swaps are full barriers, so they and the reads behind them
- * stand in one order.
+ * (open, F = a) or later (F >= a). Still less does reading both at once. The swaps are full
+ * barriers, so they and the reads behind them stand in one order.
  *   - X's swap first, other places: Y's step 3 reads X's place after X's swap, and is told.
  *   - X's swap first, same place: Y's swap succeeds only on the very name, one generation, that
  *     step 1 read together with a meta, closed, and that did not tell Y. No such name comes after
@@ -47,13 +51,11 @@
 
 #include <errno.h>
 
-#include "engine/repeat_record.h"
+#include "engine/repeat_lanes.h"
+#include "engine/repeat_look.h"
 #include "obs/assert.h"
 
-#define LEAD_MS 8192u
-#define CLAIM_AGAIN ((enum repeat_result) - 1)
-
-/* Ages are counted back from LEAD_MS in the future, so that they are never negative. */
+/* One bucket, as a claim that is not silent looks at it. */
 struct view {
     struct repeat_bucket *bucket;
     uint64_t tag; /* mixed */
@@ -62,29 +64,9 @@ struct view {
     struct record seen[RECORD_PLACES];
 };
 
-/* A keyed permutation. Its high bits choose the bucket, its low 58 are the record's tag; together
- * (64 buckets or more) they are the whole tag, so no two tags are ever taken for one. Tags may be
- * chosen by a stranger; without the secret their buckets may not. */
-static inline uint64_t tag_mix(const struct repeat_set *set, uint64_t tag)
-{
-    tag = (tag ^ set->secret[0]) * (set->secret[1] | 1);
-    tag = (tag ^ tag >> 32) * 0xd1b54a32d192ed03ull;
-    return tag ^ tag >> 29;
-}
-
 static inline uint64_t tag_of_part(const struct repeat_set *set, uint64_t tag, uint32_t part)
 {
-    return tag_mix(set, tag_mix(set, tag) + part); /* nobody without the secret can name it */
-}
-
-static inline struct repeat_bucket *bucket_of(const struct repeat_set *set, uint64_t mixed)
-{
-    return set->buckets + (uint64_t)((unsigned __int128)mixed * set->bucket_count >> 64);
-}
-
-static inline uint32_t span_ms(const struct repeat_set *set)
-{
-    return set->window_ms + set->ahead_ms;
+    return look_mix(set, look_mix(set, tag) + part); /* nobody without the secret can name it */
 }
 
 /* Of a place that holds nothing and forgot nothing for as long as the sweep lets be. */
@@ -116,11 +98,14 @@ int repeat_init(struct repeat_set *set, const struct repeat_options *options)
         .buckets = options->memory,
         .bucket_count = options->size / REPEAT_BUCKET_BYTES,
         .secret = {options->secret[0], options->secret[1]},
+        .multiplier = options->secret[1] | 1,
         .window_ms = options->window_ms,
         .ahead_ms = options->ahead_ms,
+        .is_shared = options->is_shared,
+        .has_lanes = repeat_has_lanes(),
     };
     /* The largest gap must reach past every horizon, else what is long forgotten would tell. */
-    while (RECORD_GAP_MAX << set->gap_shift <= span_ms(set))
+    while (RECORD_GAP_MAX << set->gap_shift <= look_span_ms(set))
         set->gap_shift++;
     for (uint64_t i = 0; i < set->bucket_count; i++)
         for (unsigned place = 0; place < RECORD_PLACES; place++)
@@ -135,20 +120,7 @@ bool repeat_is_fresh(const struct repeat_set *set, uint32_t sent_ms, uint32_t no
     return sent_ms == 0 || (age_ms <= (int32_t)set->window_ms && age_ms >= -(int32_t)set->ahead_ms);
 }
 
-void repeat_prefetch(const struct repeat_set *set, uint64_t tag)
-{
-    const struct repeat_bucket *bucket = bucket_of(set, tag_mix(set, tag));
-
-    __builtin_prefetch(bucket, 1);
-    __asm__("" : : "r"(bucket)); /* else gcc finds a function without effect, and drops its calls */
-}
-
 /* ---- one bucket ---- */
-
-static inline uint32_t age_of(uint64_t meta, uint32_t now_ms)
-{
-    return (now_ms + LEAD_MS - record_arrival_ms(meta)) & RECORD_TIME_MASK;
-}
 
 static inline void bucket_read(struct view *view)
 {
@@ -170,7 +142,7 @@ static inline bool bucket_is_torn(const struct view *view)
 
 static inline bool is_named(const struct view *view, unsigned i)
 {
-    return (view->seen[i].name ^ view->tag << RECORD_TAG_SHIFT) < RECORD_GENERATIONS;
+    return look_is_named(view->seen[i].name, view->tag);
 }
 
 /* Bits of places: which hold the tag; *ret_forgot: which forgot something too young. */
@@ -182,7 +154,7 @@ static unsigned bucket_tells(const struct repeat_set *set, const struct view *vi
     for (unsigned i = 0; i < RECORD_PLACES; i++) {
         struct record seen = view->seen[i];
         bool is_open = record_is_open(seen);
-        uint32_t age = age_of(seen.meta, view->now_ms);
+        uint32_t age = look_age(seen.meta, view->now_ms);
         uint32_t gap = is_open ? 0 : record_gap(seen.meta) << set->gap_shift;
         bool is_young = record_is_done(seen.meta) && age <= view->oldest_age;
 
@@ -193,31 +165,6 @@ static unsigned bucket_tells(const struct repeat_set *set, const struct view *vi
     return known;
 }
 
-/* The place to claim, or -1 if something is told or a place is open: bucket_tells() and
- * choose_place() in few instructions, for the usual case. The bits below an arrival are subtracted
- * from ones, so they do not borrow; for choosing they give way to the place's number. */
-static inline int choose_silent_place(const struct repeat_set *set, const struct view *view)
-{
-    const uint32_t ones = (1u << RECORD_TIME_SHIFT) - 1;
-    uint32_t from = (view->now_ms + LEAD_MS) << RECORD_TIME_SHIFT | ones;
-    uint64_t oldest = (uint64_t)view->oldest_age << RECORD_TIME_SHIFT | ones;
-    uint32_t shift = set->gap_shift + RECORD_TIME_SHIFT, best = 0;
-    uint64_t differ = 0;
-
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < RECORD_PLACES; i++) {
-        uint64_t meta = view->seen[i].meta;
-        uint32_t age = from - (uint32_t)meta;
-        uint32_t score = (age & ~ones) | (RECORD_PLACES - 1 - i);
-
-        if (is_named(view, i) || age + ((meta >> 56) << shift) <= oldest)
-            return -1;
-        differ |= view->seen[i].name ^ meta;
-        best = score > best ? score : best;
-    }
-    return differ & (RECORD_GENERATIONS - 1) ? -1 : (int)(RECORD_PLACES - 1 - (best & 3));
-}
-
 /* The place to claim: the oldest (the first of equals), but none that is open. -1: all are. The
  * score is the age with the place behind it, so that a maximum finds both. */
 static int choose_place(const struct view *view)
@@ -226,7 +173,7 @@ static int choose_place(const struct view *view)
 
 #pragma GCC unroll 4
     for (unsigned i = 0; i < RECORD_PLACES; i++) {
-        uint32_t age = age_of(view->seen[i].meta, view->now_ms) + 1;
+        uint32_t age = look_age(view->seen[i].meta, view->now_ms) + 1;
         bool is_open = record_is_open(view->seen[i]);
 
         score[i] = is_open ? 0 : age << 2 | (RECORD_PLACES - 1 - i);
@@ -236,18 +183,6 @@ static int choose_place(const struct view *view)
     uint32_t best = left > right ? left : right;
 
     return best ? (int)(RECORD_PLACES - 1 - (best & 3)) : -1;
-}
-
-/* The meta of the record `name` that takes the place of one with the meta `old` at now_ms. */
-static inline uint64_t meta_over(const struct repeat_set *set, uint64_t name, uint64_t old,
-                                 uint32_t now_ms)
-{
-    uint32_t forgotten = age_of(old, now_ms);
-    uint32_t age = forgotten < LEAD_MS ? forgotten : LEAD_MS; /* not before what it forgot */
-    uint32_t gap = (forgotten - age) >> set->gap_shift;
-
-    return record_meta(name, RECORD_DONE, now_ms + LEAD_MS - age,
-                       gap < RECORD_GAP_MAX ? gap : RECORD_GAP_MAX);
 }
 
 /* ---- further records ---- */
@@ -285,7 +220,7 @@ static bool part_find(const struct repeat_set *set, const struct view *first, ui
     unsigned forgot;
 
     view.tag = tag;
-    view.bucket = bucket_of(set, tag);
+    view.bucket = look_bucket(set, tag);
     bucket_read(&view);
     unsigned known = bucket_tells(set, &view, &forgot);
     struct record seen = view.seen[known ? __builtin_ctz(known) : 0];
@@ -300,7 +235,7 @@ static void part_store(struct repeat_set *set, const struct repeat_claim *claim,
 {
     struct view view = {.tag = tag_of_part(set, claim->tag, part), .now_ms = claim->now_ms};
 
-    view.bucket = bucket_of(set, view.tag);
+    view.bucket = look_bucket(set, view.tag);
     for (;;) {
         bucket_read(&view);
         int place = choose_place(&view);
@@ -313,8 +248,9 @@ static void part_store(struct repeat_set *set, const struct repeat_claim *claim,
         struct record seen = view.seen[place];
         uint64_t name = record_name(view.tag, seen.name);
 
-        if (record_claim(&view.bucket->place[place], seen.name, name)) {
-            uint64_t meta = meta_over(set, name, seen.meta, view.now_ms);
+        if (record_claim(&view.bucket->place[place], seen.name, name, set->is_shared)) {
+            uint64_t meta =
+                look_meta_over(set, name, look_age(seen.meta, view.now_ms), view.now_ms);
 
             record_close(&view.bucket->place[place], record_with_payload(meta, payload));
             return;
@@ -330,6 +266,8 @@ static inline enum repeat_result give_bits(const struct repeat_set *set, const s
 
     for (uint32_t i = 0; i < (bit_count + 63) / 64; i++)
         ret_bits[i] = 0;
+    if (bit_count < RECORD_PAYLOAD_BITS) /* the first part was stored with what stood behind it */
+        payload &= (1u << bit_count) - 1;
     part_put(ret_bits, bit_count, 0, payload);
     for (uint32_t part = 1; part * RECORD_PAYLOAD_BITS < bit_count; part++) {
         if (!part_find(set, view, tag_of_part(set, claim->tag, part), &payload))
@@ -341,99 +279,156 @@ static inline enum repeat_result give_bits(const struct repeat_set *set, const s
 
 /* ---- claim, finish, withdraw ---- */
 
-/* Puts the name into a place; then step 3. Where no name changed since step 1, nothing is told that
- * was not told then: who closes a place adds nothing to it but what its name said already. */
-static inline enum repeat_result claim_place(struct repeat_set *set, struct repeat_claim *claim,
-                                             struct view *view, unsigned place)
+/* A bucket that is not silent, or not any more: told, or with open places. Or the datagram is not
+ * fresh. */
+static __attribute__((noinline)) enum repeat_result
+take_slowly(struct repeat_set *set, struct repeat_claim *claim, uint64_t *ret_bits)
 {
-    struct repeat_bucket *bucket = view->bucket;
-    uint64_t old_name = view->seen[place].name;
-    /* Between the two loads, so that gcc does not make one of 16 bytes out of them: no store of 8
-     * bytes can be forwarded to that, and it would wait for both to reach the cache. */
-    __asm__("" : "+r"(old_name));
-    uint64_t old_meta = view->seen[place].meta;
-    uint64_t name = record_name(view->tag, old_name), changed = 0;
-    unsigned forgot;
+    struct view view = {.bucket = claim->bucket, .tag = claim->mixed, .now_ms = claim->now_ms};
+    uint32_t reach_ms = look_reach_ms(set, claim);
 
-    if (!record_claim(&bucket->place[place], old_name, name))
-        return CLAIM_AGAIN;
-    claim->bucket = bucket;
-    claim->index = place;
-    claim->meta = meta_over(set, name, old_meta, view->now_ms);
-    view->seen[place].name = name;
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < RECORD_PLACES; i++)
-        changed |= record_read_name(&bucket->place[i]) ^ view->seen[i].name;
-    if (__builtin_expect(!changed, 1))
-        return REPEAT_NEW;
-    do
-        bucket_read(view);
-    while (bucket_is_torn(view)); /* again only if somebody else got on */
-    view->seen[place] = (struct record){old_name, old_meta}; /* it was judged */
-    unsigned known = bucket_tells(set, view, &forgot);
+    if (reach_ms > look_span_ms(set))
+        return REPEAT_STALE;
+    view.oldest_age = LEAD_MS + reach_ms;
+    for (;;) {
+        do
+            bucket_read(&view);
+        while (bucket_is_torn(&view)); /* again only if somebody else got on */
+        unsigned forgot, known = bucket_tells(set, &view, &forgot);
 
-    if (!known && !forgot)
-        return REPEAT_NEW;
-    repeat_withdraw(set, claim);
-    return known ? REPEAT_OPEN : REPEAT_STALE;
+        if (known) {
+            struct record seen = view.seen[__builtin_ctz(known)];
+
+            return record_is_open(seen)
+                       ? REPEAT_OPEN
+                       : give_bits(set, &view, claim, record_payload(seen.meta), ret_bits);
+        }
+        int place = forgot ? -1 : choose_place(&view);
+
+        if (place < 0)
+            return REPEAT_STALE;
+        for (unsigned i = 0; i < RECORD_PLACES; i++)
+            claim->seen[i] = view.seen[i].name;
+        look_choose(set, claim, (unsigned)place, look_age(view.seen[place].meta, view.now_ms));
+        if (look_swap(set, claim))
+            return REPEAT_NEW;
+    }
 }
 
-/* A bucket that is not silent: told, or with open places. */
-static __attribute__((noinline)) enum repeat_result claim_slowly(struct repeat_set *set,
-                                                                 struct repeat_claim *claim,
-                                                                 struct view *view,
-                                                                 uint64_t *ret_bits)
+static inline enum repeat_result take(struct repeat_set *set, struct repeat_claim *claim,
+                                      uint64_t *ret_bits)
 {
-    unsigned forgot, known = bucket_tells(set, view, &forgot);
+    if (__builtin_expect(claim->index != REPEAT_NO_PLACE, 1) && look_swap(set, claim))
+        return REPEAT_NEW;
+    return take_slowly(set, claim, ret_bits);
+}
 
-    if (bucket_is_torn(view))
-        return CLAIM_AGAIN;
-    if (known) {
-        struct record seen = view->seen[__builtin_ctz(known)];
+/* Names changed. What the own place told before the swap was judged in step 1. */
+static __attribute__((noinline)) enum repeat_result confirm_slowly(struct repeat_set *set,
+                                                                   const struct repeat_claim *claim)
+{
+    struct view view = {.bucket = claim->bucket,
+                        .tag = claim->mixed,
+                        .now_ms = claim->now_ms,
+                        .oldest_age = LEAD_MS + look_reach_ms(set, claim)};
+    unsigned forgot;
 
-        return record_is_open(seen)
-                   ? REPEAT_OPEN
-                   : give_bits(set, view, claim, record_payload(seen.meta), ret_bits);
+    do
+        bucket_read(&view);
+    while (bucket_is_torn(&view)); /* again only if somebody else got on */
+    unsigned known = bucket_tells(set, &view, &forgot), own = 1u << claim->index;
+
+    if (!((known | forgot) & ~own))
+        return REPEAT_NEW;
+    repeat_withdraw(set, claim);
+    return known & ~own ? REPEAT_OPEN : REPEAT_STALE;
+}
+
+/* Step 3. Where no name changed since step 1, nothing is told that was not told then: who closes a
+ * place adds nothing to it but what its name said already. */
+static inline enum repeat_result confirm(struct repeat_set *set, const struct repeat_claim *claim)
+{
+    const struct record *place = claim->bucket->place;
+    uint64_t changed = 0;
+
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < RECORD_PLACES; i++)
+        changed |= record_read_name(&place[i]) ^ claim->seen[i];
+    if (__builtin_expect(!changed, 1))
+        return REPEAT_NEW;
+    return confirm_slowly(set, claim);
+}
+
+static uint32_t take_chunk(struct repeat_set *set, struct repeat_claim *claims,
+                           const struct look *look, uint32_t words, uint64_t *ret_words)
+{
+    for (uint32_t i = look->first; i < look->end; i++) {
+        struct repeat_claim *claim = &claims[i];
+
+        claim->first_word = (uint16_t)words;
+        claim->result = (uint16_t)take(set, claim, &ret_words[words]);
+        if (__builtin_expect(claim->result == REPEAT_KNOWN, 0))
+            words += (claim->bit_count + 63) / 64;
     }
-    int place = forgot ? -1 : choose_place(view);
+    return words;
+}
 
-    return place < 0 ? REPEAT_STALE : claim_place(set, claim, view, (unsigned)place);
+uint32_t repeat_claim_all(struct repeat_set *set, struct repeat_claim *claims, uint32_t count,
+                          uint64_t *ret_words)
+{
+    struct look look = {.shift = set->gap_shift + RECORD_TIME_SHIFT, .count = count};
+    uint32_t words = 0;
+
+    if (count)
+        look.from = (claims[0].now_ms + LEAD_MS) << RECORD_TIME_SHIFT | LOOK_ONES;
+    for (uint32_t i = 0; i < LOOK_AHEAD && i < count; i++)
+        look_prepare(set, &claims[i]);
+    for (; look.first < count; look.first = look.end) {
+        const uint32_t left = count - look.first;
+
+        look.end = look.first + (left < LOOK_CHUNK ? left : LOOK_CHUNK);
+        if (set->has_lanes)
+            repeat_look_lanes(set, claims, &look);
+        else
+            look_chunk(set, claims, &look, look_words);
+        words = take_chunk(set, claims, &look, words, ret_words);
+        for (uint32_t i = look.first; i < look.end; i++)
+            if (claims[i].result == REPEAT_NEW)
+                claims[i].result = (uint16_t)confirm(set, &claims[i]);
+    }
+    return words;
+}
+
+void repeat_prefetch(const struct repeat_set *set, uint64_t tag)
+{
+    const struct repeat_bucket *bucket = look_bucket(set, look_mix(set, tag));
+
+    __builtin_prefetch(bucket, 1);
+    __asm__("" : : "r"(bucket)); /* else gcc finds a function without effect, and drops its calls */
 }
 
 enum repeat_result repeat_claim(struct repeat_set *set, struct repeat_claim *claim,
                                 uint64_t *ret_bits)
 {
-    uint64_t tag = tag_mix(set, claim->tag);
-    struct view view; /* not cleared: bucket_read() fills what is left */
-    uint32_t reach_ms =
-        claim->sent_ms ? claim->now_ms - claim->sent_ms + set->ahead_ms : set->window_ms;
-    enum repeat_result result;
-
-    if (reach_ms > span_ms(set)) /* not fresh; unsigned, so too far ahead as well */
-        return REPEAT_STALE;
-    view.bucket = bucket_of(set, tag);
-    view.tag = tag;
-    view.now_ms = claim->now_ms;
-    view.oldest_age = LEAD_MS + reach_ms;
-    do {
-        bucket_read(&view);
-        int place = choose_silent_place(set, &view);
-
-        if (__builtin_expect(place >= 0, 1))
-            result = claim_place(set, claim, &view, (unsigned)place);
-        else
-            result = claim_slowly(set, claim, &view, ret_bits);
-    } while (result == CLAIM_AGAIN); /* somebody else got on */
-    return result;
+    repeat_claim_all(set, claim, 1, ret_bits);
+    return claim->result;
 }
 
-void repeat_finish(struct repeat_set *set, const struct repeat_claim *claim, const uint64_t *bits)
+static __attribute__((noinline)) void
+finish_parts(struct repeat_set *set, const struct repeat_claim *claim, const uint64_t *bits)
 {
     ASSERT(claim->bit_count <= REPEAT_MAX_BITS);
     for (uint32_t part = 1; part * RECORD_PAYLOAD_BITS < claim->bit_count; part++)
         part_store(set, claim, part, part_bits(bits, claim->bit_count, part));
-    record_close(&claim->bucket->place[claim->index],
-                 record_with_payload(claim->meta, part_bits(bits, claim->bit_count, 0)));
+}
+
+void repeat_finish(struct repeat_set *set, const struct repeat_claim *claim, const uint64_t *bits)
+{
+    uint32_t payload = (uint32_t)bits[0] & ((1u << RECORD_PAYLOAD_BITS) - 1);
+
+    if (__builtin_expect(claim->bit_count > RECORD_PAYLOAD_BITS, 0))
+        finish_parts(set, claim, bits);
+    record_close(&claim->bucket->place[claim->index], record_with_payload(claim->meta, payload));
 }
 
 void repeat_withdraw(struct repeat_set *set, const struct repeat_claim *claim)
@@ -454,8 +449,8 @@ void repeat_sweep(struct repeat_set *set, uint64_t *cursor, uint32_t count, uint
             uint64_t name = record_name(0, seen.name);
 
             if (!record_is_open(seen) &&
-                age_of(seen.meta, now_ms) > LEAD_MS + REPEAT_SWEEP_AFTER_MS &&
-                record_claim(&bucket->place[i], seen.name, name))
+                look_age(seen.meta, now_ms) > LEAD_MS + REPEAT_SWEEP_AFTER_MS &&
+                record_claim(&bucket->place[i], seen.name, name, set->is_shared))
                 record_close(&bucket->place[i], meta_old(name, now_ms));
         }
         *cursor = (*cursor + 1) % set->bucket_count;

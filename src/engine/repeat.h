@@ -51,15 +51,19 @@ struct repeat_options {
     uint32_t ahead_ms;  /* how far a sender's clock may lead */
     uint32_t now_ms;    /* of the clock that claims will come with */
     uint64_t secret[2]; /* random; tags may be chosen by a stranger, without it their buckets not */
+    bool is_shared;     /* more threads than one will use the set */
 };
 
 struct repeat_set { /* constant while workers run, but for what `buckets` points to */
     struct repeat_bucket *buckets;
     uint64_t bucket_count;
     uint64_t secret[2];
+    uint64_t multiplier; /* odd, of the secret */
     uint32_t window_ms;
     uint32_t ahead_ms;
     uint32_t gap_shift; /* see repeat.c */
+    bool is_shared;
+    bool has_lanes; /* see repeat_lanes.h */
 };
 
 /* Results: 0, -EINVAL (window_ms is 0, W + ahead above REPEAT_MAX_SPAN_MS, memory not aligned or
@@ -69,9 +73,6 @@ int repeat_init(struct repeat_set *set, const struct repeat_options *options);
 /* May a datagram of this stamp be charged now? Not when it is older than W or further in the future
  * than `ahead`. sent_ms 0: it carries no stamp, and may. */
 bool repeat_is_fresh(const struct repeat_set *set, uint32_t sent_ms, uint32_t now_ms);
-
-/* Asks for the cache line of a tag, some datagrams ahead of its claim. */
-void repeat_prefetch(const struct repeat_set *set, uint64_t tag);
 
 enum repeat_result {
     REPEAT_NEW,   /* charge it, then repeat_finish() or repeat_withdraw() */
@@ -83,13 +84,29 @@ enum repeat_result {
 struct repeat_claim { /* one datagram's; the caller fills the first four */
     uint64_t tag;
     uint32_t sent_ms; /* its stamp, 0: none */
-    uint32_t now_ms;  /* when it arrived, by the worker's clock */
+    uint32_t now_ms;  /* when it arrived, by the worker's clock: one for all of a batch */
     uint32_t bit_count;
-    /* repeat_claim() writes, for finish and withdraw: */
+    /* What came of it: */
+    uint16_t result;     /* enum repeat_result */
+    uint16_t first_word; /* REPEAT_KNOWN: of its bits, in ret_words */
+    /* The set's own, until finish or withdraw: */
+    uint32_t index; /* of the place, or REPEAT_NO_PLACE */
     struct repeat_bucket *bucket;
-    uint32_t index;
-    uint64_t meta;
+    uint64_t mixed;           /* the tag, as the set has it */
+    uint64_t old, name, meta; /* the name that gives way; the record that comes */
+    uint64_t seen[4];         /* the names in the bucket when it was looked at, but for its own */
 };
+#define REPEAT_NO_PLACE 4u
+
+/* Claims a batch, so that the work for one datagram fills the time in which another waits for its
+ * cache line or its compare-and-swap. Each claim is as if made by itself; of equal tags in a batch
+ * the second is REPEAT_OPEN. The bits of those that are REPEAT_KNOWN go to ret_words (room for
+ * those of all), each from a word of its own on; returns how many words. */
+uint32_t repeat_claim_all(struct repeat_set *set, struct repeat_claim *claims, uint32_t count,
+                          uint64_t *ret_words);
+
+/* Asks for the cache line of a tag, some datagrams ahead of a claim by itself. */
+void repeat_prefetch(const struct repeat_set *set, uint64_t tag);
 
 /* Writes *ret_bits (room for bit_count bits, whole words) with REPEAT_KNOWN only. */
 enum repeat_result repeat_claim(struct repeat_set *set, struct repeat_claim *claim,

@@ -10,6 +10,11 @@
  * nothing is known of. If the ring has no room, pending of a passed window is kept, as if it were
  * of the present one, which is on the strict side; of the rest the units are counted as lost.
  *
+ * The others take what nobody tells them is taken. So while the replication thread is not
+ * scheduled, which shows by a ring that is not read, views are charged by less and less of the
+ * share: what this node does not admit then the others do. Without that 20 ms were worth 20 ms of
+ * its share.
+ *
  * Without the store (is_degraded) a rule goes on by its share, allows the whole limit, or denies;
  * the answer says so. What is charged meanwhile is pending as ever. */
 #include "engine/shared.h"
@@ -20,8 +25,25 @@
 #include "replica/shared_state.h"
 #include "table/shared.h"
 
+#define CAUTION_STEP 8u /* half the share */
+#define CAUTION_STEPS 4u
+#define CAUTION_STEP_NS 3000000u
+
+/* The ring is looked at every millisecond while there is something in it. */
+static uint8_t caution_at(struct engine_shared *shared, uint64_t now_ns)
+{
+    if (ring_has_read(shared->ring, shared->mark)) {
+        shared->mark = ring_position(shared->ring);
+        shared->marked_ns = now_ns;
+        return 0;
+    }
+    const uint64_t missed = (now_ns - shared->marked_ns) / CAUTION_STEP_NS;
+    return (uint8_t)(CAUTION_STEP * (missed < CAUTION_STEPS ? missed : CAUTION_STEPS));
+}
+
 void shared_begin(struct engine_shared *shared, const struct instant *now)
 {
+    shared->caution = caution_at(shared, now->now_ns);
     shared->is_degraded = shared_state_is_degraded(shared->state);
     shared->first_share = shared_state_first_share(shared->state);
     shared->now_ns = now->now_ns;
@@ -83,10 +105,27 @@ void engine_share(struct engine *engine, struct engine_shared *shared)
     engine->taker.context = engine;
 }
 
-/* The share that a view is charged by. */
-static unsigned share_by(bool is_lost, const struct limit *limit, uint8_t share)
+/* A share with the caution of the batch: its square at the least, so that who has nearly all is not
+ * held up by a thread that matters to nobody else. */
+static unsigned careful(const struct engine_shared *shared, unsigned share)
 {
-    return is_lost && limit->on_loss == LOSS_FULL ? 0 : share;
+    const unsigned by = share + (share < shared->caution ? share : shared->caution);
+
+    return by < SHARE_MAX ? by : SHARE_MAX;
+}
+
+static bool is_taking(enum operation operation)
+{
+    return operation == OPERATION_CHECK || operation == OPERATION_AT_MOST;
+}
+
+/* The share that a view is charged by. */
+static unsigned share_by(const struct engine_shared *shared, bool is_lost,
+                         const struct limit *limit, uint8_t share, enum operation operation)
+{
+    if (is_lost && limit->on_loss == LOSS_FULL)
+        return 0;
+    return is_taking(operation) ? careful(shared, share) : share;
 }
 
 /* Is the store not heard of, or did it not answer who waited for it? */
@@ -118,7 +157,8 @@ bool shared_charge(struct engine *engine, const struct check *check, const struc
 
         if (!is_new && (share == TABLE_SHARE_GRANT || !table_pending_fits(&ref, check->cost)))
             return false;
-        struct step step = share_charge(limit, ref.state, check->cost, share, now_ticks);
+        struct step step =
+            share_charge(limit, ref.state, check->cost, careful(shared, share), now_ticks);
 
         if (step.verdict.decision == DECISION_DENY) {
             if (is_new)
@@ -305,11 +345,6 @@ static bool finish(struct engine *engine, const struct check *check, enum operat
     return put(engine, check, attempt, now);
 }
 
-static bool is_taking(enum operation operation)
-{
-    return operation == OPERATION_CHECK || operation == OPERATION_AT_MOST;
-}
-
 /* Is nothing to pass without the store? Then only what gives back goes on. */
 static bool deny_without_store(const struct check *check, enum operation operation,
                                struct answer *answer)
@@ -336,7 +371,8 @@ static bool apply_by_share(struct engine *engine, const struct check *check,
 
         if (!begin(engine, check, charges, now, &attempt))
             return false;
-        const unsigned by = share_by(has_lost_store(engine->shared, limit), limit, attempt.share);
+        const unsigned by = share_by(engine->shared, has_lost_store(engine->shared, limit), limit,
+                                     attempt.share, operation);
         attempt.step =
             share_apply(limit, attempt.state, operation, check->cost, by, clock_of(limit, now));
         attempt.units =
@@ -379,6 +415,7 @@ uint32_t shared_at_most(struct engine *engine, const struct check *check, const 
     if (attempt.found == TABLE_FOUND && !attempt.is_known)
         return grant_units_of(limit, attempt.ref.state, share_window_at(limit, now->wall_ns));
     return share_at_most(limit, attempt.state, check->cost,
-                         share_by(has_lost_store(engine->shared, limit), limit, attempt.share),
+                         share_by(engine->shared, has_lost_store(engine->shared, limit), limit,
+                                  attempt.share, OPERATION_AT_MOST),
                          clock_of(limit, now));
 }

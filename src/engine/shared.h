@@ -29,7 +29,9 @@ struct engine_shared {
     /* of the batch: */
     bool is_degraded;
     uint8_t first_share; /* of keys that nothing is known of */
+    uint8_t caution;     /* how much smaller shares are, because the ring is not read */
     uint64_t now_ns;
+    uint64_t mark, marked_ns; /* what was pushed by then is looked for in the ring */
 };
 
 /* Begins and ends a batch of checks: reads the state once; publishes the ring. */

@@ -2,9 +2,6 @@
 
 #include "net/udp_park.h"
 
-/* Repeats are asked for so far ahead; for all at once they would be in each other's way. */
-#define PREFETCH_AHEAD 16u
-
 void udp_init(struct udp *udp, const struct udp_policy *policy, const struct udp_options *options)
 {
     udp->policy = *policy;
@@ -96,15 +93,10 @@ static void decide(struct udp *udp, struct udp_request *requests, uint32_t count
 {
     udp->check_count = 0;
     udp->word_count = 0;
-    for (uint32_t i = 0; i < PREFETCH_AHEAD && i < count; i++)
-        udp_prefetch_repeat(udp, &requests[i]);
-    for (uint32_t i = 0; i < count; i++) {
-        if (i + PREFETCH_AHEAD < count)
-            udp_prefetch_repeat(udp, &requests[i + PREFETCH_AHEAD]);
-        udp_claim(udp, now, &requests[i]);
+    udp_claim_all(udp, now, requests, count);
+    for (uint32_t i = 0; i < count; i++)
         if (requests[i].answer == UDP_ANSWER_CHECKS)
             udp_gather(udp, &requests[i]);
-    }
     bool is_parked = count == 1 && may_wait(udp, requests) && udp_park_try(udp, requests, now);
     if (is_parked)
         return;

@@ -69,9 +69,10 @@ struct udp_request { /* one datagram of the right form, from a tenant that we kn
     uint8_t answer;      /* enum udp_answer */
     uint8_t status;      /* of UDP_ANSWER_STATUS */
     uint8_t repeat;      /* enum udp_repeat */
+    uint8_t claim;       /* index in udp->claims, if it charges */
     uint16_t first_word; /* UDP_REPEAT_KNOWN: what was decided, in udp->words */
-    struct repeat_claim claim;
 };
+_Static_assert(UDP_REQUESTS <= 256, "claims are numbered by 8 bits");
 
 struct udp_options { /* all stay the caller's */
     struct engine *engine;
@@ -91,6 +92,8 @@ struct udp {
     uint32_t check_count;
     uint32_t word_count; /* of words in use */
     uint64_t words[UDP_WORDS];
+    uint32_t claim_count;
+    struct repeat_claim claims[UDP_REQUESTS]; /* of the requests that are decided together */
     struct udp_request requests[UDP_REQUESTS];
     const struct io_message *messages; /* that the requests are of */
     bool is_retry;                     /* they are parked ones */
@@ -135,12 +138,10 @@ enum counter udp_shed(struct udp *udp, struct udp_request *request, const struct
 /* Verifies the tags of all requests, and says for each how it is to be answered. */
 void udp_believe_all(struct udp *udp, const struct instant *now);
 
-/* Asks for the line in which udp_claim() will look. */
-void udp_prefetch_repeat(const struct udp *udp, const struct udp_request *request);
-
-/* Pays for the request out of its tenant's limit on checks and claims it before it is charged. What
- * is not to be charged gets another answer. */
-void udp_claim(struct udp *udp, const struct instant *now, struct udp_request *request);
+/* Pays for the requests out of their tenants' limits on checks and claims them before they are
+ * charged. What is not to be charged gets another answer. */
+void udp_claim_all(struct udp *udp, const struct instant *now, struct udp_request *requests,
+                   uint32_t count);
 
 /* As if it had not been claimed: it is not to be charged now. */
 void udp_withdraw(struct udp *udp, const struct instant *now, struct udp_request *request);

@@ -34,12 +34,6 @@ static uint64_t tag_of(const struct udp *udp, const struct udp_request *request)
     return request->tag + (head << 32 | head >> 32) * (udp->given.repeats->secret[0] | 1);
 }
 
-void udp_prefetch_repeat(const struct udp *udp, const struct udp_request *request)
-{
-    if (udp->given.repeats && is_charging(request))
-        repeat_prefetch(udp->given.repeats, tag_of(udp, request));
-}
-
 /* Does it count towards a limit on checks? A release only makes room. */
 static bool is_limited(const struct udp_request *request)
 {
@@ -66,32 +60,31 @@ static void give_back(struct udp *udp, const struct instant *now, const struct u
                    now->now_ns);
 }
 
-void udp_claim(struct udp *udp, const struct instant *now, struct udp_request *request)
+static void make_claim(const struct udp *udp, const struct instant *now,
+                       const struct udp_request *request, struct repeat_claim *claim)
 {
-    request->repeat = UDP_REPEAT_UNKNOWN;
-    if (request->answer != UDP_ANSWER_CHECKS)
-        return;
-    if (!pay(udp, now, request)) {
-        request->answer = UDP_ANSWER_STATUS;
-        request->status = METE_STATUS_LIMITED;
-        return;
-    }
-    if (!udp->given.repeats || !is_charging(request))
-        return;
-    request->claim = (struct repeat_claim){
-        .tag = tag_of(udp, request),
-        .sent_ms = request->header.clock_ms,
-        .now_ms = udp_clock_ms(now),
-        .bit_count = bits_of(request),
-    };
-    request->first_word = (uint16_t)udp->word_count;
-    switch (repeat_claim(udp->given.repeats, &request->claim, &udp->words[udp->word_count])) {
+    claim->tag = tag_of(udp, request);
+    claim->sent_ms = request->header.clock_ms;
+    claim->now_ms = udp_clock_ms(now);
+    claim->bit_count = bits_of(request);
+}
+
+/* Is it claimed together with others: in the set, and nothing to be paid first? */
+static bool is_joined(const struct udp *udp, const struct udp_request *request)
+{
+    return udp->given.repeats && is_charging(request) && !is_limited(request);
+}
+
+static void settle_claim(struct udp *udp, struct udp_request *request, uint32_t first_word)
+{
+    const struct repeat_claim *claim = &udp->claims[request->claim];
+    switch ((enum repeat_result)claim->result) {
     case REPEAT_NEW:
         request->repeat = UDP_REPEAT_CLAIMED;
-        return;
+        break;
     case REPEAT_KNOWN:
         request->repeat = UDP_REPEAT_KNOWN;
-        udp->word_count += (request->claim.bit_count + 63) / 64;
+        request->first_word = (uint16_t)(first_word + claim->first_word);
         break;
     case REPEAT_OPEN: /* another worker, or an earlier one of this batch, is about to answer it */
         request->answer = UDP_ANSWER_NONE;
@@ -101,13 +94,62 @@ void udp_claim(struct udp *udp, const struct instant *now, struct udp_request *r
         request->status = METE_STATUS_STALE;
         break;
     }
-    give_back(udp, now, request);
+}
+
+/* One whose tenant has a limit on its checks. */
+static void claim_limited(struct udp *udp, const struct instant *now, struct udp_request *request)
+{
+    struct repeat_claim *claim = &udp->claims[udp->claim_count];
+    uint32_t first_word = udp->word_count;
+    if (!pay(udp, now, request)) {
+        request->answer = UDP_ANSWER_STATUS;
+        request->status = METE_STATUS_LIMITED;
+        return;
+    }
+    if (!udp->given.repeats || !is_charging(request))
+        return;
+    make_claim(udp, now, request, claim);
+    request->claim = (uint8_t)udp->claim_count++;
+    udp->word_count += repeat_claim_all(udp->given.repeats, claim, 1, &udp->words[udp->word_count]);
+    settle_claim(udp, request, first_word);
+    if (request->repeat != UDP_REPEAT_CLAIMED)
+        give_back(udp, now, request);
+}
+
+void udp_claim_all(struct udp *udp, const struct instant *now, struct udp_request *requests,
+                   uint32_t count)
+{
+    bool has_limited = false;
+    udp->claim_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct udp_request *request = &requests[i];
+        request->repeat = UDP_REPEAT_UNKNOWN;
+        if (request->answer != UDP_ANSWER_CHECKS)
+            continue;
+        if (is_joined(udp, request)) {
+            make_claim(udp, now, request, &udp->claims[udp->claim_count]);
+            request->claim = (uint8_t)udp->claim_count++;
+        } else if (is_limited(request)) {
+            has_limited = true;
+            if (udp->given.repeats && is_charging(request))
+                repeat_prefetch(udp->given.repeats, tag_of(udp, request));
+        }
+    }
+    if (udp->claim_count)
+        udp->word_count =
+            repeat_claim_all(udp->given.repeats, udp->claims, udp->claim_count, udp->words);
+    for (uint32_t i = 0; i < count; i++)
+        if (requests[i].answer == UDP_ANSWER_CHECKS && is_joined(udp, &requests[i]))
+            settle_claim(udp, &requests[i], 0);
+    for (uint32_t i = 0; has_limited && i < count; i++)
+        if (requests[i].answer == UDP_ANSWER_CHECKS && is_limited(&requests[i]))
+            claim_limited(udp, now, &requests[i]);
 }
 
 void udp_withdraw(struct udp *udp, const struct instant *now, struct udp_request *request)
 {
     if (request->repeat == UDP_REPEAT_CLAIMED)
-        repeat_withdraw(udp->given.repeats, &request->claim);
+        repeat_withdraw(udp->given.repeats, &udp->claims[request->claim]);
     request->repeat = UDP_REPEAT_UNKNOWN;
     give_back(udp, now, request);
 }
@@ -237,9 +279,10 @@ static void restore_all(const struct udp *udp, const struct udp_request *request
 /* Leaves the decisions for whoever comes with the same bytes. */
 static void finish(struct udp *udp, const struct udp_request *request, const struct answer *answers)
 {
+    const struct repeat_claim *claim = &udp->claims[request->claim];
     uint64_t words[REPEAT_WORDS];
     bool at_most = is_at_most(request);
-    memset(words, 0, (request->claim.bit_count + 63) / 64 * sizeof(words[0]));
+    memset(words, 0, (claim->bit_count + 63) / 64 * sizeof(words[0]));
     for (unsigned i = 0; i < request->check_count; i++) {
         uint8_t flags = answers[i].flags;
         uint32_t cost = cost_of(request, i);
@@ -247,7 +290,7 @@ static void finish(struct udp *udp, const struct udp_request *request, const str
         uint32_t granted = flags & METE_VERDICT_GRANTED && cost ? answers[i].granted : cost + !cost;
         put_bits(words, i, at_most, at_most && passed ? granted : passed);
     }
-    repeat_finish(udp->given.repeats, &request->claim, words);
+    repeat_finish(udp->given.repeats, claim, words);
 }
 
 void udp_settle_repeat(struct udp *udp, const struct udp_request *request)

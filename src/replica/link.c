@@ -83,6 +83,22 @@ static int make_partitions(struct link *link, uint32_t count)
     return 0;
 }
 
+static int make_epoll(struct link *link)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = LINK_RESOLVED};
+    int result;
+
+    link->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (link->epoll < 0)
+        return -errno;
+    result = link_resolver_create(&link->resolver);
+    if (result)
+        return result;
+    if (epoll_ctl(link->epoll, EPOLL_CTL_ADD, link_resolver_descriptor(link->resolver), &event) < 0)
+        return -errno;
+    return 0;
+}
+
 static int take_url(struct link *link, const char *text, char *error, size_t size)
 {
     char problem[192];
@@ -101,8 +117,7 @@ int link_open(const struct link_options *options, struct link **ret_link, char *
     snprintf(error, size, "no memory");
     if (!link)
         return -ENOMEM;
-    link->epoll = epoll_create1(EPOLL_CLOEXEC);
-    result = link->epoll < 0 ? -errno : 0;
+    result = make_epoll(link);
     if (result == 0)
         result = take_url(link, options->url, error, size);
     if (result == 0)
@@ -129,6 +144,11 @@ int link_open(const struct link_options *options, struct link **ret_link, char *
     return 0;
 }
 
+int link_start(struct link *link)
+{
+    return link_resolver_start(link->resolver);
+}
+
 void link_close(struct link *link)
 {
     if (!link)
@@ -137,6 +157,7 @@ void link_close(struct link *link)
         peer_deinit(&link->peers[i]);
     if (link->epoll >= 0)
         close(link->epoll);
+    link_resolver_destroy(link->resolver);
     link_tls_context_destroy(link->tls);
     memory_secret_release(link->password, PASSWORD_SIZE);
     link_script_deinit(&link->script);
@@ -292,14 +313,15 @@ static void tick_peer(struct link *link, uint32_t index, uint64_t now_ns)
             return;
         peer->since_ns = now_ns;
         link->state.connects++;
-        if (peer_connect(peer, link->tls, link->epoll, index)) {
-            fault_set(link, index, LINK_UNREACHABLE, peer->problem);
-            link_drop_peer(link, index, now_ns);
-        }
+        reach_peer(link, index, now_ns);
         return;
     }
     if (!peer->is_wanted && peer->call_count == 0) {
         link_drop_peer(link, index, now_ns);
+        return;
+    }
+    if (peer->state == PEER_RESOLVING) {
+        reach_peer(link, index, now_ns);
         return;
     }
     if (oldest)
@@ -399,7 +421,10 @@ bool link_poll(struct link *link, uint64_t timeout_ns, struct link_event *ret_ev
         const int count = epoll_pwait2(link->epoll, events, 64, &wait, NULL);
         now_ns = clock_boot_ns();
         for (int i = 0; i < count; i++)
-            on_ready_socket(link, events[i].data.u32, now_ns);
+            if (events[i].data.u32 == LINK_RESOLVED)
+                link_resolver_clear(link->resolver);
+            else
+                on_ready_socket(link, events[i].data.u32, now_ns);
     }
 }
 

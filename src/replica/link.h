@@ -1,13 +1,13 @@
 /* The way to Redis: batches go out, answers come in, and whatever goes wrong in between is told in
  * one line and mended by itself. link.c says how.
  *
- *   link_open()
+ *   link_open(), link_start()
  *   for ever:  link_send() each batch that is due
  *              while link_poll(): an answer, a batch that will not be answered, a change of state
  *   link_leave(), link_close()
  *
- * Nothing here blocks but link_poll(), for no longer than it was told to, and the name of a host,
- * which the C library looks up. One thread. SIGPIPE must be ignored. */
+ * Nothing here blocks but link_poll(), for no longer than it was told to. One thread; names of
+ * hosts are looked up by others, that are its own. SIGPIPE must be ignored. */
 #ifndef METE_REPLICA_LINK_H
 #define METE_REPLICA_LINK_H
 
@@ -74,6 +74,9 @@ struct link_event {
  * be there. */
 int link_open(const struct link_options *options, struct link **ret_link, char *error, size_t size);
 void link_close(struct link *link);
+
+/* Starts what looks names up; nothing is reached before. Results: 0, or a negative errno. */
+int link_start(struct link *link);
 
 /* Sends a batch, and again after LINK_EVENT_FAILED: each that was taken is followed by one of
  * ANSWER and FAILED for its partition. Results: 0; -EAGAIN (not now: the way is down, or it waits

@@ -7,6 +7,7 @@
  *   link_beat.c     the node's id, who else is there
  *   link_fault.c    what an error means, in one line
  *   link_peer.c     one connection            link_message.c  what a batch looks like
+ *   link_reach.c    to where to connect       link_resolve.c  names, on threads of their own
  *   link_tls.c, redis.c, link_script.c                        what the libraries are wrapped in */
 #ifndef METE_REPLICA_LINK_PARTS_H
 #define METE_REPLICA_LINK_PARTS_H
@@ -17,7 +18,8 @@
 #include "replica/link_peer.h"
 #include "replica/link_script.h"
 
-#define LINK_MAX_PEERS 128u
+#define LINK_MAX_PEERS LINK_RESOLVER_SLOTS
+#define LINK_RESOLVED UINT32_MAX /* among the indices of epoll: a lookup has ended */
 #define LINK_NOBODY (-1)
 #define LINK_MS 1000000ull
 #define LONGEST_WAIT_NS (1000 * LINK_MS)
@@ -39,6 +41,7 @@ struct link {
     char user[64];
     char *password; /* in locked memory, or NULL */
     struct link_tls_context *tls;
+    struct link_resolver *resolver;
     struct link_script script;
     char sha[41]; /* of the script, once it is loaded */
     struct link_message *message;
@@ -89,6 +92,9 @@ bool cluster_redirect(struct link *link, uint32_t partition, const char *text, u
 void beat_send(struct link *link, uint64_t now_ns);
 void beat_on_reply(struct link *link, uint32_t index, const struct redis_value *reply,
                    uint64_t now_ns);
+
+/* link_reach.c. Has a peer that is closed, or whose name is being looked up, connected. */
+void reach_peer(struct link *link, uint32_t index, uint64_t now_ns);
 
 /* link_reply.c. True: there is an answer for the caller, in link->answer. */
 bool reply_take(struct link *link, uint32_t index, const struct peer_call *call,

@@ -1,14 +1,10 @@
 /* Written at once as far as the socket takes it, else when epoll says that there is room. Read
  * whenever there is something, and taken out of the reader one reply at a time, so that whoever
- * asks for events gets one per call without a queue of them.
- *
- * A host that is a name is looked up by the C library, which waits: only the replication thread
- * does, and only when it connects. */
+ * asks for events gets one per call without a queue of them. */
 #include "replica/link_peer.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -67,34 +63,29 @@ static int open_unix(struct link_peer *peer)
     return 0;
 }
 
-static int open_address(struct link_peer *peer, const struct addrinfo *address)
+static int open_address(struct link_peer *peer, uint32_t number)
 {
+    const struct sockaddr *address = (const struct sockaddr *)&peer->found.at[number];
     const int on = 1;
 
-    peer->fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    peer->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (peer->fd < 0)
         return fail(peer, strerror(errno), -errno);
     setsockopt(peer->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (connect(peer->fd, address->ai_addr, address->ai_addrlen) < 0 && errno != EINPROGRESS)
+    if (connect(peer->fd, address, peer->found.len[number]) < 0 && errno != EINPROGRESS)
         return fail(peer, strerror(errno), -errno);
     return 0;
 }
 
 static int open_network(struct link_peer *peer)
 {
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    struct addrinfo *found = NULL;
-    const int wrong = getaddrinfo(peer->address.host, peer->address.port, &hints, &found);
-
-    if (wrong)
-        return fail(peer, gai_strerror(wrong), -EHOSTUNREACH);
     int result = -EHOSTUNREACH;
-    for (const struct addrinfo *one = found; one && result; one = one->ai_next) {
+
+    for (uint32_t i = 0; i < peer->found.count && result; i++) {
         if (peer->fd >= 0)
             close(peer->fd);
-        result = open_address(peer, one);
+        result = open_address(peer, i);
     }
-    freeaddrinfo(found);
     return result;
 }
 
@@ -221,7 +212,7 @@ void peer_io(struct link_peer *peer, int epoll, uint32_t index)
 {
     int result = 0;
 
-    if (peer->state == PEER_CLOSED || peer->is_broken)
+    if (peer->state < PEER_CONNECTING || peer->is_broken)
         return;
     if (peer->state == PEER_CONNECTING)
         result = finish_connecting(peer);

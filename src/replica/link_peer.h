@@ -7,11 +7,13 @@
 #include <stdint.h>
 
 #include "config/redis_url.h"
+#include "replica/link_resolve.h"
 #include "replica/link_tls.h"
 #include "replica/redis.h"
 
 enum peer_state {
     PEER_CLOSED,
+    PEER_RESOLVING, /* the name's addresses are awaited */
     PEER_CONNECTING,
     PEER_GREETING, /* link_hello.c speaks */
     PEER_READY,
@@ -35,6 +37,7 @@ struct peer_call {
 
 struct link_peer {
     struct redis_address address;
+    struct link_addresses found; /* when it was last looked up */
     enum peer_state state;
     int fd;
     struct link_tls *tls;
@@ -51,7 +54,7 @@ struct link_peer {
     int broken;           /* by this error */
     int fault;            /* enum link_fault, and its line */
     char text[320];
-    uint64_t since_ns; /* of connecting */
+    uint64_t since_ns; /* of resolving, then of connecting */
     uint64_t retry_at_ns, backoff_ns;
     uint64_t bytes_in, bytes_out;
     char problem[224]; /* why the last call failed */
@@ -61,7 +64,8 @@ struct link_peer {
 int peer_init(struct link_peer *peer, const struct redis_address *address, uint32_t calls);
 void peer_deinit(struct link_peer *peer);
 
-/* Begins to connect and watches the socket in this epoll under this index. tls: NULL for none.
+/* Begins to connect, to the addresses found or to the path, and watches the socket in this epoll
+ * under this index. tls: NULL for none.
  * Results: 0; a negative errno with problem set, the peer closed. */
 int peer_connect(struct link_peer *peer, struct link_tls_context *tls, int epoll, uint32_t index);
 

@@ -34,6 +34,7 @@
 #define ASKED_LOOK_NS 200000u /* while grants are asked for */
 #define ASKED_NS (10 * MS_NS)
 #define ACTIVE_NS (250 * MS_NS)
+#define IDLE_LOOK_NS (5 * MS_NS) /* and if there was nothing; or a flush, if that is shorter */
 
 static size_t partitions_size(uint32_t partitions)
 {
@@ -80,9 +81,10 @@ int replicator_create(const struct replicator_options *options, struct replicato
         options->rows < ROWS_PROBES || options->nodes < 1 || options->flush_ns < 1 ||
         (options->resumes && !options->memory))
         return -EINVAL;
-    replicator = calloc(1, sizeof(*replicator));
+    replicator = aligned_alloc(_Alignof(struct replicator), sizeof(*replicator));
     if (!replicator)
         return -ENOMEM;
+    memset(replicator, 0, sizeof(*replicator));
     replicator->options = *options;
     replicator->node_count = options->nodes;
     replicator->now_ns = options->now_ns;
@@ -269,7 +271,10 @@ void replicator_refused(struct replicator *replicator, uint32_t partition, uint6
 uint64_t replicator_due(const struct replicator *replicator, uint64_t now_ns)
 {
     const bool is_active = now_ns < replicator->active_at_ns + ACTIVE_NS;
-    uint64_t due_ns = now_ns + (is_active ? LOOK_NS : replicator->options.flush_ns);
+    const uint64_t flush_ns = replicator->options.flush_ns;
+    uint64_t due_ns = now_ns + (is_active                 ? LOOK_NS
+                                : flush_ns < IDLE_LOOK_NS ? flush_ns
+                                                          : IDLE_LOOK_NS);
 
     if (now_ns < replicator->asked_at_ns + ASKED_NS)
         due_ns = now_ns + ASKED_LOOK_NS;
@@ -318,4 +323,13 @@ void replicator_look(const struct replicator *replicator, uint64_t now_ns,
         state.pending_keys += partition->is_in_flight ? partition->flight_count : 0;
     }
     *ret_state = state;
+}
+
+void replicator_look_delays(const struct replicator *replicator,
+                            struct replicator_delays *ret_delays)
+{
+    *ret_delays = (struct replicator_delays){.longest_wait_ns = replicator->longest_wait_ns,
+                                             .longest_trip_ns = replicator->longest_trip_ns};
+    latency_add(&ret_delays->wait, &replicator->wait);
+    latency_add(&ret_delays->trip, &replicator->trip);
 }

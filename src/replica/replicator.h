@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "obs/latency.h"
 #include "replica/batch.h"
 
 struct demand;
@@ -114,5 +115,17 @@ struct replicator_state {
 
 void replicator_look(const struct replicator *replicator, uint64_t now_ns,
                      struct replicator_state *ret_state);
+
+/* How late others hear of this node, and it of them, since the start. With one batch in flight per
+ * partition the two together are how old a view can be. */
+struct replicator_delays {
+    struct latency_sum
+        wait; /* a batch's oldest charge, until the batch was sent for the first time */
+    struct latency_sum trip; /* a batch with keys, from then to its answer */
+    uint64_t longest_wait_ns, longest_trip_ns;
+};
+
+void replicator_look_delays(const struct replicator *replicator,
+                            struct replicator_delays *ret_delays);
 
 #endif

@@ -270,6 +270,17 @@ static void count_outcome(struct replicator *replicator, const struct batch_answ
     state->losses += answer->outcome == MERGE_NEW && answer->sequence > 1;
 }
 
+static void note_trip(struct replicator *replicator, const struct partition *partition)
+{
+    const uint64_t trip_ns = saturate_sub(replicator->now_ns, partition->begun_ns);
+
+    if (partition->flight_count == 0)
+        return;
+    latency_record(&replicator->trip, trip_ns, 1);
+    if (trip_ns > replicator->longest_trip_ns)
+        replicator->longest_trip_ns = trip_ns;
+}
+
 /* Who beats first is alone in the store at first, and who starts is often not the only one: until
  * all have had the time to be heard there are at least as many as were configured. */
 static void hear_nodes(struct replicator *replicator, uint32_t count)
@@ -315,6 +326,7 @@ void replicator_answer(struct replicator *replicator, const struct batch_answer 
     hear_clock(replicator, partition, answer);
     hear_nodes(replicator, answer->node_count);
     count_outcome(replicator, answer);
+    note_trip(replicator, partition);
     partition->is_in_flight = false;
     partition->must_send = false;
     partition->retry_ns = 0;

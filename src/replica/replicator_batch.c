@@ -35,6 +35,17 @@ static void take_row(struct replicator *replicator, struct partition *partition,
     partition->flight[partition->flight_count++] = (uint32_t)(row - replicator->rows.rows);
 }
 
+static void note_wait(struct replicator *replicator, const struct partition *partition)
+{
+    const uint64_t wait_ns = saturate_sub(replicator->now_ns, partition->oldest_ns);
+
+    if (partition->oldest_ns == UINT64_MAX) /* nothing was charged */
+        return;
+    latency_record(&replicator->wait, wait_ns, 1);
+    if (wait_ns > replicator->longest_wait_ns)
+        replicator->longest_wait_ns = wait_ns;
+}
+
 void batch_begin(struct replicator *replicator, struct partition *partition)
 {
     const bool is_due = replicator->now_ns >= partition->due_ns || replicator->is_finishing;
@@ -52,6 +63,7 @@ void batch_begin(struct replicator *replicator, struct partition *partition)
     partition->begun_ns = replicator->now_ns;
     if (is_due)
         partition->due_ns = replicator->now_ns + replicator->options.flush_ns;
+    note_wait(replicator, partition);
     replicator->state.batches++;
     replicator->state.keys += partition->flight_count;
     if (partition->flight_count > replicator->state.largest_batch)

@@ -66,6 +66,8 @@ struct replicator {
     struct kept *kept; /* a queue of rows.count places */
     uint32_t kept_first, kept_count;
     struct replicator_state state;
+    struct latency wait, trip; /* struct replicator_delays */
+    uint64_t longest_wait_ns, longest_trip_ns;
     struct batch batch;
 };
 
@@ -90,6 +92,9 @@ static inline float replicator_fair_share(const struct replicator *replicator)
 void take_rings(struct replicator *replicator);
 void take_demands(struct replicator *replicator);
 void take_leftovers(struct replicator *replicator); /* what found no room before */
+/* Has each entry that has pending found by a look at all of them. A look that is under way begins
+ * anew from where it is: it may have passed what was left behind. */
+void take_all_later(struct replicator *replicator);
 void take_spilled(void *replicator, const struct table_spilled *spilled); /* table_spill_fn */
 bool take_entry(struct replicator *replicator, uint64_t index, uint64_t first_ns, bool is_new);
 void take_kept(struct replicator *replicator); /* grants that were not spent in time */

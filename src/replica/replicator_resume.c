@@ -103,8 +103,7 @@ static void begin_partition(struct replicator *replicator, struct partition *par
 
 void replicator_resume(struct replicator *replicator)
 {
-    replicator->sweep_left = table_entry_count(replicator->options.table) / TABLE_GROUP_ENTRIES;
-    replicator->sweep_all = true;
+    take_all_later(replicator);
     begin_rows(replicator);
     for (uint32_t i = 0; i < replicator->options.partitions; i++)
         begin_partition(replicator, &replicator->partitions[i]);

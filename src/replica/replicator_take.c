@@ -179,6 +179,12 @@ static uint64_t window_of(struct replicator *replicator, const struct table_drai
     return share_window(limit, look->state);
 }
 
+void take_all_later(struct replicator *replicator)
+{
+    replicator->sweep_all = true;
+    replicator->sweep_left = table_entry_count(replicator->options.table) / TABLE_GROUP_ENTRIES;
+}
+
 bool take_entry(struct replicator *replicator, uint64_t index, uint64_t first_ns, bool is_new)
 {
     struct table *table = replicator->options.table;
@@ -192,7 +198,7 @@ bool take_entry(struct replicator *replicator, uint64_t index, uint64_t first_ns
     struct row *row = row_of(replicator, look.key, look.owner, window, &owner);
     if (!row) {
         replicator->state.no_row_keys++;
-        replicator->sweep_all = true;
+        take_all_later(replicator);
         return false;
     }
     const struct key key = look.key;
@@ -311,8 +317,6 @@ void take_leftovers(struct replicator *replicator)
     struct table *table = replicator->options.table;
     uint64_t indices[SWEEP_FOUND];
 
-    if (replicator->sweep_left == 0 && replicator->sweep_all)
-        replicator->sweep_left = table_entry_count(table) / TABLE_GROUP_ENTRIES;
     for (uint32_t groups = SWEEP_GROUPS; groups > 0 && replicator->sweep_left > 0; groups -= 64) {
         const uint32_t count = table_sweep_pending(table, &replicator->sweep_cursor, 64,
                                                    replicator->sweep_all, indices, SWEEP_FOUND);

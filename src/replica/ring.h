@@ -82,6 +82,17 @@ void ring_refuse(struct ring *ring);
  * waits for a grant would wait for that, too. A call of the system, so only then. */
 void ring_call(struct ring *ring);
 
+/* How much was pushed so far, and has the reader taken as much? The writer's. */
+static inline uint64_t ring_position(const struct ring *ring)
+{
+    return ring->next;
+}
+
+static inline bool ring_has_read(const struct ring *ring, uint64_t position)
+{
+    return atomic_load_explicit(&ring->head, memory_order_relaxed) >= position;
+}
+
 /* Shows the reader what was pushed. */
 void ring_publish(struct ring *ring);
 

@@ -8,6 +8,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* A service manager that left us none may forbid to say so again. */
+static bool has_none(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct held[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    if (syscall(SYS_capget, &header, held) < 0)
+        return false;
+    for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        if (held[i].effective | held[i].permitted | held[i].inheritable)
+            return false;
+    return true;
+}
+
 int sandbox_drop_privileges(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -18,7 +31,8 @@ int sandbox_drop_privileges(void)
          capability++)
         prctl(PR_CAPBSET_DROP, capability, 0, 0, 0); /* refused to who has none to drop */
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+    int result = syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+    return result == -EPERM && has_none() ? 0 : result;
 }
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

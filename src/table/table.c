@@ -80,16 +80,11 @@ static inline bool find_in_group(struct table_entry *group, const struct table_p
     return false;
 }
 
-enum table_result table_find(struct table *table, const struct table_probe *probe,
-                             struct table_ref *ret_ref)
+/* Some key of the home group stands past it; maybe this one. */
+static __attribute__((noinline)) enum table_result find_past_home(const struct table *table,
+                                                                  const struct table_probe *probe,
+                                                                  struct table_ref *ret_ref)
 {
-    struct table_entry *home = home_group(table, probe->home_group);
-
-    table_trust_window(table, probe);
-    if (find_in_group(home, probe, ret_ref))
-        return TABLE_FOUND;
-    if (meta_mark(pair_meta(home)) == MARK_NONE)
-        return TABLE_ABSENT;
     for (uint32_t i = 1; i < TABLE_WINDOW_GROUPS; i++) /* their misses overlap, too */
         prefetch_group(window_group(table, probe->region, probe->home_group, i));
     for (uint32_t i = 1; i < TABLE_WINDOW_GROUPS; i++) {
@@ -99,11 +94,43 @@ enum table_result table_find(struct table *table, const struct table_probe *prob
     return TABLE_ABSENT;
 }
 
+/* The same of entries that are not trusted yet. */
+static __attribute__((noinline, cold)) enum table_result
+find_doubted(struct table *table, const struct table_probe *probe, struct table_ref *ret_ref)
+{
+    doubts_trust_window(table, probe);
+    if (find_in_group(home_group(table, probe->home_group), probe, ret_ref))
+        return TABLE_FOUND;
+    return find_past_home(table, probe, ret_ref);
+}
+
+/* Behind neither call is anything left to do: a call in the midst would cost the usual case, which
+ * makes none, the registers that have to be saved for it. */
+static inline enum table_result find(struct table *table, const struct table_probe *probe,
+                                     struct table_ref *ret_ref)
+{
+    struct table_entry *home = home_group(table, probe->home_group);
+
+    if (__builtin_expect(table_has_doubts(table), 0))
+        return find_doubted(table, probe, ret_ref);
+    if (find_in_group(home, probe, ret_ref))
+        return TABLE_FOUND;
+    if (meta_mark(pair_meta(home)) == MARK_NONE)
+        return TABLE_ABSENT;
+    return find_past_home(table, probe, ret_ref);
+}
+
+enum table_result table_find(struct table *table, const struct table_probe *probe,
+                             struct table_ref *ret_ref)
+{
+    return find(table, probe, ret_ref);
+}
+
 enum table_result table_find_or_claim_by(struct table *table, const struct table_probe *probe,
                                          const struct table_taker *taker, const struct instant *now,
                                          struct table_ref *ret_ref)
 {
-    if (table_find(table, probe, ret_ref) == TABLE_FOUND)
+    if (find(table, probe, ret_ref) == TABLE_FOUND)
         return TABLE_FOUND;
     return claim_entry(table, probe, taker, now, ret_ref);
 }

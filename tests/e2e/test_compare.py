@@ -113,8 +113,17 @@ class Judgement(unittest.TestCase):
 
     def test_sizes(self):
         size = {"live": 768, "entries": 1024, "bytes": 43.5 * 768, "bytes_per_live_key": 43.5}
-        micro = {"1 M keys": {"million_checks_per_second": 25.0, "huge_pages": False}}
+        micro = {"1 M keys": {"million_checks_per_second": 25.0, "huge_pages": False, "runs": [25.0]}}
         self.assertEqual(list(self.verdicts({}, size=size, micro=micro).values()), ["MISS", "ok"])
+
+    def test_parts_by_themselves(self):
+        hot = {"of_tables_of_their_own": 0.97, "twins_apart": 0.01, "of_one_thread": 1.5, "arithmetic_of_one_thread": 1.5}
+        found = self.verdicts({}, micro={"repeat set, alone": {"ns": 19.9, "runs": [19.9]},
+                                         "repeat set, shared": {"ns": 20.1, "runs": [20.1]}, "hot key": hot})
+        self.assertEqual(found, {"repeat set, alone: ns per datagram": "ok", "repeat set, shared: ns per datagram": "MISS",
+                                 "one key denied on all cores, of a table for each": "ok, within the spread"})
+        found = self.verdicts({}, micro={"hot key": {**hot, "of_tables_of_their_own": 0.9}})
+        self.assertEqual(list(found.values()), ["MISS"])
 
 
 if __name__ == "__main__":

@@ -57,6 +57,12 @@ class Link(unittest.TestCase):
                 feed.expect("state fine")
                 self.pump(feed, redis)
 
+    def test_a_silent_name_server(self):
+        """The first host is a name that nobody answers for: after a second the next one is tried."""
+        with Redis(keeps=False) as redis, Feed(f"redis://away.silent:1,127.0.0.1:{redis.port}") as feed:
+            feed.expect("state fine")
+            self.pump(feed, redis)
+
     def test_restarts(self):
         """Killed while it is written to, with its data kept and without: exact, and new."""
         for options in (("--appendonly", "yes", "--appendfsync", "always"), ()):

@@ -91,6 +91,39 @@ class LinkCluster(unittest.TestCase):
             feed.tell("leave")
             feed.expect("left")
 
+    def announce(self, what, node, name):
+        """How the map names the masters, and what one of them is called."""
+        node.command("CONFIG", "SET", "cluster-announce-hostname", name)
+        for other in self.cluster.nodes:
+            other.command("CONFIG", "SET", "cluster-preferred-endpoint-type", what)
+        if name:
+            wait_until(lambda: all(name in repr(other.command("CLUSTER", "SLOTS"))
+                                   for other in self.cluster.nodes), "the name in every node's map")
+
+    def test_2_silent_name_server(self):
+        """A master is called by a name that nobody answers for: the partitions of the others go on, and its own when it is known
+        by its address again."""
+        home = self.cluster.master_of(self.cluster.nodes[0].command("CLUSTER", "KEYSLOT", "{mete:t}"))
+        away = next(node for node in self.cluster.nodes[:3] if node is not home)
+        others = [partition for partition in range(PARTITIONS) if self.cluster.master_of(self.slot(partition)) is not away]
+        self.assertTrue(0 < len(others) < PARTITIONS)
+        with Feed(self.cluster.url, partitions=PARTITIONS) as feed:
+            self.pumping(feed, 1)
+            feed.expect("pumped")
+            self.addCleanup(self.announce, "ip", away, "")
+            self.announce("hostname", away, "away.silent")
+            away.command("CLIENT", "KILL", "TYPE", "normal")
+            self.assertIn("away.silent", feed.expect("state unreachable"))
+            for partition in others * 20:
+                self.assertEqual(feed.charge(1, partition)[0], 0)
+            self.announce("ip", away, "")
+            feed.expect("state fine")
+            feed.tell("pump 5")
+            feed.expect("pumped")
+            self.assertEqual(self.usage(), 6 * PARTITIONS + 20 * len(others))
+            feed.tell("leave")
+            feed.expect("left")
+
     def test_3_manual_fail_over(self):
         with Feed(self.cluster.url, partitions=PARTITIONS) as feed:
             self.pumping(feed, 2500)

@@ -304,11 +304,6 @@ class Binary(unittest.TestCase):
         self.assertRegex(symbols, r"__\w+_chk@")                  # fortified calls
         self.assertNotRegex(text, r"R(UN)?PATH")
 
-    def test_32_bits_are_refused_with_a_reason(self):
-        done = subprocess.run(["gcc", "-m32", "-fsyntax-only", "-Isrc", "src/main.c"], cwd=ROOT, text=True, capture_output=True)
-        self.assertNotEqual(done.returncode, 0)
-        self.assertIn("mete needs a 64-bit machine", done.stderr)
-
     def test_size(self):
         """At most 1 MiB without debug symbols."""
         with tempfile.TemporaryDirectory() as folder:

@@ -60,6 +60,7 @@ int __real_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags);
 int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
+    fault_delay();
     if (fails())
         return -1;
     if (count > 1 && fault_is_due(FAULT_SEND_SHORT))

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sys/sandbox.h"
@@ -19,18 +20,21 @@ struct point {
     uint64_t most;  /* hits */
 };
 
-struct count {
-    _Atomic uint64_t hits;
-    _Atomic uint64_t calls; /* while faults are on */
+struct told { /* the file, or `own` */
+    struct {
+        _Atomic uint64_t hits;
+        _Atomic uint64_t calls; /* while faults are on */
+    } counts[FAULT_COUNT];
+    _Atomic uint64_t delay_ns;
 };
 
 static struct {
     uint64_t seed;
     _Atomic bool is_on;
     struct point points[FAULT_COUNT];
-    struct count *counts; /* by fault; `own`, or in a file that others read */
-    struct count own[FAULT_COUNT];
-} faults = {.counts = faults.own,
+    struct told *told; /* `own`, or in a file that others read */
+    struct told own;
+} faults = {.told = &faults.own,
             .points = {
                 [FAULT_ALLOC] = {.name = "alloc"},
                 [FAULT_SEND_SHORT] = {.name = "send_short"},
@@ -46,7 +50,7 @@ static struct {
 uint64_t fault_random(enum fault fault)
 {
     return random_of(faults.seed + (uint64_t)fault * 1000003u +
-                     atomic_load_explicit(&faults.counts[fault].hits, memory_order_relaxed));
+                     atomic_load_explicit(&faults.told->counts[fault].hits, memory_order_relaxed));
 }
 
 bool fault_is_on(enum fault fault)
@@ -58,7 +62,7 @@ bool fault_is_on(enum fault fault)
 
 void fault_count(enum fault fault)
 {
-    atomic_fetch_add_explicit(&faults.counts[fault].hits, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&faults.told->counts[fault].hits, 1, memory_order_relaxed);
 }
 
 bool fault_is_due(enum fault fault)
@@ -68,17 +72,42 @@ bool fault_is_due(enum fault fault)
     if (!fault_is_on(fault) || !atomic_load_explicit(&faults.is_on, memory_order_relaxed))
         return false;
     uint64_t call =
-        atomic_fetch_add_explicit(&faults.counts[fault].calls, 1, memory_order_relaxed) + 1;
+        atomic_fetch_add_explicit(&faults.told->counts[fault].calls, 1, memory_order_relaxed) + 1;
     bool is_due =
         point->at
             ? call == point->at
             : random_of(faults.seed ^ random_of(call * FAULT_COUNT + fault)) % point->every == 0;
 
     if (!is_due ||
-        atomic_load_explicit(&faults.counts[fault].hits, memory_order_relaxed) >= point->most)
+        atomic_load_explicit(&faults.told->counts[fault].hits, memory_order_relaxed) >= point->most)
         return false;
     fault_count(fault);
     return true;
+}
+
+int __real_clock_gettime(clockid_t id, struct timespec *ret_now);
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    __real_clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+#define SPIN_NS 200000u /* beyond, it sleeps, and leaves the processor to others */
+
+void fault_delay(void)
+{
+    const uint64_t delay_ns = atomic_load_explicit(&faults.told->delay_ns, memory_order_relaxed);
+    const uint64_t end_ns = delay_ns ? now_ns() + delay_ns : 0;
+
+    if (delay_ns > SPIN_NS)
+        nanosleep(&(struct timespec){.tv_sec = (time_t)(delay_ns / 1000000000u),
+                                     .tv_nsec = (long)(delay_ns % 1000000000u)},
+                  NULL);
+    while (delay_ns && now_ns() < end_ns)
+        ;
 }
 
 /* ---- what was asked for, and what came of it ---- */
@@ -105,7 +134,7 @@ static void tell(const char *path)
     if (file == MAP_FAILED)
         refuse(path);
     close(fd);
-    faults.counts = file;
+    faults.told = file;
 }
 
 static void take_word(const char *word)
@@ -146,8 +175,8 @@ static void say(void)
     for (const struct point *point = faults.points; point < faults.points + FAULT_COUNT; point++)
         if (fault_is_on((enum fault)(point - faults.points)))
             len += (size_t)snprintf(line + len, sizeof line - len, " %s %" PRIu64 "/%" PRIu64,
-                                    point->name, faults.counts[point - faults.points].hits,
-                                    faults.counts[point - faults.points].calls);
+                                    point->name, faults.told->counts[point - faults.points].hits,
+                                    faults.told->counts[point - faults.points].calls);
     fprintf(stderr, "%s\n", line);
 }
 

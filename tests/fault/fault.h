@@ -10,7 +10,9 @@
  * 1/N: one call of N, by chance, but the same ones each time; xMAX: no more after so many; @K: the
  * Kth call alone. Without from=start only what comes after the daemon's start fails. At its end the
  * program prints `mete: faults NAME HITS/CALLS ...` for the points it was told of; tell=FILE keeps
- * (hits, calls) of each point, in the order below, in a file that others may read meanwhile.
+ * (hits, calls) of each point, in the order below, in a file that others may read meanwhile; and
+ * behind them one more number, which they may write: nanoseconds that each batch's send takes
+ * longer from then on.
  *
  * Any thread; no lock, no allocation, no system call of its own but the one that it stands for. */
 #ifndef METE_TESTS_FAULT_FAULT_H
@@ -41,6 +43,9 @@ uint64_t fault_random(enum fault fault);
 
 /* Whether $METE_FAULTS has it at all. */
 bool fault_is_on(enum fault fault);
+
+/* Takes the time that the file says. */
+void fault_delay(void);
 
 /* A hit that happened by itself. */
 void fault_count(enum fault fault);

@@ -31,13 +31,17 @@ static void look_for_overflow(const struct io_uring *ring)
 static void spoil_sends(struct io_uring *ring)
 {
     struct io_uring_sq *sq = &ring->sq;
+    bool has_sends = false;
 
     for (unsigned at = sq->sqe_tail - io_uring_sq_ready(ring); at != sq->sqe_tail; at++) {
         const struct io_uring_sqe *sqe = &sq->sqes[at & sq->ring_mask];
 
+        has_sends |= sqe->opcode == IORING_OP_SENDMSG;
         if (sqe->opcode == IORING_OP_SENDMSG && fault_is_due(FAULT_ENOBUFS))
             ((struct msghdr *)(uintptr_t)sqe->addr)->msg_controllen = (size_t)1 << 40;
     }
+    if (has_sends)
+        fault_delay();
 }
 
 /* 0, or what the submission is to fail with. */

@@ -38,7 +38,7 @@ class Faulty(Daemon):
 
     def __init__(self, faults, config=None, sets=(), *, faults_from_start=False, **options):
         self.counts = None
-        words = [f"seed={SEED}", *(["from=start"] if faults_from_start else []), faults]
+        words = [f"seed={SEED}", *(["from=start"] if faults_from_start else []), *([faults] if faults else [])]
         super().__init__(config, sets, program=FAULTY, environment={"METE_FAULTS": ",".join(words)}, **options)
 
     def prepare(self, environment):
@@ -48,6 +48,11 @@ class Faulty(Daemon):
         if self.counts is None:
             self.counts = open(os.path.join(self.folder, "faults"), "rb", buffering=0)
         return struct.unpack_from("=Q", os.pread(self.counts.fileno(), 8, POINTS.index(point) * 16))[0]
+
+    def slow_down(self, ns):
+        """From now on each batch of answers takes so much longer."""
+        with open(os.path.join(self.folder, "faults"), "r+b", buffering=0) as file:
+            os.pwrite(file.fileno(), struct.pack("=Q", ns), len(POINTS) * 16)
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))

@@ -1,6 +1,10 @@
 /* Random limits and random operations on them, as fixed binary records on stdout, for the model in
- * model_limits.py to judge: core_feed SEED COUNT ALGORITHM, where ALGORITHM is one of the names in
- * KINDS, or "compile" for records of limit_compile() alone. One seed gives one stream.
+ * model_limits.py to judge: core_feed SEED COUNT ALGORITHM [MODE], where ALGORITHM is one of the
+ * names in KINDS, or "compile" for records of limit_compile() alone. One seed gives one stream.
+ *
+ * MODE `judge`: exact_limits.h judges them here, and only the number of differences and the first
+ * few are printed; status 1 if there are any. `spoiled`: as without, but one number of each record
+ * is one too high or too low; `judge-spoiled`: those judged here.
  *
  * States are chained, so that real ones are judged; now and then the limit changes under a live
  * state or the state is foreign. Numbers are drawn where the edges are: costs of 0, 1, burst and
@@ -16,21 +20,11 @@
 #include "core/limit.h"
 #include "core/zone.h"
 #include "lib/random.h"
+#include "property/exact_limits.h"
 
 #define SECOND_NS 1000000000ull
 #define DAY_NS (86400 * SECOND_NS)
 #define GCRA_END_NS (1ull << 60)
-
-/* Little endian, no padding; model_limits.py unpacks it as RECORD. Of a calendar, interval is the
- * period and tolerance the zone's offset in seconds. */
-struct record {
-    uint64_t interval, tolerance, state, now_ns, next_state, retry_after_ns, reset_after_ns;
-    uint64_t rest_after_ns, wrap_ns;
-    uint32_t burst, cost, granted, remaining;
-    uint8_t algorithm, keeps_tat, operation, decision;
-    uint32_t zero;
-};
-_Static_assert(sizeof(struct record) == 96, "96 bytes each");
 
 /* model_limits.py unpacks it as COMPILED. */
 struct compiled {
@@ -97,7 +91,7 @@ static const struct calendar *draw_calendar(uint64_t *random)
     const unsigned place = (unsigned)below(random, OFFSET_COUNT);
     struct calendar **calendar = &calendars[per][place];
     static struct zone zone;
-    char name[16];
+    char name[64];
 
     if (!*calendar) {
         *calendar = malloc(calendar_size_bytes((enum calendar_per)per));
@@ -286,6 +280,48 @@ static void put(const void *record, size_t size)
         exit(1);
 }
 
+static struct {
+    bool judges, spoils;
+    uint64_t random; /* of what is spoiled, apart from that of the operations */
+    uint64_t done, differences;
+} mode;
+
+#define SHOWN 5u
+
+/* One number of what came out, by one. */
+static void spoil(struct record *record)
+{
+    const bool is_up = one_in(&mode.random, 2);
+    uint64_t *const longs[] = {&record->next_state, &record->retry_after_ns,
+                               &record->reset_after_ns, &record->rest_after_ns, &record->wrap_ns};
+    uint32_t *const shorts[] = {&record->granted, &record->remaining};
+    const uint64_t place = below(&mode.random, 8);
+
+    if (place < 5)
+        *longs[place] += is_up ? 1 : UINT64_MAX;
+    else if (place < 7)
+        *shorts[place - 5] += is_up ? 1 : UINT32_MAX;
+    else
+        record->decision ^= 1;
+}
+
+static void give(struct record *record)
+{
+    if (mode.spoils)
+        spoil(record);
+    if (!mode.judges) {
+        put(record, sizeof *record);
+        return;
+    }
+    const char *wrong = exact_judge(record);
+
+    if (wrong && mode.differences++ < SHOWN && !mode.spoils)
+        printf("operation %llu: %s: state %llx, operation %u of %u at %llu\n",
+               (unsigned long long)mode.done, wrong, (unsigned long long)record->state,
+               record->operation, record->cost, (unsigned long long)record->now_ns);
+    mode.done++;
+}
+
 static void feed_operations(uint64_t *random, uint64_t count, enum algorithm algorithm)
 {
     struct limit limit = draw_limit(random, algorithm);
@@ -318,25 +354,24 @@ static void feed_operations(uint64_t *random, uint64_t count, enum algorithm alg
         const struct step step = limit_apply(&limit, state, operation, cost, now_ns);
         last = step.verdict;
         const bool is_calendar = algorithm == ALGORITHM_CALENDAR;
-        put(&(struct record){.interval = is_calendar ? limit.calendar->per : limit.interval,
-                             .tolerance = is_calendar ? strtoull(limit.calendar->zone, NULL, 10)
-                                                      : limit.tolerance,
-                             .state = state,
-                             .now_ns = now_ns,
-                             .next_state = step.state,
-                             .retry_after_ns = last.retry_after_ns,
-                             .reset_after_ns = last.reset_after_ns,
-                             .rest_after_ns = limit_rest_after(&limit, state, now_ns),
-                             .wrap_ns = limit_wrap_ns(&limit),
-                             .burst = limit.burst,
-                             .cost = cost,
-                             .granted = last.granted,
-                             .remaining = last.remaining,
-                             .algorithm = limit.algorithm,
-                             .keeps_tat = limit.keeps_tat,
-                             .operation = (uint8_t)operation,
-                             .decision = (uint8_t)last.decision},
-            sizeof(struct record));
+        give(&(struct record){.interval = is_calendar ? limit.calendar->per : limit.interval,
+                              .tolerance = is_calendar ? strtoull(limit.calendar->zone, NULL, 10)
+                                                       : limit.tolerance,
+                              .state = state,
+                              .now_ns = now_ns,
+                              .next_state = step.state,
+                              .retry_after_ns = last.retry_after_ns,
+                              .reset_after_ns = last.reset_after_ns,
+                              .rest_after_ns = limit_rest_after(&limit, state, now_ns),
+                              .wrap_ns = limit_wrap_ns(&limit),
+                              .burst = limit.burst,
+                              .cost = cost,
+                              .granted = last.granted,
+                              .remaining = last.remaining,
+                              .algorithm = limit.algorithm,
+                              .keeps_tat = limit.keeps_tat,
+                              .operation = (uint8_t)operation,
+                              .decision = (uint8_t)last.decision});
         state = step.state;
     }
 }
@@ -384,15 +419,25 @@ static void feed_compiled(uint64_t *random, uint64_t count)
     }
 }
 
+static bool take_mode(const char *name)
+{
+    mode.judges = strncmp(name, "judge", 5) == 0;
+    mode.spoils = strstr(name, "spoiled") != NULL;
+    return strcmp(name, "judge") == 0 || strcmp(name, "judge-spoiled") == 0 ||
+           strcmp(name, "spoiled") == 0;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
-        fprintf(stderr, "usage: core_feed SEED COUNT ALGORITHM\n");
+    if (argc < 4 || argc > 5 || (argc == 5 && !take_mode(argv[4]))) {
+        fprintf(stderr,
+                "usage: core_feed SEED COUNT ALGORITHM [judge | spoiled | judge-spoiled]\n");
         return 2;
     }
     uint64_t random = strtoull(argv[1], NULL, 0);
     const uint64_t count = strtoull(argv[2], NULL, 0);
 
+    mode.random = ~random;
     if (strcmp(argv[3], "compile") == 0) {
         feed_compiled(&random, count);
         return fflush(stdout) == 0 ? 0 : 1;
@@ -401,7 +446,10 @@ int main(int argc, char **argv)
         if (strcmp(argv[3], KINDS[i].name) == 0) {
             random += (uint64_t)KINDS[i].algorithm << 32; /* no two kinds see the same stream */
             feed_operations(&random, count, KINDS[i].algorithm);
-            return fflush(stdout) == 0 ? 0 : 1;
+            if (mode.judges)
+                printf("%s: seed %s, %llu operations, %llu differences\n", argv[3], argv[1],
+                       (unsigned long long)count, (unsigned long long)mode.differences);
+            return fflush(stdout) == 0 && !mode.differences ? 0 : 1;
         }
     }
     fprintf(stderr, "core_feed: unknown algorithm %s\n", argv[3]);

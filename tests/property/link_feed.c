@@ -13,9 +13,13 @@
  *   state FAULT TEXT             whenever it changes
  *   answer PARTITION SEQUENCE OUTCOME EPOCH VALUE NODES
  *   pumped BATCHES RESENT
- *   taken, left, looked FAULT NODES READY PEERS CLUSTER SCRIPT REDIRECTS */
+ *   taken, left, looked FAULT NODES READY PEERS CLUSTER SCRIPT REDIRECTS
+ *
+ * A name that ends in ".silent" is never looked up to an end: its name server says nothing. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <netdb.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,6 +42,20 @@ struct feed {
     size_t len;
     bool has_end;
 };
+
+/* In place of the C library's, which it asks. */
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+                struct addrinfo **ret_found)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    const size_t len = strlen(host);
+
+    if (len > 7 && strcmp(host + len - 7, ".silent") == 0 && !(hints->ai_flags & AI_NUMERICHOST))
+        for (;;)
+            pause();
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(host, port, hints, ret_found);
+}
 
 static uint64_t option(int count, char **words, const char *name, const char **ret_text)
 {
@@ -215,6 +233,8 @@ int main(int count, char **words)
         printf("refused %s\n", error);
         return 1;
     }
+    if (link_start(feed.link))
+        return 2;
     feed.batches = calloc(feed.partitions, sizeof(struct batch));
     feed.is_sent = calloc(feed.partitions, sizeof(bool));
     feed.left = calloc(feed.partitions, sizeof(uint64_t));

@@ -3,12 +3,15 @@
 
 Without arguments a unittest: METE_COUNT (200,000) operations of each algorithm, METE_SEED the
 seed. By command: prop_core.py --algorithm token_bucket --count 10000000 [--seed N]. core_feed, the
-program that draws and applies the operations, comes from METE_BUILD (build/check).
+program that draws and applies the operations, comes from METE_BUILD (build/check). A second model,
+exact_limits.h, judges inside it a hundred times as fast (`make exact`); here it is held against
+this one.
 """
 
 import argparse
 import collections
 import os
+import re
 import subprocess
 import sys
 import time
@@ -30,9 +33,9 @@ PROGRESS_S = 2
 KEPT_DIFFERENCES = 5
 
 
-def records(seed, count, algorithm, layout):
+def records(seed, count, algorithm, layout, *mode):
     """The records of one run of core_feed; all of them or an exception."""
-    command = [FEED, str(seed), str(count), algorithm]
+    command = [FEED, str(seed), str(count), algorithm, *mode]
     seen = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE) as feed:
         while chunk := feed.stdout.read(layout.size * 4096):
@@ -102,6 +105,32 @@ class CoreAgainstModel(unittest.TestCase):
             errors[fields[7]] += 1
         self.assertEqual(set(errors), set(range(model.LEASE_TOO_LONG + 1)),
                          f"seed {SEED}: every outcome must have been seen: {errors}")
+
+
+class OtherModel(unittest.TestCase):
+    """exact_limits.h finds nothing where this model finds nothing, and everything that is off by one."""
+
+    def judge(self, count, algorithm, mode):
+        """Differences that core_feed itself finds."""
+        done = subprocess.run([FEED, str(SEED), str(count), algorithm, mode], text=True, capture_output=True)
+        said = re.search(r", (\d+) operations, (\d+) differences$", done.stdout.strip())
+        self.assertTrue(said, (done.returncode, done.stdout, done.stderr))
+        self.assertEqual((int(said[1]), done.returncode), (count, 1 if int(said[2]) else 0))
+        return int(said[2]), done.stdout
+
+    def test_right_ones(self):
+        for algorithm in ALGORITHMS:
+            differences, said = self.judge(COUNT, algorithm, "judge")
+            self.assertEqual(differences, 0, said)
+
+    def test_spoiled_ones(self):
+        count = max(COUNT // 20, 1000)
+        for algorithm in ALGORITHMS:
+            with self.subTest(algorithm):
+                wrong = [model.judge(model.Record(fields)) is not None
+                         for fields in records(SEED, count, algorithm, model.RECORD, "spoiled")]
+                self.assertEqual(sum(wrong), count)
+                self.assertEqual(self.judge(count, algorithm, "judge-spoiled")[0], count)
 
 
 def main():

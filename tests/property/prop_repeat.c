@@ -75,7 +75,7 @@ static void fail(const char *what, long long expected, long long got)
 
 static struct place *places_of(uint64_t mixed)
 {
-    return world.places[bucket_of(&world.set, mixed) - world.set.buckets];
+    return world.places[look_bucket(&world.set, mixed) - world.set.buckets];
 }
 
 /* ---- the model ---- */
@@ -137,7 +137,7 @@ static struct place *model_find(uint64_t mixed, int64_t horizon_ms)
 static enum repeat_result model_claim(const struct datagram *datagram, int64_t now_ms,
                                       struct place **ret_place)
 {
-    uint64_t mixed = tag_mix(&world.set, datagram->tag);
+    uint64_t mixed = look_mix(&world.set, datagram->tag);
     int64_t horizon_ms = horizon_of(datagram, now_ms);
     struct place *places = places_of(mixed), *found = model_find(mixed, horizon_ms);
 
@@ -292,17 +292,20 @@ static void pass_time(void)
     }
 }
 
-static void run(uint32_t window_ms, uint32_t ahead_ms, int64_t start_ms, uint64_t count)
+static void run(uint32_t window_ms, uint32_t ahead_ms, int64_t start_ms, bool has_lanes,
+                uint64_t count)
 {
     struct repeat_options options = {.memory = world.memory,
                                      .size = sizeof world.memory,
                                      .window_ms = window_ms,
                                      .ahead_ms = ahead_ms,
                                      .now_ms = (uint32_t)start_ms,
+                                     .is_shared = below(2),
                                      .secret = {next_random(), next_random()}};
 
     if (repeat_init(&world.set, &options))
         abort();
+    world.set.has_lanes = world.set.has_lanes && has_lanes;
     world.now_ms = start_ms;
     world.open_count = 0;
     for (unsigned i = 0; i < BUCKETS * RECORD_PLACES; i++) {
@@ -345,8 +348,9 @@ int main(void)
 
     world.seed = random_seed(1);
     world.random = world.seed;
-    for (unsigned i = 0; i < run_count; i++)
-        run(runs[i].window_ms, runs[i].ahead_ms, runs[i].start_ms, count / run_count + 1);
+    for (unsigned i = 0; i < 2 * run_count; i++)
+        run(runs[i / 2].window_ms, runs[i / 2].ahead_ms, runs[i / 2].start_ms, i % 2,
+            count / run_count / 2 + 1);
     printf("prop_repeat: %" PRIu64 " datagrams: %" PRIu64 " new, %" PRIu64 " known, %" PRIu64
            " open, %" PRIu64 " stale, as the model\n",
            world.step, world.results[0], world.results[1], world.results[2], world.results[3]);

@@ -51,6 +51,33 @@ static enum repeat_result submit(uint64_t tag, uint32_t bit_count, bool gives_ba
     return result;
 }
 
+/* What a worker does with two datagrams of one batch. */
+static void submit_two(uint64_t first, uint64_t second)
+{
+    const uint64_t tags[2] = {first, second};
+    struct repeat_claim claims[2] = {0};
+    uint64_t known[2] = {0};
+
+    for (unsigned i = 0; i < 2; i++) {
+        claims[i].tag = tags[i];
+        claims[i].sent_ms = NOW;
+        claims[i].now_ms = NOW + 10;
+        claims[i].bit_count = 1;
+    }
+    interleave_begin(false);
+    repeat_claim_all(&set, claims, 2, known);
+    for (unsigned i = 0; i < 2; i++) {
+        const uint64_t bits = bits_of(tags[i]) & 1;
+
+        if (claims[i].result == REPEAT_KNOWN)
+            wrong_bits += known[claims[i].first_word] != bits;
+        if (claims[i].result == REPEAT_NEW) {
+            charged[tags[i] - SUBJECT]++;
+            repeat_finish(&set, &claims[i], &bits);
+        }
+    }
+}
+
 static void setup_old(void)
 {
     struct repeat_options options = {.memory = &bucket,
@@ -58,10 +85,12 @@ static void setup_old(void)
                                      .window_ms = W,
                                      .ahead_ms = AHEAD,
                                      .now_ms = NOW,
+                                     .is_shared = true,
                                      .secret = {0x1234567887654321, 0x55aa55aa12344321}};
 
     if (repeat_init(&set, &options))
         abort();
+    set.has_lanes = false; /* word by word: a read of both at once is one of these orders */
     memset(charged, 0, sizeof charged);
     memset(answered, 0, sizeof answered);
     wrong_bits = 0;
@@ -152,6 +181,27 @@ static void same_or_other(unsigned self)
     submit(self == 2 ? SUBJECT + 1 : SUBJECT, 1, false);
 }
 
+static void same_twice(unsigned self)
+{
+    if (self == 0)
+        submit_two(SUBJECT, SUBJECT);
+    else
+        submit(SUBJECT, 1, false);
+}
+
+static void two_and_same(unsigned self)
+{
+    if (self == 0)
+        submit_two(SUBJECT + 1, SUBJECT);
+    else
+        submit(SUBJECT, 1, false);
+}
+
+static void crossed(unsigned self)
+{
+    submit_two(SUBJECT + self, SUBJECT + 1 - self);
+}
+
 static void one_forgets(unsigned self)
 {
     submit(self == 0 ? SUBJECT : SUBJECT + 1, 1, false);
@@ -188,6 +238,13 @@ static const struct interleave_scenario scenarios[] = {
              outcome),
     SCENARIO("the same bytes, and another forgets", 3, 3, setup_one_place, same_or_other, outcome),
     SCENARIO("the same bytes, and another forgets", 3, 3, setup_two_places, same_or_other, outcome),
+    SCENARIO("twice in a batch, and once more", 2, 0, setup_old, same_twice, outcome_new_or_known),
+    SCENARIO("twice in a batch, two places", 2, 0, setup_two_places, same_twice, outcome),
+    SCENARIO("behind another in a batch", 2, 0, setup_old, two_and_same, outcome_new_or_known),
+    SCENARIO("behind another in a batch, two places", 2, 0, setup_two_places, two_and_same,
+             outcome),
+    SCENARIO("two batches, crossed", 2, 4, setup_old, crossed, outcome_new_or_known),
+    SCENARIO("two batches, crossed, two places", 2, 4, setup_two_places, crossed, outcome),
     SCENARIO("retry against another that forgets", 2, 0, setup_one_place, one_forgets, outcome),
     SCENARIO("claim against withdrawal", 2, 0, setup_old, one_gives_back, outcome_new_or_known),
     SCENARIO("claim against sweep", 2, 0, setup_old, one_sweeps, outcome_new_or_known),

@@ -13,6 +13,7 @@
 #include "race/race.h"
 
 #define STREAM 3000u
+#define BATCH 6u
 #define W 200u
 #define AHEAD 20u
 
@@ -56,31 +57,42 @@ static uint32_t stream_ms(const struct race *race, unsigned number)
     return (uint32_t)(race->rounds.round * (STREAM + W + 10 * AHEAD) + number / race->mode->per_ms);
 }
 
-/* Submits one datagram; true if it got an answer of any kind. */
-static bool submit(struct racer *racer, unsigned number, uint32_t now_ms)
+static void make_claim(const struct race *race, unsigned number, uint32_t now_ms,
+                       struct repeat_claim *claim)
 {
-    struct race *race = racer->race;
     uint64_t state = race->seed ^ (race->rounds.round << 20 | number);
     uint32_t sent_ms = stream_ms(race, number);
-    struct repeat_claim claim = {
-        .tag = random_next(&state),
-        .sent_ms = !race->mode->has_stamps ? 0
-                   : sent_ms               ? sent_ms
-                                           : 1,
-        .now_ms = now_ms,
-        .bit_count = race->mode->bit_count,
-    };
-    uint64_t bits = random_next(&state) & ((1ull << claim.bit_count) - 1), known = 0;
 
-    switch (repeat_claim(&race->set, &claim, &known)) {
+    claim->tag = random_next(&state);
+    claim->sent_ms = !race->mode->has_stamps ? 0 : sent_ms ? sent_ms : 1;
+    claim->now_ms = now_ms;
+    claim->bit_count = race->mode->bit_count;
+}
+
+static uint64_t bits_of(const struct race *race, unsigned number)
+{
+    uint64_t state = race->seed ^ (race->rounds.round << 20 | number);
+
+    random_next(&state);
+    return random_next(&state) & ((1ull << race->mode->bit_count) - 1);
+}
+
+/* Charges what is new, or gives it back; true if it got an answer of any kind. */
+static bool conclude(struct racer *racer, unsigned number, enum repeat_result result,
+                     const struct repeat_claim *claim, uint64_t known)
+{
+    struct race *race = racer->race;
+    const uint64_t bits = bits_of(race, number);
+
+    switch (result) {
     case REPEAT_NEW:
         if (random_next(&racer->random) % 8 == 0) {
-            repeat_withdraw(&race->set, &claim);
+            repeat_withdraw(&race->set, claim);
             return false;
         }
         race->charged[racer->self][number]++;
         racer->charges++;
-        repeat_finish(&race->set, &claim, &bits);
+        repeat_finish(&race->set, claim, &bits);
         return true;
     case REPEAT_KNOWN:
         racer->wrong_bits += known != bits;
@@ -93,6 +105,34 @@ static bool submit(struct racer *racer, unsigned number, uint32_t now_ms)
     }
 }
 
+static bool submit(struct racer *racer, unsigned number, uint32_t now_ms)
+{
+    struct repeat_claim claim;
+    uint64_t known = 0;
+
+    make_claim(racer->race, number, now_ms, &claim);
+    enum repeat_result result = repeat_claim(&racer->race->set, &claim, &known);
+
+    return conclude(racer, number, result, &claim, known);
+}
+
+/* What follows in the stream as one batch, now and then a datagram of it twice. Unanswered ones
+ * come again by themselves. */
+static void submit_batch(struct racer *racer, unsigned first, uint32_t now_ms)
+{
+    struct repeat_claim claims[BATCH];
+    unsigned numbers[BATCH];
+    uint64_t known[BATCH];
+
+    for (unsigned i = 0; i < BATCH; i++) {
+        numbers[i] = first + (i && random_next(&racer->random) % 8 == 0 ? i - 1 : i);
+        make_claim(racer->race, numbers[i], now_ms, &claims[i]);
+    }
+    repeat_claim_all(&racer->race->set, claims, BATCH, known);
+    for (unsigned i = 0; i < BATCH; i++)
+        conclude(racer, numbers[i], claims[i].result, &claims[i], known[claims[i].first_word]);
+}
+
 static void play_round(void *argument)
 {
     struct racer *racer = argument;
@@ -102,6 +142,8 @@ static void play_round(void *argument)
         uint32_t now_ms = stream_ms(race, next);
         unsigned back = (unsigned)(random_next(&racer->random) % 16);
 
+        if (random_next(&racer->random) % 8 == 0 && next + BATCH <= STREAM)
+            submit_batch(racer, next, now_ms);
         for (unsigned tries = 0; !submit(racer, next, now_ms) && tries < 100; tries++)
             ;
         if (back <= next) /* a duplicate that is late */
@@ -158,6 +200,7 @@ static bool run_mode(const struct mode *mode, const struct race_options *asked)
         .memory = aligned_alloc(REPEAT_BUCKET_BYTES, mode->buckets * REPEAT_BUCKET_BYTES),
         .window_ms = W,
         .ahead_ms = AHEAD,
+        .is_shared = true,
         .secret = {random_next(&seed), random_next(&seed)},
     };
     struct racer racers[RACE_MOST_THREADS];

@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """A few seconds of tests/soak/soak.py: that it still drives every door, and that its judges say no where they should."""
+import contextlib
+import io
+import os
 import pathlib
+import random
 import subprocess
 import sys
 import types
@@ -8,6 +12,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import latency
 import soak
 from lib.daemon import SANITIZED
 
@@ -20,6 +25,15 @@ class Short(unittest.TestCase):
         for name in soak.LANES:
             self.assertRegex(done.stdout, rf" {name} +[1-9]\d* checks")
 
+    @unittest.skipIf(SANITIZED or os.geteuid(), "a sanitizer has delays of its own; others' datagrams are for root to see")
+    def test_a_daemon_that_becomes_slower(self):
+        """For real: from the middle on each batch takes 20 ms more, which is more than a host takes away."""
+        made = soak.Soak(0.15, 2, slower_us=20000)
+        made.few, made.most_stolen = 3, 10**9
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            status = made.run()
+        self.assertEqual(status, 1, said.getvalue())
+        self.assertRegex(said.getvalue(), r"FAIL +p99.9 .* NOT within 10%")
 
 class Judges(unittest.TestCase):
     """The same functions over numbers made up."""
@@ -54,6 +68,38 @@ class Judges(unittest.TestCase):
             made = self.soak(lanes=[lane(**counts)], node=node(**reasons), other=node())
             soak.Soak.judge_answers(made)
             self.assertEqual(bool(made.failures), is_bad, (counts, reasons))
+
+    def windows(self, chance, count, slower=1.0, machine=1.0, noise=0.15):
+        """As they are found: skewed, and some of them spoiled by the machine, the echo's beside them or not."""
+        def figures(level):
+            spoiled = 50 if chance.random() < 0.05 else 1
+            return {name: level * base * spoiled * chance.lognormvariate(0, noise) for name, base in
+                    (("p50", 8), ("p99", 30), ("p99.9", 90), ("cpu", 5))}
+
+        return [latency.Window(at, figures(slower * machine), figures(machine)) for at in range(count)]
+
+    def verdicts(self, noise, **options):
+        """How many of 6 long soaks are well."""
+        well = 0
+        for seed in range(6):
+            chance = random.Random(seed)
+            said = list(latency.judge(self.windows(chance, 120, noise=noise), self.windows(chance, 120, noise=noise, **options)))
+            self.assertEqual(len(said), len(latency.TOLD))
+            well += all(is_well for is_well, _ in said)
+        return well
+
+    def test_latency(self):
+        self.assertGreaterEqual(self.verdicts(0.1), 5)
+        self.assertGreaterEqual(self.verdicts(0.1, machine=2), 5)  # what the echo has, too, is not the daemon's
+        for slower in (1.1, 1.15):
+            self.assertLessEqual(self.verdicts(0.1, slower=slower), 1, slower)
+
+    def test_latency_in_too_much_noise_is_not_well(self):
+        self.assertLessEqual(self.verdicts(1.5), 1)
+
+    def test_latency_of_few_windows_is_not_judged(self):
+        chance = random.Random(1)
+        self.assertEqual(list(latency.judge(self.windows(chance, latency.FEW - 1), self.windows(chance, 50))), [])
 
 
 if __name__ == "__main__":

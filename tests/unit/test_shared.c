@@ -224,6 +224,47 @@ static void without_the_store(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* By how much of the share a key that was not seen before is charged. */
+static unsigned share_of_charge(struct fixture *f, uint64_t key)
+{
+    const struct rule *rule = rule_of(f, "s");
+    const struct table_probe probe =
+        table_probe(f->table, (struct key){.low = key, .high = ~key}, rule->index);
+    struct table_ref ref;
+    unsigned by = 0;
+
+    assert_true(ask(f, "s", key, 1).flags & METE_VERDICT_ALLOW);
+    assert_int_equal(table_find(f->table, &probe, &ref), TABLE_FOUND);
+    assert_int_equal(table_share(&ref), shared_state_first_share(&f->state)); /* whatever it was */
+    while (share_scaled(rule->limit.interval, by) < ref.state - gcra_ticks(f->now.now_ns))
+        by++;
+    return by;
+}
+
+/* Nobody hears of what is charged: less and less of the share is used, until the ring is read. */
+static void a_ring_that_is_not_read(void **state)
+{
+    static const unsigned shares[] = {24, 32, 40, 48, 48, 48}; /* an eighth to its square */
+    struct fixture *f = *state;
+    struct ring_event event;
+    uint64_t key = 1000;
+
+    shared_state_set_first_share(&f->state, 24);
+    assert_int_equal(share_of_charge(f, key++), 24); /* is pushed */
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < sizeof shares / sizeof *shares; i++) {
+            assert_int_equal(share_of_charge(f, key++), shares[i]);
+            f->now.now_ns += 3000000;
+        }
+        while (ring_pop(&f->ring, &event))
+            ;
+        assert_int_equal(share_of_charge(f, key++), 24);
+    }
+    shared_state_set_first_share(&f->state, 0); /* nobody else has a part of it */
+    f->now.now_ns += SEC;
+    assert_int_equal(share_of_charge(f, key++), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +279,7 @@ int main(void)
         TEST(evicted_pending_is_told),
         TEST(the_sweep_leaves_what_is_pending),
         TEST(without_the_store),
+        TEST(a_ring_that_is_not_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
