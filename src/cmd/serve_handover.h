@@ -4,8 +4,8 @@
  *   new                                   running
  *   connects to listen.admin, asks        says who it is (facts), hands over every socket
  *   opens all it needs, at rest
- *   READY                                 its doors, then its workers come to rest: what they took
- *                                         is answered, what arrives waits in the sockets
+ *   READY                                 doors, workers, replication come to rest: what
+ *                                         they took is answered, what arrives waits in sockets
  *   takes the table                       sends it
  *   TAKEN
  *                                         YOURS; ends

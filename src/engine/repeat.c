@@ -102,7 +102,7 @@ int repeat_init(struct repeat_set *set, const struct repeat_options *options)
         .window_ms = options->window_ms,
         .ahead_ms = options->ahead_ms,
         .is_shared = options->is_shared,
-        .has_lanes = repeat_has_lanes(),
+        .has_lanes = repeat_has_lanes() && options->size / REPEAT_BUCKET_BYTES <= UINT32_MAX,
     };
     /* The largest gap must reach past every horizon, else what is long forgotten would tell. */
     while (RECORD_GAP_MAX << set->gap_shift <= look_span_ms(set))
@@ -187,32 +187,6 @@ static int choose_place(const struct view *view)
 
 /* ---- further records ---- */
 
-static inline uint32_t part_bits(const uint64_t *bits, uint32_t bit_count, uint32_t part)
-{
-    uint32_t first = part * RECORD_PAYLOAD_BITS, shift = first % 64;
-    uint32_t left = bit_count > first ? bit_count - first : 0;
-    uint32_t count = left < RECORD_PAYLOAD_BITS ? left : RECORD_PAYLOAD_BITS;
-
-    if (!count)
-        return 0;
-    uint64_t word = bits[first / 64] >> shift;
-
-    if (shift + count > 64)
-        word |= bits[first / 64 + 1] << (64 - shift);
-    return (uint32_t)(word & ((1ull << count) - 1));
-}
-
-static inline void part_put(uint64_t *bits, uint32_t bit_count, uint32_t part, uint32_t payload)
-{
-    uint32_t first = part * RECORD_PAYLOAD_BITS, shift = first % 64;
-
-    if (first >= bit_count)
-        return;
-    bits[first / 64] |= (uint64_t)payload << shift;
-    if (shift + RECORD_PAYLOAD_BITS > 64 && first / 64 + 1 < (bit_count + 63) / 64)
-        bits[first / 64 + 1] |= (uint64_t)payload >> (64 - shift);
-}
-
 static bool part_find(const struct repeat_set *set, const struct view *first, uint64_t tag,
                       uint32_t *ret_payload)
 {
@@ -268,28 +242,57 @@ static inline enum repeat_result give_bits(const struct repeat_set *set, const s
         ret_bits[i] = 0;
     if (bit_count < RECORD_PAYLOAD_BITS) /* the first part was stored with what stood behind it */
         payload &= (1u << bit_count) - 1;
-    part_put(ret_bits, bit_count, 0, payload);
+    record_part_put(ret_bits, bit_count, 0, payload);
     for (uint32_t part = 1; part * RECORD_PAYLOAD_BITS < bit_count; part++) {
         if (!part_find(set, view, tag_of_part(set, claim->tag, part), &payload))
             return REPEAT_STALE;
-        part_put(ret_bits, bit_count, part, payload);
+        record_part_put(ret_bits, bit_count, part, payload);
     }
     return REPEAT_KNOWN;
 }
 
 /* ---- claim, finish, withdraw ---- */
 
+/* Claim i of a chunk. */
+struct one {
+    struct repeat_set *set;
+    struct look *look;
+    const struct look_lines *lines; /* of the chunk */
+    struct repeat_claim *claim;
+    uint32_t i;
+};
+
+static struct view view_of(const struct one *one)
+{
+    return (struct view){.bucket = one->lines->bucket[one->i],
+                         .tag = one->lines->mixed[one->i],
+                         .now_ms = one->look->now_ms,
+                         .oldest_age = LEAD_MS + look_reach_ms(one->set, one->claim)};
+}
+
+/* Step 2; false: the place is another's by now. */
+static inline bool swap_in(const struct one *one)
+{
+    const struct look *look = one->look;
+    struct record *place = look->place[one->i];
+
+    if (!record_claim(place, look->old[one->i], look->name[one->i], one->set->is_shared))
+        return false;
+    one->claim->place = place;
+    one->claim->meta = look->meta[one->i];
+    return true;
+}
+
 /* A bucket that is not silent, or not any more: told, or with open places. Or the datagram is not
  * fresh. */
-static __attribute__((noinline)) enum repeat_result
-take_slowly(struct repeat_set *set, struct repeat_claim *claim, uint64_t *ret_bits)
+static __attribute__((noinline)) enum repeat_result take_slowly(const struct one *one,
+                                                                uint64_t *ret_bits)
 {
-    struct view view = {.bucket = claim->bucket, .tag = claim->mixed, .now_ms = claim->now_ms};
-    uint32_t reach_ms = look_reach_ms(set, claim);
+    struct repeat_set *set = one->set;
+    struct view view = view_of(one);
 
-    if (reach_ms > look_span_ms(set))
+    if (look_reach_ms(set, one->claim) > look_span_ms(set))
         return REPEAT_STALE;
-    view.oldest_age = LEAD_MS + reach_ms;
     for (;;) {
         do
             bucket_read(&view);
@@ -301,100 +304,133 @@ take_slowly(struct repeat_set *set, struct repeat_claim *claim, uint64_t *ret_bi
 
             return record_is_open(seen)
                        ? REPEAT_OPEN
-                       : give_bits(set, &view, claim, record_payload(seen.meta), ret_bits);
+                       : give_bits(set, &view, one->claim, record_payload(seen.meta), ret_bits);
         }
         int place = forgot ? -1 : choose_place(&view);
 
         if (place < 0)
             return REPEAT_STALE;
         for (unsigned i = 0; i < RECORD_PLACES; i++)
-            claim->seen[i] = view.seen[i].name;
-        look_choose(set, claim, (unsigned)place, look_age(view.seen[place].meta, view.now_ms));
-        if (look_swap(set, claim))
+            one->look->seen[i][one->i] = view.seen[i].name;
+        look_choose(set, one->look, one->lines, one->i, (unsigned)place,
+                    look_age(view.seen[place].meta, view.now_ms));
+        if (swap_in(one))
             return REPEAT_NEW;
     }
 }
 
-static inline enum repeat_result take(struct repeat_set *set, struct repeat_claim *claim,
-                                      uint64_t *ret_bits)
+static inline enum repeat_result take(const struct one *one, uint64_t *ret_bits)
 {
-    if (__builtin_expect(claim->index != REPEAT_NO_PLACE, 1) && look_swap(set, claim))
+    if (__builtin_expect(one->look->place[one->i] != NULL, 1) && swap_in(one))
         return REPEAT_NEW;
-    return take_slowly(set, claim, ret_bits);
+    return take_slowly(one, ret_bits);
 }
 
 /* Names changed. What the own place told before the swap was judged in step 1. */
-static __attribute__((noinline)) enum repeat_result confirm_slowly(struct repeat_set *set,
-                                                                   const struct repeat_claim *claim)
+static __attribute__((noinline)) enum repeat_result confirm_slowly(const struct one *one)
 {
-    struct view view = {.bucket = claim->bucket,
-                        .tag = claim->mixed,
-                        .now_ms = claim->now_ms,
-                        .oldest_age = LEAD_MS + look_reach_ms(set, claim)};
-    unsigned forgot;
+    struct view view = view_of(one);
+    unsigned forgot, own = 1u << (one->claim->place - view.bucket->place);
 
     do
         bucket_read(&view);
     while (bucket_is_torn(&view)); /* again only if somebody else got on */
-    unsigned known = bucket_tells(set, &view, &forgot), own = 1u << claim->index;
+    unsigned known = bucket_tells(one->set, &view, &forgot);
 
     if (!((known | forgot) & ~own))
         return REPEAT_NEW;
-    repeat_withdraw(set, claim);
+    repeat_withdraw(one->set, one->claim);
     return known & ~own ? REPEAT_OPEN : REPEAT_STALE;
 }
 
 /* Step 3. Where no name changed since step 1, nothing is told that was not told then: who closes a
  * place adds nothing to it but what its name said already. */
-static inline enum repeat_result confirm(struct repeat_set *set, const struct repeat_claim *claim)
+static inline enum repeat_result confirm(const struct one *one)
 {
-    const struct record *place = claim->bucket->place;
+    const struct record *place = one->lines->bucket[one->i]->place;
     uint64_t changed = 0;
 
 #pragma GCC unroll 4
     for (unsigned i = 0; i < RECORD_PLACES; i++)
-        changed |= record_read_name(&place[i]) ^ claim->seen[i];
+        changed |= record_read_name(&place[i]) ^ one->look->seen[i][one->i];
     if (__builtin_expect(!changed, 1))
         return REPEAT_NEW;
-    return confirm_slowly(set, claim);
+    return confirm_slowly(one);
 }
 
-static uint32_t take_chunk(struct repeat_set *set, struct repeat_claim *claims,
-                           const struct look *look, uint32_t words, uint64_t *ret_words)
+/* Few are looked at one by one. */
+static inline bool has_lanes_for(const struct repeat_set *set, uint32_t count)
 {
-    for (uint32_t i = look->first; i < look->end; i++) {
-        struct repeat_claim *claim = &claims[i];
+    return set->has_lanes && count >= LOOK_LANES / 2;
+}
 
-        claim->first_word = (uint16_t)words;
-        claim->result = (uint16_t)take(set, claim, &ret_words[words]);
-        if (__builtin_expect(claim->result == REPEAT_KNOWN, 0))
-            words += (claim->bit_count + 63) / 64;
+static void prepare_some(const struct repeat_set *set, const struct repeat_claim *claims,
+                         uint32_t at, uint32_t end, struct look_lines *lines)
+{
+    if (at >= end)
+        return;
+    if (has_lanes_for(set, end - at)) {
+        repeat_lanes_prepare(set, claims, at, end, lines);
+        return;
     }
+    for (uint32_t i = at; i < end && i < at + LOOK_LANES; i++)
+        look_prepare(set, lines, i, claims[i].tag);
+}
+
+static void look_some(const struct repeat_set *set, const struct repeat_claim *claims, uint32_t at,
+                      uint32_t end, const struct look_lines *lines, struct look *look)
+{
+    if (has_lanes_for(set, end - at)) {
+        repeat_lanes_look(set, claims, at, end, lines, look);
+        return;
+    }
+    for (uint32_t i = at; i < end && i < at + LOOK_LANES; i++)
+        look_words(set, look, lines, i, look_reach_ms(set, &claims[i]));
+}
+
+/* Steps 2 and 3 of a chunk. */
+static uint32_t take_all(const struct one *first, uint32_t count, uint32_t words,
+                         uint64_t *ret_words)
+{
+    struct one one = *first;
+
+    for (one.i = 0; one.i < count; one.i++, one.claim++) {
+        one.claim->first_word = (uint16_t)words;
+        one.claim->result = (uint16_t)take(&one, &ret_words[words]);
+        if (__builtin_expect(one.claim->result == REPEAT_KNOWN, 0))
+            words += (one.claim->bit_count + 63) / 64;
+    }
+    one = *first;
+    for (one.i = 0; one.i < count; one.i++, one.claim++)
+        if (__builtin_expect(one.claim->result == REPEAT_NEW, 1))
+            one.claim->result = (uint16_t)confirm(&one);
     return words;
 }
 
 uint32_t repeat_claim_all(struct repeat_set *set, struct repeat_claim *claims, uint32_t count,
                           uint64_t *ret_words)
 {
-    struct look look = {.shift = set->gap_shift + RECORD_TIME_SHIFT, .count = count};
+    struct look look; /* not cleared: each part is written before it is read */
+    struct look_lines *lines = &look.lines[0], *next = &look.lines[1];
     uint32_t words = 0;
 
-    if (count)
-        look.from = (claims[0].now_ms + LEAD_MS) << RECORD_TIME_SHIFT | LOOK_ONES;
-    for (uint32_t i = 0; i < LOOK_AHEAD && i < count; i++)
-        look_prepare(set, &claims[i]);
-    for (; look.first < count; look.first = look.end) {
-        const uint32_t left = count - look.first;
+    look.now_ms = count ? claims[0].now_ms : 0;
+    for (uint32_t at = 0; at < LOOK_CHUNK; at += LOOK_LANES)
+        prepare_some(set, claims, at, count < LOOK_CHUNK ? count : LOOK_CHUNK, lines);
+    for (uint32_t left = count; left;) {
+        const uint32_t end = left < LOOK_CHUNK ? left : LOOK_CHUNK;
+        const uint32_t behind = left - end < LOOK_CHUNK ? left - end : LOOK_CHUNK;
+        struct one one = {.set = set, .look = &look, .lines = lines, .claim = claims};
 
-        look.end = look.first + (left < LOOK_CHUNK ? left : LOOK_CHUNK);
-        if (set->has_lanes)
-            repeat_look_lanes(set, claims, &look);
-        else
-            look_chunk(set, claims, &look, look_words);
-        words = take_chunk(set, claims, &look, words, ret_words);
-        for (uint32_t i = look.first; i < look.end; i++)
-            if (claims[i].result == REPEAT_NEW)
-                claims[i].result = (uint16_t)confirm(set, &claims[i]);
+        for (uint32_t at = 0; at < end; at += LOOK_LANES) {
+            prepare_some(set, claims + end, at, behind, next);
+            look_some(set, claims, at, end, lines, &look);
+        }
+        words = take_all(&one, end, words, ret_words);
+        claims += end;
+        left -= end;
+        next = lines;
+        lines = &look.lines[lines == &look.lines[0]];
     }
     return words;
 }
@@ -419,7 +455,7 @@ finish_parts(struct repeat_set *set, const struct repeat_claim *claim, const uin
 {
     ASSERT(claim->bit_count <= REPEAT_MAX_BITS);
     for (uint32_t part = 1; part * RECORD_PAYLOAD_BITS < claim->bit_count; part++)
-        part_store(set, claim, part, part_bits(bits, claim->bit_count, part));
+        part_store(set, claim, part, record_part_bits(bits, claim->bit_count, part));
 }
 
 void repeat_finish(struct repeat_set *set, const struct repeat_claim *claim, const uint64_t *bits)
@@ -428,7 +464,7 @@ void repeat_finish(struct repeat_set *set, const struct repeat_claim *claim, con
 
     if (__builtin_expect(claim->bit_count > RECORD_PAYLOAD_BITS, 0))
         finish_parts(set, claim, bits);
-    record_close(&claim->bucket->place[claim->index], record_with_payload(claim->meta, payload));
+    record_close(claim->place, record_with_payload(claim->meta, payload));
 }
 
 void repeat_withdraw(struct repeat_set *set, const struct repeat_claim *claim)
@@ -436,7 +472,7 @@ void repeat_withdraw(struct repeat_set *set, const struct repeat_claim *claim)
     uint32_t forgotten_ms =
         record_arrival_ms(claim->meta) - (record_gap(claim->meta) << set->gap_shift);
 
-    record_close(&claim->bucket->place[claim->index], record_meta(claim->meta, 0, forgotten_ms, 0));
+    record_close(claim->place, record_meta(claim->meta, 0, forgotten_ms, 0));
 }
 
 void repeat_sweep(struct repeat_set *set, uint64_t *cursor, uint32_t count, uint32_t now_ms)

@@ -22,7 +22,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct repeat_bucket; /* one cache line; only repeat.c looks inside */
+struct repeat_bucket; /* one cache line; only repeat.c and its parts look inside */
+struct record;
 
 #define REPEAT_BUCKET_BYTES 64u
 #define REPEAT_MAX_SPAN_MS (1u << 20) /* W + ahead; a quarter of an hour */
@@ -90,18 +91,16 @@ struct repeat_claim { /* one datagram's; the caller fills the first four */
     uint16_t result;     /* enum repeat_result */
     uint16_t first_word; /* REPEAT_KNOWN: of its bits, in ret_words */
     /* The set's own, until finish or withdraw: */
-    uint32_t index; /* of the place, or REPEAT_NO_PLACE */
-    struct repeat_bucket *bucket;
-    uint64_t mixed;           /* the tag, as the set has it */
-    uint64_t old, name, meta; /* the name that gives way; the record that comes */
-    uint64_t seen[4];         /* the names in the bucket when it was looked at, but for its own */
+    struct record *place;
+    uint64_t meta;
 };
-#define REPEAT_NO_PLACE 4u
 
 /* Claims a batch, so that the work for one datagram fills the time in which another waits for its
  * cache line or its compare-and-swap. Each claim is as if made by itself; of equal tags in a batch
- * the second is REPEAT_OPEN. The bits of those that are REPEAT_KNOWN go to ret_words (room for
- * those of all), each from a word of its own on; returns how many words. */
+ * the second is REPEAT_OPEN. (Where a bucket has to forget too young a record for one claim, those
+ * before it in the batch may be REPEAT_STALE, as those behind it are.) The bits of those that are
+ * REPEAT_KNOWN go to ret_words (room for those of all), each from a word of its own on; returns how
+ * many words. */
 uint32_t repeat_claim_all(struct repeat_set *set, struct repeat_claim *claims, uint32_t count,
                           uint64_t *ret_words);
 

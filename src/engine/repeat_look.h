@@ -9,11 +9,10 @@
 #include "engine/repeat.h"
 #include "engine/repeat_record.h"
 
-_Static_assert(REPEAT_NO_PLACE == RECORD_PLACES, "behind the last place");
-
 #define LEAD_MS 8192u
-#define LOOK_AHEAD 16u /* as many lines as a core waits for at a time */
+#define LOOK_MULTIPLIER 0xd1b54a32d192ed03ull
 #define LOOK_CHUNK 32u /* claims that do each step together */
+#define LOOK_LANES 8u  /* of them, those that are looked at together */
 
 /* The bits below an arrival in a meta. Subtracted from ones they do not borrow. */
 #define LOOK_ONES ((1u << RECORD_TIME_SHIFT) - 1)
@@ -24,7 +23,7 @@ _Static_assert(REPEAT_NO_PLACE == RECORD_PLACES, "behind the last place");
 static inline uint64_t look_mix(const struct repeat_set *set, uint64_t tag)
 {
     tag = (tag ^ set->secret[0]) * set->multiplier;
-    tag = (tag ^ tag >> 32) * 0xd1b54a32d192ed03ull;
+    tag = (tag ^ tag >> 32) * LOOK_MULTIPLIER;
     return tag ^ tag >> 29;
 }
 
@@ -66,92 +65,73 @@ static inline uint64_t look_meta_over(const struct repeat_set *set, uint64_t nam
     return record_meta(name, RECORD_DONE, now_ms, gap < RECORD_GAP_MAX ? gap : RECORD_GAP_MAX);
 }
 
-/* The claim is to take this place; seen[] holds what was there. */
-static inline void look_choose(const struct repeat_set *set, struct repeat_claim *claim,
-                               uint32_t index, uint32_t forgotten)
-{
-    claim->index = index;
-    claim->old = claim->seen[index];
-    claim->name = record_name(claim->mixed, claim->old);
-    claim->meta = look_meta_over(set, claim->name, forgotten, claim->now_ms);
-    claim->seen[index] = claim->name;
-}
-
-/* Step 2; false: the place is another's by now. */
-static inline bool look_swap(const struct repeat_set *set, const struct repeat_claim *claim)
-{
-    return record_claim(&claim->bucket->place[claim->index], claim->old, claim->name,
-                        set->is_shared);
-}
-
-/* What is looked at together. */
-struct look {
-    uint32_t from; /* ages are counted back from it */
-    uint32_t shift;
-    uint32_t first, end; /* of the claims; not included */
-    uint32_t count;      /* of all claims */
+/* Claims of a chunk whose lines were asked for. */
+struct look_lines {
+    uint64_t mixed[LOOK_CHUNK]; /* the tags, as the set has them */
+    struct repeat_bucket *bucket[LOOK_CHUNK];
 };
 
-/* The oldest place, the first of equals, or none: something is told, or a place is open. A score is
- * the age with the place in the bits that give way to it, so that a maximum finds both. */
-static inline void look_words(const struct repeat_set *set, const struct look *look,
-                              struct repeat_claim *claim, uint32_t reach_ms)
+/* What was seen for the claims of a chunk, by their numbers in it. */
+struct look {
+    uint64_t seen[RECORD_PLACES][LOOK_CHUNK]; /* the names, but of the place to take the new one */
+    struct record *place[LOOK_CHUNK];         /* to take; NULL: not silent, or not fresh */
+    uint64_t old[LOOK_CHUNK], name[LOOK_CHUNK]; /* of that place, now and then */
+    uint64_t meta[LOOK_CHUNK];                  /* that the name gets when it is closed */
+    struct look_lines lines[2];                 /* of this chunk and of the next */
+    uint32_t now_ms;
+} __attribute__((aligned(64)));
+
+static inline void look_prepare(const struct repeat_set *set, struct look_lines *lines, uint32_t i,
+                                uint64_t tag)
 {
-    uint64_t oldest = (uint64_t)(LEAD_MS + reach_ms) << RECORD_TIME_SHIFT | LOOK_ONES;
-    const struct record *place = claim->bucket->place;
-    uint64_t mixed = claim->mixed, differ = 0;
-    uint32_t best = 0;
-    bool is_told = false;
-
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < RECORD_PLACES; i++) {
-        struct record seen = record_read(&place[i]);
-        uint32_t age = look->from - (uint32_t)seen.meta;
-        uint32_t score = (age & ~LOOK_ONES) | (RECORD_PLACES - 1 - i);
-
-        is_told |=
-            look_is_named(seen.name, mixed) | (age + ((seen.meta >> 56) << look->shift) <= oldest);
-        differ |= seen.name ^ seen.meta;
-        best = score > best ? score : best;
-        claim->seen[i] = seen.name;
-    }
-    if (!is_told && !(differ & (RECORD_GENERATIONS - 1)))
-        look_choose(set, claim, ~best & (RECORD_PLACES - 1), best >> RECORD_TIME_SHIFT);
-    else
-        claim->index = REPEAT_NO_PLACE;
-}
-
-static inline void look_prepare(const struct repeat_set *set, struct repeat_claim *claim)
-{
-    uint64_t mixed = look_mix(set, claim->tag);
+    uint64_t mixed = look_mix(set, tag);
     struct repeat_bucket *bucket = look_bucket(set, mixed);
 
     __builtin_prefetch(bucket, 1);
-    claim->mixed = mixed;
-    claim->bucket = bucket;
+    lines->mixed[i] = mixed;
+    lines->bucket[i] = bucket;
 }
 
-typedef void look_fn(const struct repeat_set *set, const struct look *look,
-                     struct repeat_claim *claim, uint32_t reach_ms);
-
-/* Claims `first` to `end` of `count`, whose lines were asked for LOOK_AHEAD claims ago. `one` is
- * known to the compiler, and inlined. */
-static inline __attribute__((always_inline)) void look_chunk(const struct repeat_set *set,
-                                                             struct repeat_claim *claims,
-                                                             const struct look *look, look_fn *one)
+/* Claim i is to take this place; seen[] holds what was there. */
+static inline void look_choose(const struct repeat_set *set, struct look *look,
+                               const struct look_lines *lines, uint32_t i, uint32_t index,
+                               uint32_t forgotten)
 {
-    const uint32_t span_ms = look_span_ms(set);
+    uint64_t old = look->seen[index][i], name = record_name(lines->mixed[i], old);
 
-    for (uint32_t i = look->first; i < look->end; i++) {
-        uint32_t reach_ms = look_reach_ms(set, &claims[i]);
+    look->place[i] = &lines->bucket[i]->place[index];
+    look->old[i] = old;
+    look->name[i] = look->seen[index][i] = name;
+    look->meta[i] = look_meta_over(set, name, forgotten, look->now_ms);
+}
 
-        if (i + LOOK_AHEAD < look->count)
-            look_prepare(set, &claims[i + LOOK_AHEAD]);
-        if (reach_ms <= span_ms)
-            one(set, look, &claims[i], reach_ms);
-        else
-            claims[i].index = REPEAT_NO_PLACE;
+/* The oldest place, the first of equals, or none: something is told, or a place is open. A score is
+ * the age with the place in the bits that give way to it, so that a maximum finds both. */
+static inline void look_words(const struct repeat_set *set, struct look *look,
+                              const struct look_lines *lines, uint32_t i, uint32_t reach_ms)
+{
+    uint32_t from = (look->now_ms + LEAD_MS) << RECORD_TIME_SHIFT | LOOK_ONES;
+    uint64_t oldest = (uint64_t)(LEAD_MS + reach_ms) << RECORD_TIME_SHIFT | LOOK_ONES;
+    uint32_t shift = set->gap_shift + RECORD_TIME_SHIFT, best = 0;
+    const struct record *place = lines->bucket[i]->place;
+    uint64_t mixed = lines->mixed[i], differ = 0;
+    bool is_told = reach_ms > look_span_ms(set);
+
+#pragma GCC unroll 4
+    for (unsigned at = 0; at < RECORD_PLACES; at++) {
+        struct record seen = record_read(&place[at]);
+        uint32_t age = from - (uint32_t)seen.meta;
+        uint32_t score = (age & ~LOOK_ONES) | (RECORD_PLACES - 1 - at);
+
+        is_told |= look_is_named(seen.name, mixed) | (age + ((seen.meta >> 56) << shift) <= oldest);
+        differ |= seen.name ^ seen.meta;
+        best = score > best ? score : best;
+        look->seen[at][i] = seen.name;
     }
+    if (!is_told && !(differ & (RECORD_GENERATIONS - 1)))
+        look_choose(set, look, lines, i, ~best & (RECORD_PLACES - 1), best >> RECORD_TIME_SHIFT);
+    else
+        look->place[i] = NULL;
 }
 
 #endif

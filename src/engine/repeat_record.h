@@ -98,6 +98,35 @@ static inline uint64_t record_with_payload(uint64_t meta, uint32_t bits)
     return meta | (uint64_t)bits << 32;
 }
 
+/* The bits of a decision that one record of several has. */
+static inline uint32_t record_part_bits(const uint64_t *bits, uint32_t bit_count, uint32_t part)
+{
+    uint32_t first = part * RECORD_PAYLOAD_BITS, shift = first % 64;
+    uint32_t left = bit_count > first ? bit_count - first : 0;
+    uint32_t count = left < RECORD_PAYLOAD_BITS ? left : RECORD_PAYLOAD_BITS;
+
+    if (!count)
+        return 0;
+    uint64_t word = bits[first / 64] >> shift;
+
+    if (shift + count > 64)
+        word |= bits[first / 64 + 1] << (64 - shift);
+    return (uint32_t)(word & ((1ull << count) - 1));
+}
+
+/* And puts what it says back; into words that began as zeros. */
+static inline void record_part_put(uint64_t *bits, uint32_t bit_count, uint32_t part,
+                                   uint32_t payload)
+{
+    uint32_t first = part * RECORD_PAYLOAD_BITS, shift = first % 64;
+
+    if (first >= bit_count)
+        return;
+    bits[first / 64] |= (uint64_t)payload << shift;
+    if (shift + RECORD_PAYLOAD_BITS > 64 && first / 64 + 1 < (bit_count + 63) / 64)
+        bits[first / 64 + 1] |= (uint64_t)payload >> (64 - shift);
+}
+
 /* ---- shared accesses ---- */
 
 /* The name was `seen` and is `next`; or false, and nothing is written. is_shared: a full barrier,

@@ -10,7 +10,7 @@
  *
  * While the rings are busy the sockets are looked at every XDP_TURNS batches only, because that is
  * a system call; when the rings are empty both are waited for. In copy mode sending is one too, for
- * 32 frames at most (the kernel's budget): that is the backend's cost. */
+ * a batch (32 frames before Linux 6.17): that is the backend's cost. */
 #include <errno.h>
 #include <linux/if_xdp.h>
 #include <poll.h>
@@ -260,7 +260,7 @@ static void af_xdp_reply(struct io *io, const struct io_message *message, uint32
 }
 
 /* In copy mode the call sends; else it wakes the driver, if it asked for that. What the device
- * cannot take now stays in the ring for the next batch. */
+ * cannot take now stays in the ring for the next batch, or for the next poll(), which sends too. */
 static void kick(struct af_xdp *xdp, struct xdp_queue *queue)
 {
     for (unsigned i = 0; i < XDP_KICKS; i++) {

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "net/xdp_parts.h"
+#include "obs/assert.h"
 
 #define ROLE_ROOM 32u
 
@@ -179,6 +180,7 @@ static bool is_alike(const struct xdp *xdp, const struct xdp_queue *queue,
                      const struct xdp_open_options *options)
 {
     const struct xdp_left *left = queue->left;
+    ASSERT(left); /* by map_frames() */
     return left->layout == XDP_LEFT_LAYOUT && left->queue == queue->number &&
            left->ring == queue->ring && left->queue_count == xdp->facts.queues &&
            left->interface_index == (uint32_t)xdp->interface_index &&

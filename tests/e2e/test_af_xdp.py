@@ -401,7 +401,8 @@ class Rights(Case):
                                   capture_output=True, timeout=PATIENCE_S, stdin=subprocess.DEVNULL)
             self.assertEqual(done.returncode, 2, done)
             self.assertIn(f"CAP_{missing.upper()}", done.stderr)
-            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+            said = [line for line in done.stderr.splitlines() if not line.startswith("profiling:")]  # nobody may count there
+                self.assertEqual(len(said), 1, done.stderr)
             self.assertFalse(world().has_program())
 
 

@@ -94,7 +94,7 @@ int main(int argc, char **argv)
         return 2;
     sampler_init(&sampler, 5, 0);
     uint64_t end_ns = clock_boot_ns() + (uint64_t)(options.seconds * 1e9);
-    race_start(&judging, 1, NULL, 0, judge);
+    race_start(&judging, 1, &sampler, sizeof sampler, judge);
     race_start(&reading, options.threads, copies, sizeof *copies, read_all);
     while (clock_boot_ns() < end_ns || atomic_load(&judged) < 1000)
         sched_yield();

@@ -12,7 +12,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib.daemon import BUILD, ROOT, SANITIZED
+from lib.daemon import BUILD, COUNTED, ROOT, SANITIZED
 
 # name -> (file, what stands there, what stands there by mistake, the scenario that two threads see it in)
 MISTAKES = {
@@ -55,7 +55,7 @@ class Mistakes(unittest.TestCase):
         binary = copy / "search"
         subprocess.run([os.environ.get("CC", "cc"), "-std=gnu11", "-O1", "-mcx16", "-pthread", "-D_GNU_SOURCE", "-w",
                         f"-I{copy}", "-Iinclude", "-Isrc", "-Itests", "-o", binary, f"tests/race/{program}.c",
-                        BUILD / "obj/all.a", "-lm", "-lxxhash"], cwd=ROOT, check=True, timeout=SECONDS)
+                        BUILD / "obj/all.a", "-lm", "-lxxhash", *(["-lgcov"] if COUNTED else [])], cwd=ROOT, check=True, timeout=SECONDS)
         return subprocess.run([binary, scenario], text=True, stdout=subprocess.PIPE, timeout=SECONDS)
 
     def judge(self, program, names):

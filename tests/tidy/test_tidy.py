@@ -158,6 +158,23 @@ def word_faults(name, text):
     return faults
 
 
+def anchors(path):
+    """As they are made of headings: small letters, no marks, dashes for blanks."""
+    heads = re.findall(r"^#+ +(.*)$", re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def link_faults(name, text):
+    """Relative links to files or headings that do not exist."""
+    faults = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, part = target.partition("#")
+        file = (ROOT / name).parent / path if path else ROOT / name
+        if not target.startswith("http") and (not file.exists() or part and file.suffix == ".md" and part not in anchors(file)):
+            faults.append(f"{name}: nothing at {target}")
+    return faults
+
+
 def promise_faults(text, targets):
     """Of each row of the tables of promises: what it names must exist, and it must name something that proves it."""
     faults, rows = [], re.findall(r"^\| (?!never|promise|---)(.*?) \|$", text.split("## Promises", 1)[-1], re.M)
@@ -210,6 +227,12 @@ class Tidy(unittest.TestCase):
         self.assertTrue(promise_faults("## Promises\n| it flies | `bench/demo` | `make fly` |\n", targets))
         self.assertTrue(promise_faults("## Promises\n| it flies | | |\n", targets))
         self.assertTrue(promise_faults("", targets))
+
+    def test_links_lead_somewhere(self):
+        self.judge(link_faults, (".md",))
+        self.assertTrue(link_faults("README.md", "[a](docs/nowhere.md)"))
+        self.assertTrue(link_faults("README.md", "[a](docs/running.md#no-such-part)"))
+        self.assertFalse(link_faults("README.md", "[a](docs/running.md#over-a-restart) [b](https://example.com)"))
 
     def test_every_source_says_what_it_is(self):
         """A header starts with a comment; so does a source without a header of its own."""

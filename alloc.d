@@ -1,0 +1,3 @@
+alloc.o: tests/fault/alloc.c tests/fault/fault.h
+
+tests/fault/fault.h:

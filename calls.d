@@ -1,0 +1,3 @@
+calls.o: tests/fault/calls.c tests/fault/fault.h
+
+tests/fault/fault.h:

@@ -1,0 +1,5 @@
+client.o: bench/client.c include/mete/client.h src/obs/histogram.h
+
+include/mete/client.h:
+
+src/obs/histogram.h:

@@ -1,0 +1,13 @@
+crowd_feed.o: tests/property/crowd_feed.c tests/lib/random.h \
+  include/mete/wire.h include/mete/mac.h include/mete/registry.h \
+  include/mete/wire_time.h
+
+tests/lib/random.h:
+
+include/mete/wire.h:
+
+include/mete/mac.h:
+
+include/mete/registry.h:
+
+include/mete/wire_time.h:

@@ -1,0 +1,15 @@
+fuzz_config.o: tests/fuzz/fuzz_config.c src/config/config.h \
+  src/config/calendars.h src/core/calendar.h src/core/limit.h \
+  src/core/key.h src/config/diff.h
+
+src/config/config.h:
+
+src/config/calendars.h:
+
+src/core/calendar.h:
+
+src/core/limit.h:
+
+src/core/key.h:
+
+src/config/diff.h:

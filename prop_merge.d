@@ -1,0 +1,10 @@
+prop_merge.o: tests/property/prop_merge.c src/core/merge.h \
+  src/core/limit.h tests/lib/random.h src/replica/delta.h
+
+src/core/merge.h:
+
+src/core/limit.h:
+
+tests/lib/random.h:
+
+src/replica/delta.h:

@@ -1,0 +1,26 @@
+prop_table.o: tests/property/prop_table.c tests/lib/random.h \
+  src/table/mapping.h src/core/grant.h src/core/instant.h \
+  src/core/limit.h src/core/saturate.h src/core/share.h src/core/gcra.h \
+  src/table/entry.h src/core/key.h src/table/table.h
+
+tests/lib/random.h:
+
+src/table/mapping.h:
+
+src/core/grant.h:
+
+src/core/instant.h:
+
+src/core/limit.h:
+
+src/core/saturate.h:
+
+src/core/share.h:
+
+src/core/gcra.h:
+
+src/table/entry.h:
+
+src/core/key.h:
+
+src/table/table.h:

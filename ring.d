@@ -1,0 +1,3 @@
+ring.o: tests/fault/ring.c tests/fault/fault.h
+
+tests/fault/fault.h:

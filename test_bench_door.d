@@ -1,0 +1,22 @@
+test_bench_door.o: tests/unit/test_bench_door.c src/cmd/bench.h \
+  src/cmd/bench_door.h src/cmd/bench_schedule.h src/core/limit.h \
+  include/mete/mac.h include/mete/wire.h include/mete/registry.h \
+  include/mete/wire_time.h src/obs/histogram.h
+
+src/cmd/bench.h:
+
+src/cmd/bench_door.h:
+
+src/cmd/bench_schedule.h:
+
+src/core/limit.h:
+
+include/mete/mac.h:
+
+include/mete/wire.h:
+
+include/mete/registry.h:
+
+include/mete/wire_time.h:
+
+src/obs/histogram.h:

@@ -1,0 +1,17 @@
+test_client.o: tests/unit/test_client.c tests/unit/client_fake.h \
+  include/mete/client.h include/mete/wire.h include/mete/mac.h \
+  include/mete/registry.h include/mete/wire_time.h src/core/key.h
+
+tests/unit/client_fake.h:
+
+include/mete/client.h:
+
+include/mete/wire.h:
+
+include/mete/mac.h:
+
+include/mete/registry.h:
+
+include/mete/wire_time.h:
+
+src/core/key.h:

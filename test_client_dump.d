@@ -1,0 +1,15 @@
+test_client_dump.o: tests/unit/test_client_dump.c \
+  tests/unit/client_fake.h include/mete/client.h include/mete/wire.h \
+  include/mete/mac.h include/mete/registry.h include/mete/wire_time.h
+
+tests/unit/client_fake.h:
+
+include/mete/client.h:
+
+include/mete/wire.h:
+
+include/mete/mac.h:
+
+include/mete/registry.h:
+
+include/mete/wire_time.h:

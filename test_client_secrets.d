@@ -1,0 +1,18 @@
+test_client_secrets.o: tests/unit/test_client_secrets.c \
+  tests/unit/client_fake.h include/mete/client.h include/mete/wire.h \
+  include/mete/mac.h include/mete/registry.h include/mete/wire_time.h \
+  src/core/key.h
+
+tests/unit/client_fake.h:
+
+include/mete/client.h:
+
+include/mete/wire.h:
+
+include/mete/mac.h:
+
+include/mete/registry.h:
+
+include/mete/wire_time.h:
+
+src/core/key.h:

@@ -1,0 +1,3 @@
+test_clock_steps.o: tests/unit/test_clock_steps.c src/sys/clock.h
+
+src/sys/clock.h:

@@ -1,0 +1,38 @@
+test_sampler.o: tests/unit/test_sampler.c src/engine/sampler.h \
+  src/obs/sampling.h src/obs/sketch.h src/engine/engine.h \
+  src/config/config.h src/config/calendars.h src/core/calendar.h \
+  src/core/limit.h src/core/key.h src/core/instant.h include/mete/wire.h \
+  include/mete/mac.h include/mete/registry.h include/mete/wire_time.h \
+  src/obs/counters.h src/table/table.h
+
+src/engine/sampler.h:
+
+src/obs/sampling.h:
+
+src/obs/sketch.h:
+
+src/engine/engine.h:
+
+src/config/config.h:
+
+src/config/calendars.h:
+
+src/core/calendar.h:
+
+src/core/limit.h:
+
+src/core/key.h:
+
+src/core/instant.h:
+
+include/mete/wire.h:
+
+include/mete/mac.h:
+
+include/mete/registry.h:
+
+include/mete/wire_time.h:
+
+src/obs/counters.h:
+
+src/table/table.h:

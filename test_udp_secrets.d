@@ -1,0 +1,59 @@
+test_udp_secrets.o: tests/unit/test_udp_secrets.c \
+  tests/unit/udp_fixture.h src/net/udp.h src/engine/engine.h \
+  src/config/config.h src/config/calendars.h src/core/calendar.h \
+  src/core/limit.h src/core/key.h src/core/instant.h \
+  src/engine/sampler.h src/obs/sampling.h src/obs/sketch.h \
+  include/mete/wire.h include/mete/mac.h include/mete/registry.h \
+  include/mete/wire_time.h src/obs/counters.h src/table/table.h \
+  src/engine/quota.h src/engine/repeat.h src/net/io.h src/net/keys.h \
+  src/net/shed.h src/net/gate.h src/net/tags.h
+
+tests/unit/udp_fixture.h:
+
+src/net/udp.h:
+
+src/engine/engine.h:
+
+src/config/config.h:
+
+src/config/calendars.h:
+
+src/core/calendar.h:
+
+src/core/limit.h:
+
+src/core/key.h:
+
+src/core/instant.h:
+
+src/engine/sampler.h:
+
+src/obs/sampling.h:
+
+src/obs/sketch.h:
+
+include/mete/wire.h:
+
+include/mete/mac.h:
+
+include/mete/registry.h:
+
+include/mete/wire_time.h:
+
+src/obs/counters.h:
+
+src/table/table.h:
+
+src/engine/quota.h:
+
+src/engine/repeat.h:
+
+src/net/io.h:
+
+src/net/keys.h:
+
+src/net/shed.h:
+
+src/net/gate.h:
+
+src/net/tags.h:
