@@ -1,3 +1,0 @@
-alloc.o: tests/fault/alloc.c tests/fault/fault.h
-
-tests/fault/fault.h:

@@ -1,3 +1,0 @@
-test_admin.o: tests/unit/test_admin.c src/doors/admin.h
-
-src/doors/admin.h:

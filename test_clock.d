@@ -1,3 +1,0 @@
-test_clock.o: tests/unit/test_clock.c src/sys/clock.h
-
-src/sys/clock.h:

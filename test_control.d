@@ -1,3 +1,0 @@
-test_control.o: tests/unit/test_control.c src/net/control.h
-
-src/net/control.h:

@@ -1,3 +1,0 @@
-test_log.o: tests/unit/test_log.c src/obs/log.h
-
-src/obs/log.h:

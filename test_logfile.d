@@ -1,3 +1,0 @@
-test_logfile.o: tests/unit/test_logfile.c src/cmd/logfile.h
-
-src/cmd/logfile.h:

@@ -1,3 +1,0 @@
-test_socket.o: tests/unit/test_socket.c src/net/socket.h
-
-src/net/socket.h:
