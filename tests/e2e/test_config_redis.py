@@ -33,6 +33,7 @@ BROKEN = [  # what, file, line, field, words
     ("id", "redis: {node_id: 0}\n" + TENANT, 1, "redis.node_id", "from 1 to"),
     ("rows", "redis: {rows: 5}\n" + TENANT, 1, "redis.rows", "from 1024 to"),
     ("field", "redis: {uri: 'redis://h'}\n" + TENANT, 1, "redis.uri", "'url'"),
+    ("long user", f"redis: {{user: {'u' * 65}}}\n" + TENANT, 1, "redis.user", "longer than"),
     ("user alone", REDIS % "user: u" + TENANT, 0, "redis.user", "redis.password_file"),
     ("no TLS", REDIS % "ca_file: x" + TENANT, 0, "redis.ca_file", "rediss://"),
     ("no store", rule("algorithm: token_bucket, rate: 1/s, sync: exact"), 3, R + ".sync",
