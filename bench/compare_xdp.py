@@ -147,7 +147,10 @@ class Bench:
                 if load.stdout.readline().strip() != word:
                     raise Failed(f"{name}: {load.stderr.read().strip()}")
                 readings.append(cpu())
-            report = json.loads(load.stdout.readline())
+            line = load.stdout.readline()
+            if not line.strip():
+                raise Failed(f"{name}: the load ended without a report: {load.stderr.read().strip()}")
+            report = json.loads(line)
         finally:
             load.kill()
             load.wait()

@@ -39,6 +39,7 @@
 
 struct load {
     const char *object, *interface;
+    struct bpf_object *opened;
     uint8_t server_mac[6];
     struct sockaddr_in server;
     struct in_addr client;
@@ -247,6 +248,7 @@ static int attach(struct load *load, const char *program_name, int *ret_link)
     struct bpf_object *object = bpf_object__open_file(load->object, NULL);
     if (!object)
         return -errno;
+    load->opened = object;
     int result = bpf_object__load(object);
     if (result)
         return result;
@@ -421,8 +423,12 @@ int main(int argc, char **argv)
         result = attach(&load, load.only_passes ? "pass_all" : "circulate", &link);
     if (result)
         return fail("loading and attaching the program", result);
-    if (!load.only_passes)
-        return measure(&load);
+    if (!load.only_passes) {
+        result = measure(&load);
+        close(link);
+        bpf_object__close(load.opened);
+        return result;
+    }
     puts("passing");
     fflush(stdout);
     pause();
