@@ -412,7 +412,7 @@ int main(int argc, char **argv)
     struct load load = {
         .frames = 192, .warm_s = 0.3, .seconds = 1, .poller = -1, .setup = {.keys = 1000000}};
     int result = parse_options(argc, argv, &load);
-    int link;
+    int link = -1;
     if (result)
         return result;
     load.interface_index = if_nametoindex(load.interface);
