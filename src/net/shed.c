@@ -16,9 +16,8 @@
 #define IDLE_GROWTH 8u       /* or of so much */
 #define NO_LIMIT INT64_MAX
 #define MOST_CREDIT (INT64_MAX >> 16) /* of one share: no sum of all is more than NO_LIMIT */
-#define READ_PART                                                                                  \
-    4u /* reading a check and leaving it out costs so small a part of answering it                 \
-        */
+/* Reading a check and leaving it out costs so small a part of answering it. */
+#define READ_PART 4u
 _Static_assert(CREDIT_KEPT >= METE_WIRE_MAX_CHECKS, "a datagram of any size passes at last");
 
 static uint64_t scale(uint64_t value, uint64_t by, uint64_t of)

@@ -19,20 +19,15 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib import mete_wire as wire
 from lib.daemon import BACKENDS, METE, PATIENCE_S, SANITIZED, Client, Daemon, mete
-from lib.upgrades import (COUNTED, LIMIT, READY, TABLE, TAKEN, Chain, Load, StandIn, Successor, end, refused, upgrade)
+from lib.upgrades import (COUNTED, LIMIT, READY, TABLE, TAKEN, Chain, Load, StandIn, Successor, end, refused, upgrade,
+                          upgrade_under_load)
 
 ROUNDS = int(os.environ.get("METE_UPGRADES", "4"))
 
 
 class Answered(unittest.TestCase):
     def rounds(self, chain, *more):
-        with Load(chain.now) as load:
-            load.wait_for_more()
-            for _ in range(ROUNDS):
-                chain.upgrade(*more)
-                load.wait_for_more()
-        load.judge(chain.now)
-        load.report(ROUNDS)
+        upgrade_under_load(chain, ROUNDS, *more)
 
     def test_under_load(self):
         for backend in BACKENDS:

@@ -23,7 +23,7 @@ except unittest.SkipTest as why:
 from lib import mete_wire as wire  # noqa: E402
 from lib.daemon import Client, Daemon  # noqa: E402
 from lib.stores import Redis, has_redis  # noqa: E402
-from lib.upgrades import COUNTED, LIMIT, READY, TABLE, TAKEN, Chain, Load, StandIn, refused  # noqa: E402
+from lib.upgrades import COUNTED, LIMIT, READY, TABLE, TAKEN, Chain, StandIn, refused, upgrade_under_load  # noqa: E402
 from lib.xdp_world import run  # noqa: E402
 from test_af_xdp import datagrams_to_sockets  # noqa: E402
 
@@ -65,13 +65,7 @@ def frames_in(fd, memory):
 class Upgraded(unittest.TestCase):
     def rounds(self, chain, *more):
         before = datagrams_to_sockets()
-        with Load(chain.now) as load:
-            load.wait_for_more()
-            for _ in range(ROUNDS):
-                chain.upgrade(*more)
-                load.wait_for_more()
-        load.judge(chain.now)
-        load.report(ROUNDS)
+        upgrade_under_load(chain, ROUNDS, *more)
         self.assertEqual(datagrams_to_sockets(), before, "some went through the kernel's sockets")
 
     def test_under_load(self):

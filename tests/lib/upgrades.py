@@ -238,3 +238,14 @@ class StandIn:
 
     def __exit__(self, *_):
         self.close()
+
+
+def upgrade_under_load(chain, rounds, *more):
+    """So many upgrades, each amid answers; then every answer and bucket is judged."""
+    with Load(chain.now) as load:
+        load.wait_for_more()
+        for _ in range(rounds):
+            chain.upgrade(*more)
+            load.wait_for_more()
+    load.judge(chain.now)
+    load.report(rounds)
