@@ -211,7 +211,7 @@ class Soak:
     def take_turn(self):
         turn, self.turn = self.turn, self.turn + 1
         if self.slower_us and time.monotonic() >= self.end - self.seconds * 0.5:
-            self.node.slow_down(self.slower_us * 1000)
+            self.node.slow_down(int(self.slower_us * 1000))
         self.hurt(turn)
         if turn % 2:
             self.reload(turn)
