@@ -53,6 +53,7 @@
 
 #include "engine/repeat_lanes.h"
 #include "engine/repeat_look.h"
+#include "engine/repeat_transaction.h"
 #include "engine/repeat_view.h"
 #include "obs/assert.h"
 
@@ -94,6 +95,7 @@ int repeat_init(struct repeat_set *set, const struct repeat_options *options)
         .window_ms = options->window_ms,
         .ahead_ms = options->ahead_ms,
         .is_shared = options->is_shared,
+        .has_transactions = options->is_shared && repeat_has_transactions(),
         .has_lanes = repeat_has_lanes() && options->size / REPEAT_BUCKET_BYTES <= UINT32_MAX,
     };
     /* The largest gap must reach past every horizon, else what is long forgotten would tell. */
@@ -329,6 +331,9 @@ static uint32_t take_all(struct one *one, struct repeat_claim *claims, uint32_t 
 {
     uint32_t taken = (uint32_t)((1ull << count) - 1);
 
+    if (one->set->has_transactions && count >= REPEAT_TRANSACTION_LEAST &&
+        repeat_transaction_swap(one->look, count))
+        one->i = count;
     while ((one->i = swap_some(one->set, one->look, one->i, count)) < count) {
         one->claim = &claims[one->i];
         one->claim->first_word = (uint16_t)words;
