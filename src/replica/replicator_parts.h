@@ -21,6 +21,7 @@
 #define STALE_FLUSHES 4u             /* what was not heard of for longer is as good as unknown */
 #define GATHERING_NS (3000 * MS_NS)  /* after the first answer: others may not have been heard */
 #define SETTLING_ANSWERS 3u          /* until then others' demand may not be in an answer */
+#define PATIENCE_ANSWERS 10u         /* after something was denied */
 
 struct partition {
     struct rows_list waiting;
