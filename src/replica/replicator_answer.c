@@ -3,7 +3,9 @@
  * Share of the limit: this node's part of the demand of all, as the store counts it, averaged over
  * answers; never below 1/2N, so that a newcomer is not starved. Until SETTLING_ANSWERS answers have
  * come the others' demand may be missing in them: until then it does not grow beyond 1/N, and that
- * of a key's last window is kept. What was wanted in the window before counts on, for nodes tell
+ * of a key's last window is kept. So is that of before an outage, until all may have been heard
+ * again: the next one may come before, and shares that add up to more than one would last as long
+ * as that. What was wanted in the window before counts on, for nodes tell
  * what they denied in it after its end, and not all at once. */
 #include <math.h>
 
@@ -36,6 +38,13 @@ struct heard { /* of one key */
     uint32_t granted;  /* and still of use */
 };
 
+/* Was the store away until a moment ago? */
+static bool is_regaining(const struct replicator *replicator)
+{
+    return replicator->regained_ns != 0 &&
+           replicator->now_ns < replicator->regained_ns + REGAINING_NS;
+}
+
 static void settle_share(struct replicator *replicator, struct row *row, const struct heard *heard)
 {
     const uint64_t store_us = heard->answer.store_now_us;
@@ -50,7 +59,8 @@ static void settle_share(struct replicator *replicator, struct row *row, const s
     const uint64_t own = row->demand + merge_demand(row->past, past_us, 0);
     const uint64_t all = row->demand_of_all + merge_demand(row->past_of_all, past_us, 0);
     const bool is_settled = row->answers >= SETTLING_ANSWERS;
-    if (all >= DEMAND_LEAST && (is_settled || !row->is_carried)) {
+    const bool may_move = is_settled ? !is_regaining(replicator) : !row->is_carried;
+    if (all >= DEMAND_LEAST && may_move) {
         const float part = (float)own / (float)all;
         alpha += AVERAGE * ((part < 1 ? part : 1) - alpha);
     }
