@@ -235,6 +235,13 @@ static void make_wrong(const struct world *world, const struct node *node, struc
     }
 }
 
+/* Is what was charged told as what is owed of it, which may be nothing? */
+static bool is_old(const struct world *world, const struct batch_key *key)
+{
+    return !limit_is_wall(&world->limit) && !sim_is_exact(world) && key->units > 0 &&
+           key->delta.charge == 0;
+}
+
 static void send_batch(struct world *world, struct node *node, const struct batch *batch)
 {
     static struct packet packet; /* large; one thread */
@@ -257,7 +264,7 @@ static void send_batch(struct world *world, struct node *node, const struct batc
     packet.sent_ns = world->now_ns;
     memcpy(packet.keys, batch->keys, batch->count * sizeof *batch->keys);
     for (uint32_t i = 0; i < batch->count; i++)
-        world->old_count += batch->keys[i].delta.ahead_us > 0;
+        world->old_count += is_old(world, &batch->keys[i]);
     make_wrong(world, node, &packet);
     *flight = (struct flight){.is_under_way = true,
                               .sequence = batch->sequence,
