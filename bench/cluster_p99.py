@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from cluster_hot import Apart, FAST, Pinned, ratio_of, verdict  # noqa: E402
 from compare_quiet import StampWhenDelivered  # noqa: E402
+from compare_run import robbed  # noqa: E402
 from lib.fault_proxy import FaultProxy  # noqa: E402
 from lib.nodes import Nodes  # noqa: E402
 from lib.stores import Redis, wait_until  # noqa: E402
@@ -71,7 +72,8 @@ class Stage:
         report = self.pinned.end(load)
         assert watch.returncode == 0, watch.stderr
         self.lost += report["lost"]
-        self.windows += [json.loads(line) for line in watch.stdout.splitlines()]
+        is_good = not robbed(report) and report["lost"] == 0  # else the machine was elsewhere
+        self.windows += [{**json.loads(line), "is_good": is_good} for line in watch.stdout.splitlines()]
 
 
 def p99(options):
@@ -92,9 +94,11 @@ def p99(options):
 
 
 def change_of(stages, stage, figure):
-    """In percent, the median ratio of windows side by side."""
-    pairs = [(one[figure], other[figure]) for one, other in zip(stages[0].windows, stage.windows) if one["answers"] and other["answers"]]
-    return 100 * ratio_of(*zip(*pairs)), len(pairs)
+    """In percent, the median ratio of windows side by side; and how many there were of those in which the machine was there."""
+    pairs = [(one, other) for one, other in zip(stages[0].windows, stage.windows) if one["answers"] and other["answers"]]
+    good = [(one[figure], other[figure]) for one, other in pairs if one["is_good"] and other["is_good"]]
+    found = good or [(one[figure], other[figure]) for one, other in pairs]
+    return 100 * ratio_of(*zip(*found)), len(good)
 
 
 def tell(stages, rate):
@@ -105,6 +109,6 @@ def tell(stages, rate):
         (median, _), (most, count) = (change_of(stages, stage, figure) for figure in ("p50", "p99"))
         medians = [statistics.median(one[figure] for one in stage.windows) for figure in ("p50", "p99")]
         said = f": {verdict(most, P99, spread)}" if stage.kind in ("slow", "refused", "black hole") else ""
-        print(f"  {stage.kind:13} p50 {medians[0]:7.2f} us ({median:+5.1f} %), p99 {medians[1]:8.2f} us ({most:+5.1f} % in {count} windows), "
+        print(f"  {stage.kind:13} p50 {medians[0]:7.2f} us ({median:+5.1f} %), p99 {medians[1]:8.2f} us ({most:+5.1f} % in {count} good windows), "
               f"lost {stage.lost}{said}")
     print(f"  target: p99 within {P99} % plus the A/A pair's {spread:.1f} %; slow: {1000 * SLOW_S:.0f} ms there and back")
