@@ -97,7 +97,7 @@ static struct xdp *open_interface(const char *name, unsigned long ring,
                                   const struct sockaddr_storage *address)
 {
     const struct xdp_open_options options = {
-        .interface = name, .ring = (uint32_t)ring, .carry = getenv("CARRY"), .targets = address, .target_count = 1};
+        .interface = name, .ring = (uint32_t)ring, .carry = getenv("CARRY") != NULL, .targets = address, .target_count = 1};
     struct xdp *xdp = NULL;
     enum xdp_step step;
     const int error = xdp_open(&options, &xdp, &step);

@@ -8,6 +8,9 @@
  * here, transmit ring, done ring, free ring; nothing is copied here. An answer whose question's
  * frame has gone meanwhile (net/udp_park.h) is copied into a free frame.
  *
+ * With `af_xdp.carry` most answers leave by another way, in the frames of the next questions
+ * (net/xdp_carry.h): see "answers that wait".
+ *
  * While the rings are busy the sockets are looked at every XDP_TURNS batches only, because that is
  * a system call; when the rings are empty both are waited for. In copy mode sending is one too, for
  * a batch (32 frames before Linux 6.17): that is the backend's cost. */
@@ -17,27 +20,36 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #include "net/frame.h"
 #include "net/io.h"
-#include "net/xdp_parts.h"
+#include "net/xdp_queue.h"
 
 #define XDP_TURNS 16u
-#define XDP_KICKS 8u          /* most system calls to send one batch */
 #define XDP_SOCKET (1u << 16) /* io_message.socket: this, and the queue's place among ours */
 #define MAX_SOCKETS 16u
-#define XDP_CARRY_LEAST 16u /* answers of a batch; fewer go by themselves */
+
+#define CARRY_LEAST 16u /* answers; for fewer at once nobody waits */
+#define CARRY_SHARE 8u  /* of what finds no answer waiting, one in so many adds to those that wait \
+                         */
+#define CARRY_WAIT_NS 100000l /* most that an answer waits while the worker sleeps */
+#define CARRY_LOOKS 32u       /* the same for a worker that does not sleep: so many looks */
+#define CARRY_MOST_SKIPS 64u  /* sleeps in vain are not repeated for so many times */
 
 _Static_assert(XDP_DATA_OFFSET + FRAME_MAX_HEADERS + 1232 <= XDP_FRAME_BYTES, "a datagram fits");
+_Static_assert(XDP_CARRY_LEAST_BYTES <= FRAME_ETHERNET_BYTES + FRAME_IPV4_BYTES + FRAME_UDP_BYTES,
+               "every question may be carried");
 
 struct arrival {
     struct frame frame;
-    uint64_t address; /* of the frame's first byte */
-    bool is_sent;
-    bool is_carried;    /* it came in exchange for an answer: */
-    uint32_t word;      /* in this frame of net/xdp_carry.h */
+    uint8_t *bytes;
+    bool is_sent;       /* the frame is not ours any more */
+    bool is_carried;    /* it came in exchange for an answer, */
+    uint32_t word;      /* in this frame; */
+    uint64_t address;   /* else in this one */
     struct msghdr path; /* name: the peer; control: the headers it came under */
 };
 
@@ -50,7 +62,11 @@ struct af_xdp {
     unsigned turns; /* batches of the rings since the sockets were looked at */
     unsigned queue_count;
     unsigned next_queue;
-    bool is_ring_first; /* in turn: neither keeps the other waiting */
+    bool is_ring_first; /* in turn: neither way in keeps the other waiting */
+    struct {            /* answers that wait */
+        unsigned surplus;
+        unsigned looks, skips, next_skips;
+    } carry;
     struct xdp_queue *queues[XDP_MAX_QUEUES];
     unsigned poll_count; /* queues, then sockets */
     struct pollfd polls[XDP_MAX_QUEUES + MAX_SOCKETS];
@@ -60,46 +76,6 @@ struct af_xdp {
     struct io_message messages[IO_BATCH];
 };
 
-/* ---- frames ---- */
-
-static void free_frame(struct xdp_queue *queue, uint64_t address)
-{
-    queue->free[queue->free_count++] = (uint32_t)address & ~(XDP_FRAME_BYTES - 1);
-}
-
-static void collect_done(struct xdp_queue *queue)
-{
-    uint32_t at = 0;
-    uint32_t count = xsk_ring_cons__peek(&queue->done, queue->ring, &at);
-    for (uint32_t i = 0; i < count; i++)
-        free_frame(queue, *xsk_ring_cons__comp_addr(&queue->done, at + i));
-    if (count)
-        xsk_ring_cons__release(&queue->done, count);
-}
-
-/* The latest freed go first: they are in the cache. */
-static void refill(struct xdp_queue *queue)
-{
-    uint32_t at = 0;
-    uint32_t count = xsk_prod_nb_free(&queue->fill, queue->ring);
-    count = count < queue->free_count ? count : queue->free_count;
-    if (!count || !xsk_ring_prod__reserve(&queue->fill, count, &at))
-        return;
-    for (uint32_t i = 0; i < count; i++)
-        *xsk_ring_prod__fill_addr(&queue->fill, at + i) = queue->free[--queue->free_count];
-    xsk_ring_prod__submit(&queue->fill, count);
-}
-
-static bool transmit(struct xdp_queue *queue, uint64_t address, uint32_t len)
-{
-    uint32_t at = 0;
-    if (!xsk_ring_prod__reserve(&queue->transmit, 1, &at))
-        return false;
-    *xsk_ring_prod__tx_desc(&queue->transmit, at) = (struct xdp_desc){.addr = address, .len = len};
-    queue->unsent++;
-    return true;
-}
-
 /* ---- receiving ---- */
 
 /* Returns where it is written down, if it is a datagram, else NULL. */
@@ -108,11 +84,12 @@ static struct arrival *take_bytes(struct af_xdp *xdp, unsigned queue_index, uint
 {
     const unsigned place = xdp->arrival_count;
     struct arrival *arrival = &xdp->arrivals[place];
+    const struct frame *frame = &arrival->frame;
     if (frame_decode(bytes, len, &arrival->frame) != FRAME_OK) {
         xdp->counters.receive_errors++;
         return NULL;
     }
-    const struct frame *frame = &arrival->frame;
+    arrival->bytes = bytes;
     arrival->is_sent = arrival->is_carried = false;
     arrival->path = (struct msghdr){
         .msg_name = &arrival->frame.peer,
@@ -153,50 +130,34 @@ static void take_received(struct af_xdp *xdp, unsigned queue_index)
         if (arrival)
             arrival->address = descriptor->addr;
         else
-            free_frame(queue, descriptor->addr);
+            xdp_queue_free(queue, descriptor->addr);
     }
     if (count)
         xsk_ring_cons__release(&queue->receive, count);
 }
 
-/* An answer that no question's frame took goes by itself. False: there is no room for it now. */
-static bool send_unsent(struct xdp_queue *queue, uint32_t word)
-{
-    const uint32_t len = xdp_carry_len(word);
-    if (!queue->free_count)
-        return false;
-    const uint64_t address = queue->free[queue->free_count - 1] + XDP_DATA_OFFSET;
-    memcpy(queue->frames + address, xdp_carry_frame(&queue->carry, word), len);
-    if (!transmit(queue, address, len))
-        return false;
-    queue->free_count--;
-    return true;
-}
-
-/* What came in exchange for answers. */
+/* What came in exchange for answers. One that was not taken goes by itself, as soon as there is
+ * room. */
 static void take_carried(struct af_xdp *xdp, unsigned queue_index)
 {
     struct xdp_queue *queue = xdp->queues[queue_index];
     struct xdp_carry *carry = &queue->carry;
     uint32_t word;
     while (xdp->arrival_count < IO_BATCH && (word = xdp_carry_peek(carry))) {
-        if (word & XDP_CARRY_UNSENT) {
-            if (!send_unsent(queue, word))
-                return;
-            xdp_carry_take(carry);
+        uint8_t *bytes = xdp_carry_frame(carry, word);
+        const uint32_t len = xdp_carry_len(word);
+        if (word & XDP_CARRY_UNSENT && !xdp_queue_transmit_copy(queue, bytes, len))
+            return;
+        xdp_carry_take(carry);
+        xdp->counters.carried += word & XDP_CARRY_CAME ? 1 : 0;
+        struct arrival *arrival =
+            word & XDP_CARRY_CAME ? take_bytes(xdp, queue_index, bytes, len) : NULL;
+        if (!arrival) {
             xdp_carry_free(carry, word);
             continue;
         }
-        xdp_carry_take(carry);
-        struct arrival *arrival =
-            take_bytes(xdp, queue_index, xdp_carry_frame(carry, word), xdp_carry_len(word));
-        carry->carried++;
-        if (arrival) {
-            arrival->is_carried = true;
-            arrival->word = word;
-        } else {
-            xdp_carry_free(carry, word);
-        }
+        arrival->is_carried = true;
+        arrival->word = word;
     }
 }
 
@@ -206,16 +167,17 @@ static int receive_frames(struct af_xdp *xdp)
         const unsigned index = xdp->next_queue;
         struct xdp_queue *queue = xdp->queues[index];
         xdp->next_queue = index + 1 < xdp->queue_count ? index + 1 : 0;
-        if (queue->carries && xdp->is_ring_first)
-            take_received(xdp, index);
-        if (queue->carries)
+        if (queue->carries) {
+            if (xdp->is_ring_first)
+                take_received(xdp, index);
+            xdp->is_ring_first = !xdp->is_ring_first;
             take_carried(xdp, index);
-        xdp->is_ring_first = !xdp->is_ring_first;
+        }
         take_received(xdp, index);
         xdp->arrival_queue = queue;
         if (xdp->arrival_count)
             return (int)xdp->arrival_count;
-        refill(queue);
+        xdp_queue_refill(queue);
     }
     return 0;
 }
@@ -264,32 +226,16 @@ static int wait_for_any(struct af_xdp *xdp, uint64_t wait_ns, struct io_message 
     return receive_frames(xdp);
 }
 
-/* In copy mode the call sends; else it wakes the driver, if it asked for that. What the device
- * cannot take now stays in the ring for the next batch, or for the next poll(), which sends too. */
-static void kick(struct af_xdp *xdp, struct xdp_queue *queue)
-{
-    for (unsigned i = 0; i < XDP_KICKS; i++) {
-        if (!xsk_ring_prod__needs_wakeup(&queue->transmit))
-            return;
-        if (sendto(queue->fd, NULL, 0, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0) >= 0)
-            return;
-        if (errno != EAGAIN && errno != EINTR) {
-            xdp->counters.send_errors += errno != EBUSY && errno != ENOBUFS;
-            return;
-        }
-    }
-}
-
-static void send_queue(struct af_xdp *xdp, struct xdp_queue *queue)
-{
-    if (queue->unsent) {
-        xsk_ring_prod__submit(&queue->transmit, queue->unsent);
-        queue->unsent = 0;
-        kick(xdp, queue);
-    }
-    collect_done(queue);
-    refill(queue);
-}
+/* ---- answers that wait ----
+ *
+ * Each answer gets one chance to be carried: a time in which the worker had nothing to do and
+ * frames could come in. When that comes to nothing it goes by itself, and so do all after
+ * XDP_CARRY_AGES batches. How many wait is to be as many as come in at one time: of those left over
+ * half go by themselves, and of frames that found none waiting one in CARRY_SHARE adds its answer.
+ * (If all did, and a number of frames went round between us and clients that wait for answers, all
+ * of them would end up here, as answers that wait for a question that cannot come.)
+ *
+ * An idle server's answers never wait: fewer than CARRY_LEAST at once do not. */
 
 /* Whether answers wait for questions, or questions for us, or the program is at it. */
 static bool is_carrying(const struct af_xdp *xdp)
@@ -300,42 +246,113 @@ static bool is_carrying(const struct af_xdp *xdp)
     return false;
 }
 
-static uint32_t count_waiting(const struct af_xdp *xdp)
+static bool are_enough_waiting(const struct af_xdp *xdp)
 {
     uint32_t count = 0;
     for (unsigned i = 0; i < xdp->queue_count; i++)
         if (xdp->queues[i]->carries)
             count += xdp_carry_waiting(&xdp->queues[i]->carry);
+    return count >= CARRY_LEAST;
+}
+
+/* Sends what `take_back` has taken back. Returns how many questions came meanwhile; only if there
+ * are none it has been sent already. */
+static int send_alone(struct af_xdp *xdp, void (*take_back)(struct xdp_carry *carry))
+{
+    for (unsigned i = 0; i < xdp->queue_count; i++)
+        if (xdp->queues[i]->carries)
+            take_back(&xdp->queues[i]->carry);
+    int count = receive_frames(xdp);
+    for (unsigned i = 0; i < xdp->queue_count && !count; i++)
+        xdp_queue_send(xdp->queues[i], &xdp->counters);
     return count;
 }
 
-/* Nothing is there to do but answers that wait. */
-static int finish_carrying(struct af_xdp *xdp)
+static void set_asleep(struct af_xdp *xdp, bool is_asleep)
 {
-    int count = 0;
-    if (count_waiting(xdp) >= XDP_CARRY_LEAST) {
-        sched_yield();
-        count = receive_frames(xdp);
-    }
-    if (count)
-        return count;
     for (unsigned i = 0; i < xdp->queue_count; i++)
         if (xdp->queues[i]->carries)
-            xdp_carry_take_back(&xdp->queues[i]->carry);
-    count = receive_frames(xdp);
-    for (unsigned i = 0; i < xdp->queue_count && !count; i++)
-        send_queue(xdp, xdp->queues[i]);
-    return count;
+            xdp_carry_set_asleep(&xdp->queues[i]->carry, is_asleep);
+}
+
+/* Sleeps until a frame comes, or not long. Where nothing comes it is not tried again for a while.
+ */
+static int sleep_briefly(struct af_xdp *xdp)
+{
+    const struct timespec wait = {.tv_nsec = CARRY_WAIT_NS};
+    if (xdp->carry.skips) {
+        xdp->carry.skips--;
+        return 0;
+    }
+    set_asleep(xdp, true);
+    int count = receive_frames(xdp);
+    if (!count)
+        ppoll(xdp->polls, xdp->poll_count, &wait, NULL);
+    set_asleep(xdp, false);
+    count = count ? count : receive_frames(xdp);
+    if (count) {
+        xdp->carry.next_skips = 0;
+        return count;
+    }
+    const unsigned next = 2 * xdp->carry.next_skips + 1;
+    xdp->carry.next_skips = next < CARRY_MOST_SKIPS ? next : CARRY_MOST_SKIPS;
+    xdp->carry.skips = xdp->carry.next_skips;
+    return 0;
+}
+
+/* Nothing has come in. Returns how many questions there are after all; 0 with is_carrying() still
+ * true: they are to be looked for again without sleeping. */
+static int rest(struct af_xdp *xdp, bool may_sleep)
+{
+    int count = 0;
+    if (xdp->carry.looks == 0) {
+        count = send_alone(xdp, xdp_carry_thin);
+        if (!count && are_enough_waiting(xdp)) {
+            sched_yield(); /* to who receives for the interface, if it wants this core */
+            count = receive_frames(xdp);
+        }
+    }
+    if (!count && are_enough_waiting(xdp)) {
+        if (may_sleep)
+            count = sleep_briefly(xdp);
+        else if (xdp->carry.looks++ < CARRY_LOOKS)
+            return 0;
+    }
+    xdp->carry.looks = 0;
+    return count ? count : send_alone(xdp, xdp_carry_take_back);
+}
+
+/* On the way to rest: what the program has handed over before is still ours, and nothing is for it
+ * to take any more. */
+static int drain(struct af_xdp *xdp)
+{
+    for (unsigned i = 0; i < xdp->queue_count; i++) {
+        struct xdp_queue *queue = xdp->queues[i];
+        if (!queue->carries)
+            continue;
+        xdp_carry_take_back(&queue->carry);
+        xdp->arrival_queue = queue;
+        while (!xdp_carry_is_empty(&queue->carry)) { /* not long: until the program has copied */
+            take_carried(xdp, i);
+            if (xdp->arrival_count)
+                return (int)xdp->arrival_count;
+            xdp_queue_send(queue, &xdp->counters);
+        }
+        xdp_queue_leave(queue);
+    }
+    return 0;
 }
 
 static int af_xdp_receive(struct io *io, uint64_t wait_ns, struct io_message **ret_messages)
 {
     struct af_xdp *xdp = (struct af_xdp *)io;
-    if (xdp->is_paused)
-        return 0;
+    if (xdp->is_paused) {
+        *ret_messages = xdp->messages;
+        return drain(xdp);
+    }
     int count = receive_now(xdp, ret_messages);
     if (count == 0 && is_carrying(xdp))
-        count = finish_carrying(xdp);
+        count = rest(xdp, wait_ns > 0);
     if (count == 0)
         count = wait_ns && !is_carrying(xdp) ? wait_for_any(xdp, wait_ns, ret_messages)
                                              : receive_sockets(xdp, ret_messages);
@@ -356,30 +373,43 @@ static bool answer_anew(struct xdp_queue *queue, const struct msghdr *path, cons
     uint8_t *bytes = queue->frames + address;
     memcpy(bytes, path->msg_control, headers);
     memcpy(bytes + headers, payload, len);
-    if (!transmit(queue, address, frame_answer(bytes, headers, len)))
+    if (!xdp_queue_transmit(queue, address, frame_answer(bytes, headers, len)))
         return false;
     queue->free_count--;
+    return true;
+}
+
+static bool answer_carried(const struct af_xdp *xdp, struct xdp_queue *queue,
+                           struct arrival *arrival, uint32_t len)
+{
+    if (xdp->is_paused)
+        return xdp_queue_transmit_copy(queue, arrival->bytes, len);
+    xdp_carry_offer(&queue->carry, arrival->word, len);
+    return arrival->is_sent = true;
+}
+
+/* Whether the answer to a question out of the receive ring is to wait, and has room to. */
+static bool offer(struct af_xdp *xdp, struct xdp_queue *queue, const uint8_t *bytes, uint32_t len)
+{
+    uint32_t word;
+    if (!queue->carries || xdp->arrival_count < CARRY_LEAST || len > XDP_CARRY_FRAME_BYTES ||
+        xdp->is_paused || xdp->carry.surplus++ % CARRY_SHARE ||
+        !xdp_carry_get(&queue->carry, &word))
+        return false;
+    memcpy(xdp_carry_frame(&queue->carry, word), bytes, len);
+    xdp_carry_offer(&queue->carry, word, len);
     return true;
 }
 
 static bool answer_in_place(struct af_xdp *xdp, struct xdp_queue *queue, struct arrival *arrival,
                             uint32_t payload_len)
 {
-    uint8_t *bytes = arrival->path.msg_control;
-    const uint32_t len = frame_answer(bytes, arrival->frame.headers, payload_len);
-    uint32_t word;
-    if (arrival->is_carried) {
-        xdp_carry_offer(&queue->carry, arrival->word, len);
-        arrival->is_sent = true;
-    } else if (queue->carries && xdp->arrival_count >= XDP_CARRY_LEAST &&
-               len <= XDP_CARRY_FRAME_BYTES && xdp_carry_get(&queue->carry, &word)) {
-        memcpy(xdp_carry_frame(&queue->carry, word), bytes, len);
-        xdp_carry_offer(&queue->carry, word, len);
+    const uint32_t len = frame_answer(arrival->bytes, arrival->frame.headers, payload_len);
+    if (arrival->is_carried)
+        return answer_carried(xdp, queue, arrival, len);
+    if (offer(xdp, queue, arrival->bytes, len))
         return true; /* the frame is free after the batch */
-    } else {
-        arrival->is_sent = transmit(queue, arrival->address, len);
-    }
-    return arrival->is_sent;
+    return arrival->is_sent = xdp_queue_transmit(queue, arrival->address, len);
 }
 
 /* A frame is one datagram, so its answer is one: segments do not come here. */
@@ -402,19 +432,19 @@ static void af_xdp_reply(struct io *io, const struct io_message *message, uint32
     xdp->counters.send_errors += !is_done;
 }
 
+static void leave_queues(struct af_xdp *xdp)
+{
+    for (unsigned i = 0; i < xdp->queue_count; i++)
+        xdp_queue_leave(xdp->queues[i]);
+}
+
 /* Without an answer, or with one that went in another frame. */
 static void free_arrival(struct xdp_queue *queue, const struct arrival *arrival)
 {
     if (arrival->is_carried)
         xdp_carry_free(&queue->carry, arrival->word);
     else
-        free_frame(queue, arrival->address);
-}
-
-static void leave_queues(struct af_xdp *xdp)
-{
-    for (unsigned i = 0; i < xdp->queue_count; i++)
-        xdp_queue_leave(xdp->queues[i]);
+        xdp_queue_free(queue, arrival->address);
 }
 
 static void af_xdp_send(struct io *io)
@@ -427,7 +457,7 @@ static void af_xdp_send(struct io *io)
     for (unsigned i = 0; i < xdp->queue_count; i++) {
         if (xdp->queues[i]->carries)
             xdp_carry_publish(&xdp->queues[i]->carry);
-        send_queue(xdp, xdp->queues[i]);
+        xdp_queue_send(xdp->queues[i], &xdp->counters);
     }
     if (xdp->has_socket_batch)
         io_send(xdp->sockets);
@@ -453,7 +483,8 @@ static void af_xdp_resume(struct io *io)
     struct af_xdp *xdp = (struct af_xdp *)io;
     for (unsigned i = 0; i < xdp->queue_count; i++) {
         xdp_queue_take_up(xdp->queues[i]);
-        kick(xdp, xdp->queues[i]); /* what the one before could not send at once */
+        xdp_queue_kick(xdp->queues[i],
+                       &xdp->counters); /* what the one before could not send at once */
     }
     xdp->is_paused = false;
     io_resume(xdp->sockets);
@@ -468,6 +499,8 @@ static int take_queues(struct af_xdp *xdp, const struct io_options *options)
     for (unsigned i = options->worker; i < interface->facts.queues; i += options->worker_count) {
         struct xdp_queue *queue = &interface->queues[i];
         xdp->polls[xdp->poll_count++] = (struct pollfd){.fd = queue->fd, .events = POLLIN};
+        if (queue->carries)
+            prctl(PR_SET_TIMERSLACK, 1ul); /* or a short sleep is twice as long */
         xdp->queues[xdp->queue_count++] = queue;
     }
     if (options->socket_count > MAX_SOCKETS)
@@ -498,10 +531,14 @@ static int af_xdp_open(const struct io_options *options, struct io **ret_io)
     return 0;
 }
 
-/* The queues are who opened them's to close. */
+/* The queues are who opened them's to close. No answer stays behind in them. */
 static void af_xdp_close(struct io *io)
 {
     struct af_xdp *xdp = (struct af_xdp *)io;
+    while (!xdp->is_paused && drain(xdp))
+        xdp->arrival_count = 0; /* came after the end */
+    for (unsigned i = 0; i < xdp->queue_count && !xdp->is_paused; i++)
+        xdp_queue_send(xdp->queues[i], &xdp->counters);
     io_close(xdp->sockets);
     free(xdp);
 }
@@ -512,6 +549,7 @@ static struct io_counters af_xdp_counters(const struct io *io)
     struct io_counters counters = xdp->sockets->operations->counters(xdp->sockets);
     counters.send_errors += xdp->counters.send_errors;
     counters.receive_errors += xdp->counters.receive_errors;
+    counters.carried = xdp->counters.carried;
     for (unsigned i = 0; i < xdp->queue_count; i++)
         counters.receive_drops += xdp_queue_drops(xdp->queues[i]) - xdp->queues[i]->drops_before;
     return counters;

@@ -13,6 +13,7 @@ void xdp_carry_init(struct xdp_carry *carry, struct xdp_carry_shared *shared)
     carry->next = carry->offered = atomic_load_explicit(&shared->offered, memory_order_relaxed);
     for (unsigned i = 0; i < XDP_CARRY_AGES; i++)
         carry->offered_at[i] = carry->offered;
+    carry->offered_at_rest = carry->offered;
     for (unsigned i = 0; i < XDP_CARRY_PLACES; i++)
         carry->free[carry->free_count++] = (uint16_t)(2 * i);
 }
@@ -43,6 +44,15 @@ void xdp_carry_publish(struct xdp_carry *carry)
     atomic_store_explicit(&carry->shared->offered, carry->offered, memory_order_release);
     claim_before(carry, *oldest);
     *oldest = carry->offered;
+}
+
+void xdp_carry_thin(struct xdp_carry *carry)
+{
+    const uint32_t claimed = atomic_load_explicit(&carry->shared->claimed, memory_order_relaxed);
+    const int32_t left = (int32_t)(carry->offered_at_rest - claimed);
+    if (left > 0)
+        claim_before(carry, claimed + ((uint32_t)left + 1) / 2);
+    carry->offered_at_rest = carry->offered;
 }
 
 void xdp_carry_take_back(struct xdp_carry *carry)

@@ -53,6 +53,7 @@
 struct xdp_carry_shared { /* of one queue: an element of the map */
     _Alignas(64) _Atomic uint32_t claimed;
     _Alignas(64) _Atomic uint32_t offered;
+    _Atomic uint32_t asleep; /* the worker sleeps although answers wait: the next frame wakes it */
     _Alignas(64) _Atomic uint32_t words[XDP_CARRY_PLACES];
     _Alignas(4096) uint8_t frames[2 * XDP_CARRY_PLACES][XDP_CARRY_FRAME_BYTES];
 };
@@ -67,7 +68,7 @@ struct xdp_carry { /* the worker's */
     uint16_t free[XDP_CARRY_PLACES]; /* one frame of each pair that is not under way */
     unsigned age;
     uint32_t offered_at[XDP_CARRY_AGES]; /* with the last batches */
-    uint64_t carried;
+    uint32_t offered_at_rest;            /* when there was nothing to do last */
 };
 
 /* All zeroes, or as another worker left it with nothing under way. */
@@ -128,8 +129,21 @@ static inline void xdp_carry_offer(struct xdp_carry *carry, uint32_t word, uint3
  * back. */
 void xdp_carry_publish(struct xdp_carry *carry);
 
-/* No answer waits for the program any more: those that it did not take come by xdp_carry_peek(). */
+/* Nothing is there to do, as some time before: of what was offered before that and is still there
+ * half is taken back. */
+void xdp_carry_thin(struct xdp_carry *carry);
+
+/* No answer waits for the program any more. What is taken back comes by xdp_carry_peek(), as
+ * XDP_CARRY_UNSENT. */
 void xdp_carry_take_back(struct xdp_carry *carry);
+
+/* The worker is about to sleep although answers wait: the next frame comes by the socket and wakes
+ * it. Of two at the same moment one may slip in before and is found only after the sleep, so that
+ * has to be a short one. */
+static inline void xdp_carry_set_asleep(struct xdp_carry *carry, bool is_asleep)
+{
+    atomic_store_explicit(&carry->shared->asleep, is_asleep, memory_order_relaxed);
+}
 
 /* Answers that nobody has taken. */
 static inline uint32_t xdp_carry_waiting(const struct xdp_carry *carry)

@@ -22,6 +22,7 @@ enum label {
     LABEL_V6,
     LABEL_NEXT,
     LABEL_REDIRECT,
+    LABEL_AWAKE,
     LABEL_UNSENT
 };
 #define NO_LABEL (-1)

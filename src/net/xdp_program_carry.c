@@ -11,6 +11,7 @@ enum { SHARED = BPF_REG_7, WORD_AT = BPF_REG_8, LEN = BPF_REG_9 };
 enum { STACK_QUEUE = -4, STACK_WORD = -8 };
 enum { CLAIMED = offsetof(struct xdp_carry_shared, claimed) };
 enum { OFFERED = offsetof(struct xdp_carry_shared, offered) };
+enum { ASLEEP = offsetof(struct xdp_carry_shared, asleep) };
 enum { WORDS = offsetof(struct xdp_carry_shared, words) };
 enum { FRAMES = offsetof(struct xdp_carry_shared, frames) };
 
@@ -106,6 +107,12 @@ static void write_claim(struct writer *writer, int carry_map)
     emit(writer, (struct bpf_insn){.code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = BPF_REG_0},
          LABEL_REDIRECT);
     emit_move(writer, SHARED, BPF_REG_0);
+    emit_load(writer, BPF_W, BPF_REG_0, SHARED, ASLEEP);
+    emit_if(writer, BPF_JEQ, BPF_REG_0, 0, LABEL_AWAKE);
+    emit_number(writer, BPF_REG_0, 0);
+    emit_atomic(writer, BPF_XCHG, SHARED, ASLEEP, BPF_REG_0);
+    emit_if(writer, BPF_JNE, BPF_REG_0, 0, LABEL_REDIRECT);
+    place(writer, LABEL_AWAKE);
     emit_load(writer, BPF_W, BPF_REG_0, SHARED, CLAIMED);
     emit_load(writer, BPF_W, BPF_REG_1, SHARED, OFFERED);
     emit_alu_by(writer, BPF_SUB, BPF_REG_1, BPF_REG_0);
