@@ -9,7 +9,7 @@
  * frame has gone meanwhile (net/udp_park.h) is copied into a free frame.
  *
  * With `af_xdp.carry` most answers leave by another way, in the frames of the next questions
- * (net/xdp_carry.h): see "answers that wait".
+ * (net/xdp_carry.h): net/af_xdp_rest.c.
  *
  * While the rings are busy the sockets are looked at every XDP_TURNS batches only, because that is
  * a system call; when the rings are empty both are waited for. In copy mode sending is one too, for
@@ -17,64 +17,21 @@
 #include <errno.h>
 #include <linux/if_xdp.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
-#include "net/frame.h"
-#include "net/io.h"
-#include "net/xdp_queue.h"
+#include "net/af_xdp.h"
 
 #define XDP_TURNS 16u
 #define XDP_SOCKET (1u << 16) /* io_message.socket: this, and the queue's place among ours */
-#define MAX_SOCKETS 16u
-
-#define CARRY_LEAST 16u /* answers; for fewer at once nobody waits */
-#define CARRY_SHARE 8u  /* of what finds no answer waiting, one in so many adds to those that wait \
-                         */
-#define CARRY_WAIT_NS 100000l /* most that an answer waits while the worker sleeps */
-#define CARRY_LOOKS 32u       /* the same for a worker that does not sleep: so many looks */
-#define CARRY_MOST_SKIPS 64u  /* sleeps in vain are not repeated for so many times */
+#define CARRY_SHARE 8u        /* see net/af_xdp_rest.c */
 
 _Static_assert(XDP_DATA_OFFSET + FRAME_MAX_HEADERS + 1232 <= XDP_FRAME_BYTES, "a datagram fits");
 _Static_assert(XDP_CARRY_LEAST_BYTES <= FRAME_ETHERNET_BYTES + FRAME_IPV4_BYTES + FRAME_UDP_BYTES,
                "every question may be carried");
-
-struct arrival {
-    struct frame frame;
-    uint8_t *bytes;
-    bool is_sent;       /* the frame is not ours any more */
-    bool is_carried;    /* it came in exchange for an answer, */
-    uint32_t word;      /* in this frame; */
-    uint64_t address;   /* else in this one */
-    struct msghdr path; /* name: the peer; control: the headers it came under */
-};
-
-struct af_xdp {
-    struct io io;
-    struct io_counters counters;
-    struct io *sockets;
-    bool has_socket_batch;
-    bool is_paused;
-    unsigned turns; /* batches of the rings since the sockets were looked at */
-    unsigned queue_count;
-    unsigned next_queue;
-    bool is_ring_first; /* in turn: neither way in keeps the other waiting */
-    struct {            /* answers that wait */
-        unsigned surplus;
-        unsigned looks, skips, next_skips;
-    } carry;
-    struct xdp_queue *queues[XDP_MAX_QUEUES];
-    unsigned poll_count; /* queues, then sockets */
-    struct pollfd polls[XDP_MAX_QUEUES + MAX_SOCKETS];
-    unsigned arrival_count;
-    struct xdp_queue *arrival_queue;
-    struct arrival arrivals[IO_BATCH];
-    struct io_message messages[IO_BATCH];
-};
 
 /* ---- receiving ---- */
 
@@ -136,9 +93,7 @@ static void take_received(struct af_xdp *xdp, unsigned queue_index)
         xsk_ring_cons__release(&queue->receive, count);
 }
 
-/* What came in exchange for answers. One that was not taken goes by itself, as soon as there is
- * room. */
-static void take_carried(struct af_xdp *xdp, unsigned queue_index)
+void af_xdp_take_carried(struct af_xdp *xdp, unsigned queue_index)
 {
     struct xdp_queue *queue = xdp->queues[queue_index];
     struct xdp_carry *carry = &queue->carry;
@@ -161,7 +116,7 @@ static void take_carried(struct af_xdp *xdp, unsigned queue_index)
     }
 }
 
-static int receive_frames(struct af_xdp *xdp)
+int af_xdp_receive_frames(struct af_xdp *xdp)
 {
     for (unsigned tried = 0; tried < xdp->queue_count; tried++) {
         const unsigned index = xdp->next_queue;
@@ -171,7 +126,7 @@ static int receive_frames(struct af_xdp *xdp)
             if (xdp->is_ring_first)
                 take_received(xdp, index);
             xdp->is_ring_first = !xdp->is_ring_first;
-            take_carried(xdp, index);
+            af_xdp_take_carried(xdp, index);
         }
         take_received(xdp, index);
         xdp->arrival_queue = queue;
@@ -198,7 +153,7 @@ static int receive_now(struct af_xdp *xdp, struct io_message **ret_messages)
             return count;
     }
     *ret_messages = xdp->messages;
-    return receive_frames(xdp);
+    return af_xdp_receive_frames(xdp);
 }
 
 static bool is_any_socket_ready(const struct af_xdp *xdp)
@@ -223,124 +178,7 @@ static int wait_for_any(struct af_xdp *xdp, uint64_t wait_ns, struct io_message 
             return count;
     }
     *ret_messages = xdp->messages;
-    return receive_frames(xdp);
-}
-
-/* ---- answers that wait ----
- *
- * Each answer gets one chance to be carried: a time in which the worker had nothing to do and
- * frames could come in. When that comes to nothing it goes by itself, and so do all after
- * XDP_CARRY_AGES batches. How many wait is to be as many as come in at one time: of those left over
- * half go by themselves, and of frames that found none waiting one in CARRY_SHARE adds its answer.
- * (If all did, and a number of frames went round between us and clients that wait for answers, all
- * of them would end up here, as answers that wait for a question that cannot come.)
- *
- * An idle server's answers never wait: fewer than CARRY_LEAST at once do not. */
-
-/* Whether answers wait for questions, or questions for us, or the program is at it. */
-static bool is_carrying(const struct af_xdp *xdp)
-{
-    for (unsigned i = 0; i < xdp->queue_count; i++)
-        if (xdp->queues[i]->carries && !xdp_carry_is_empty(&xdp->queues[i]->carry))
-            return true;
-    return false;
-}
-
-static bool are_enough_waiting(const struct af_xdp *xdp)
-{
-    uint32_t count = 0;
-    for (unsigned i = 0; i < xdp->queue_count; i++)
-        if (xdp->queues[i]->carries)
-            count += xdp_carry_waiting(&xdp->queues[i]->carry);
-    return count >= CARRY_LEAST;
-}
-
-/* Sends what `take_back` has taken back. Returns how many questions came meanwhile; only if there
- * are none it has been sent already. */
-static int send_alone(struct af_xdp *xdp, void (*take_back)(struct xdp_carry *carry))
-{
-    for (unsigned i = 0; i < xdp->queue_count; i++)
-        if (xdp->queues[i]->carries)
-            take_back(&xdp->queues[i]->carry);
-    int count = receive_frames(xdp);
-    for (unsigned i = 0; i < xdp->queue_count && !count; i++)
-        xdp_queue_send(xdp->queues[i], &xdp->counters);
-    return count;
-}
-
-static void set_asleep(struct af_xdp *xdp, bool is_asleep)
-{
-    for (unsigned i = 0; i < xdp->queue_count; i++)
-        if (xdp->queues[i]->carries)
-            xdp_carry_set_asleep(&xdp->queues[i]->carry, is_asleep);
-}
-
-/* Sleeps until a frame comes, or not long. Where nothing comes it is not tried again for a while.
- */
-static int sleep_briefly(struct af_xdp *xdp)
-{
-    const struct timespec wait = {.tv_nsec = CARRY_WAIT_NS};
-    if (xdp->carry.skips) {
-        xdp->carry.skips--;
-        return 0;
-    }
-    set_asleep(xdp, true);
-    int count = receive_frames(xdp);
-    if (!count)
-        ppoll(xdp->polls, xdp->poll_count, &wait, NULL);
-    set_asleep(xdp, false);
-    count = count ? count : receive_frames(xdp);
-    if (count) {
-        xdp->carry.next_skips = 0;
-        return count;
-    }
-    const unsigned next = 2 * xdp->carry.next_skips + 1;
-    xdp->carry.next_skips = next < CARRY_MOST_SKIPS ? next : CARRY_MOST_SKIPS;
-    xdp->carry.skips = xdp->carry.next_skips;
-    return 0;
-}
-
-/* Nothing has come in. Returns how many questions there are after all; 0 with is_carrying() still
- * true: they are to be looked for again without sleeping. */
-static int rest(struct af_xdp *xdp, bool may_sleep)
-{
-    int count = 0;
-    if (xdp->carry.looks == 0) {
-        count = send_alone(xdp, xdp_carry_thin);
-        if (!count && are_enough_waiting(xdp)) {
-            sched_yield(); /* to who receives for the interface, if it wants this core */
-            count = receive_frames(xdp);
-        }
-    }
-    if (!count && are_enough_waiting(xdp)) {
-        if (may_sleep)
-            count = sleep_briefly(xdp);
-        else if (xdp->carry.looks++ < CARRY_LOOKS)
-            return 0;
-    }
-    xdp->carry.looks = 0;
-    return count ? count : send_alone(xdp, xdp_carry_take_back);
-}
-
-/* On the way to rest: what the program has handed over before is still ours, and nothing is for it
- * to take any more. */
-static int drain(struct af_xdp *xdp)
-{
-    for (unsigned i = 0; i < xdp->queue_count; i++) {
-        struct xdp_queue *queue = xdp->queues[i];
-        if (!queue->carries)
-            continue;
-        xdp_carry_take_back(&queue->carry);
-        xdp->arrival_queue = queue;
-        while (!xdp_carry_is_empty(&queue->carry)) { /* not long: until the program has copied */
-            take_carried(xdp, i);
-            if (xdp->arrival_count)
-                return (int)xdp->arrival_count;
-            xdp_queue_send(queue, &xdp->counters);
-        }
-        xdp_queue_leave(queue);
-    }
-    return 0;
+    return af_xdp_receive_frames(xdp);
 }
 
 static int af_xdp_receive(struct io *io, uint64_t wait_ns, struct io_message **ret_messages)
@@ -348,14 +186,14 @@ static int af_xdp_receive(struct io *io, uint64_t wait_ns, struct io_message **r
     struct af_xdp *xdp = (struct af_xdp *)io;
     if (xdp->is_paused) {
         *ret_messages = xdp->messages;
-        return drain(xdp);
+        return af_xdp_drain(xdp);
     }
     int count = receive_now(xdp, ret_messages);
-    if (count == 0 && is_carrying(xdp))
-        count = rest(xdp, wait_ns > 0);
+    if (count == 0 && af_xdp_is_carrying(xdp))
+        count = af_xdp_rest(xdp, wait_ns > 0);
     if (count == 0)
-        count = wait_ns && !is_carrying(xdp) ? wait_for_any(xdp, wait_ns, ret_messages)
-                                             : receive_sockets(xdp, ret_messages);
+        count = wait_ns && !af_xdp_is_carrying(xdp) ? wait_for_any(xdp, wait_ns, ret_messages)
+                                                    : receive_sockets(xdp, ret_messages);
     io->has_more = count >= (int)IO_BATCH;
     return count;
 }
@@ -392,7 +230,7 @@ static bool answer_carried(const struct af_xdp *xdp, struct xdp_queue *queue,
 static bool offer(struct af_xdp *xdp, struct xdp_queue *queue, const uint8_t *bytes, uint32_t len)
 {
     uint32_t word;
-    if (!queue->carries || xdp->arrival_count < CARRY_LEAST || len > XDP_CARRY_FRAME_BYTES ||
+    if (!queue->carries || xdp->arrival_count < AF_XDP_CARRY_LEAST || len > XDP_CARRY_FRAME_BYTES ||
         xdp->is_paused || xdp->carry.surplus++ % CARRY_SHARE ||
         !xdp_carry_get(&queue->carry, &word))
         return false;
@@ -503,7 +341,7 @@ static int take_queues(struct af_xdp *xdp, const struct io_options *options)
             prctl(PR_SET_TIMERSLACK, 1ul); /* or a short sleep is twice as long */
         xdp->queues[xdp->queue_count++] = queue;
     }
-    if (options->socket_count > MAX_SOCKETS)
+    if (options->socket_count > AF_XDP_MAX_SOCKETS)
         return -EINVAL;
     for (unsigned i = 0; i < options->socket_count; i++)
         xdp->polls[xdp->poll_count++] =
@@ -535,7 +373,7 @@ static int af_xdp_open(const struct io_options *options, struct io **ret_io)
 static void af_xdp_close(struct io *io)
 {
     struct af_xdp *xdp = (struct af_xdp *)io;
-    while (!xdp->is_paused && drain(xdp))
+    while (!xdp->is_paused && af_xdp_drain(xdp))
         xdp->arrival_count = 0; /* came after the end */
     for (unsigned i = 0; i < xdp->queue_count && !xdp->is_paused; i++)
         xdp_queue_send(xdp->queues[i], &xdp->counters);

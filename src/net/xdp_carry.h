@@ -39,7 +39,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* METE_CARRY_POINT(address, is_write) stands before every access to what is shared and
+ * METE_CARRY_SEEN(word) behind every read: empty, but a test may schedule there. */
+#ifndef METE_CARRY_POINT
+#define METE_CARRY_POINT(address, is_write) ((void)0)
+#define METE_CARRY_SEEN(word) ((void)0)
+#endif
+
+#ifndef XDP_CARRY_PLACES
 #define XDP_CARRY_PLACES 256u /* a power of two; four batches */
+#endif
 #define XDP_CARRY_FRAME_BYTES 256u
 #define XDP_CARRY_LEAST_BYTES 42u /* the shortest question with its headers */
 
@@ -87,11 +96,13 @@ static inline uint32_t xdp_carry_len(uint32_t word)
 /* What became of the next place: XDP_CARRY_CAME, XDP_CARRY_UNSENT or 0, nothing yet. */
 static inline uint32_t xdp_carry_peek(const struct xdp_carry *carry)
 {
+    const _Atomic uint32_t *at = &carry->shared->words[carry->next % XDP_CARRY_PLACES];
     if (carry->next == carry->offered)
         return 0;
+    METE_CARRY_POINT(at, false);
     /* acquire: the bytes of what came, written before the program exchanged the word */
-    uint32_t word = atomic_load_explicit(&carry->shared->words[carry->next % XDP_CARRY_PLACES],
-                                         memory_order_acquire);
+    const uint32_t word = atomic_load_explicit(at, memory_order_acquire);
+    METE_CARRY_SEEN(word);
     return word & (XDP_CARRY_CAME | XDP_CARRY_UNSENT) ? word : 0;
 }
 
@@ -119,9 +130,10 @@ static inline bool xdp_carry_get(struct xdp_carry *carry, uint32_t *ret_word)
 /* An answer of len bytes stands in the frame. There is a place for each pair of frames. */
 static inline void xdp_carry_offer(struct xdp_carry *carry, uint32_t word, uint32_t len)
 {
+    _Atomic uint32_t *at = &carry->shared->words[carry->offered++ % XDP_CARRY_PLACES];
+    METE_CARRY_POINT(at, true);
     /* relaxed: `offered` follows with release */
-    atomic_store_explicit(&carry->shared->words[carry->offered++ % XDP_CARRY_PLACES],
-                          (word & XDP_CARRY_FRAME_MASK) | len << XDP_CARRY_LEN_SHIFT,
+    atomic_store_explicit(at, (word & XDP_CARRY_FRAME_MASK) | len << XDP_CARRY_LEN_SHIFT,
                           memory_order_relaxed);
 }
 
@@ -142,6 +154,7 @@ void xdp_carry_take_back(struct xdp_carry *carry);
  * has to be a short one. */
 static inline void xdp_carry_set_asleep(struct xdp_carry *carry, bool is_asleep)
 {
+    METE_CARRY_POINT(&carry->shared->asleep, true);
     atomic_store_explicit(&carry->shared->asleep, is_asleep, memory_order_relaxed);
 }
 
