@@ -35,6 +35,8 @@ DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"]  # so that not even kill -9 le
 MOST_STRANGE = 1e-4  # of all answers; more, and the row is not what it says
 # (name, which server, with tags)
 ROWS = [
+    ("mete, af_xdp, carried", "mete carried", False),
+    ("mete, af_xdp, carried, tags", "mete carried", True),
     ("mete, af_xdp", "mete af_xdp", False),
     ("mete, af_xdp, tags", "mete af_xdp", True),
     ("null echo, af_xdp", "echo af_xdp", False),
@@ -91,7 +93,9 @@ class Bench:
             how = {"af_xdp": ["--interface", self.world.server_interface, "--ring", RING], "plain": ["--plain"]}
             return [*here, self.build / "bench" / "echo", "--host", self.world.server_address, "--port", PORT,
                     *how.get(backend, ["--backend", backend])]
-        interface = ["--set", f"listen.interface={self.world.server_interface}", "--set", f"af_xdp.ring={RING}"]
+        carry = ["--set", "af_xdp.carry=on"] if backend == "carried" else []
+        backend = "af_xdp" if backend == "carried" else backend
+        interface = [*carry, "--set", f"listen.interface={self.world.server_interface}", "--set", f"af_xdp.ring={RING}"]
         return [*here, self.build / "mete", "serve", "--config", self.config, "--set", f"listen.udp={address}", "--set",
                 f"trusted_networks={NETWORKS[0]}", "--set", "listen.admin=none", "--set", "workers=1", "--set",
                 f"backend={backend}", "--set", "table.entries=4194304", "--set", "repeats.memory=32MiB",
@@ -126,7 +130,7 @@ class Bench:
     def measure(self, row):
         name, which, tags = row
         kind, backend = which.split()
-        passing = None if backend == "af_xdp" else self.pass_all()
+        passing = None if backend in ("af_xdp", "carried") else self.pass_all()
         try:
             with Server(self.command(kind, backend), None) as server:
                 return self.circulate(name, server, self.load_command(kind, tags))

@@ -6,7 +6,7 @@
  * ceiling does not rest on our backends being good.
  *
  *   echo [--host 127.0.0.1] [--port N] [--backend io_uring|mmsg [--spin-us N] | --plain] [--join]
- *        [--interface NAME [--ring N]]   by AF_XDP what comes over that one
+ *        [--interface NAME [--ring N] [--carry]]   by AF_XDP what comes over that one
  *
  * Prints its address on stderr when it is ready; ends on SIGTERM. One thread. */
 #include <arpa/inet.h>
@@ -93,11 +93,14 @@ static int serve_io(int fd, enum io_backend backend, uint64_t spin_ns, struct xd
 }
 
 /* NULL: it cannot be had, and why was said. */
-static struct xdp *open_interface(const char *name, unsigned long ring,
+static struct xdp *open_interface(const char *name, unsigned long ring, bool carry,
                                   const struct sockaddr_storage *address)
 {
-    const struct xdp_open_options options = {
-        .interface = name, .ring = (uint32_t)ring, .targets = address, .target_count = 1};
+    const struct xdp_open_options options = {.interface = name,
+                                             .ring = (uint32_t)ring,
+                                             .carry = carry,
+                                             .targets = address,
+                                             .target_count = 1};
     struct xdp *xdp = NULL;
     enum xdp_step step;
     const int error = xdp_open(&options, &xdp, &step);
@@ -115,20 +118,17 @@ struct options {
     unsigned long spin_us;
     int plain;
     int join;
+    bool carry;
 };
 
 static int parse(int argc, char **argv, struct options *options)
 {
     static const struct option known[] = {
-        {"host", required_argument, NULL, 'h'},
-        {"port", required_argument, NULL, 'p'},
-        {"backend", required_argument, NULL, 'b'},
-        {"interface", required_argument, NULL, 'i'},
-        {"plain", no_argument, NULL, 'P'},
-        {"join", no_argument, NULL, 'j'},
-        {"spin-us", required_argument, NULL, 's'},
-        {"ring", required_argument, NULL, 'r'},
-        {0},
+        {"host", required_argument, NULL, 'h'},    {"port", required_argument, NULL, 'p'},
+        {"backend", required_argument, NULL, 'b'}, {"interface", required_argument, NULL, 'i'},
+        {"plain", no_argument, NULL, 'P'},         {"join", no_argument, NULL, 'j'},
+        {"spin-us", required_argument, NULL, 's'}, {"ring", required_argument, NULL, 'r'},
+        {"carry", no_argument, NULL, 'c'},         {0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -144,6 +144,8 @@ static int parse(int argc, char **argv, struct options *options)
             options->interface = optarg;
         else if (option == 'r')
             options->ring = strtoul(optarg, NULL, 10);
+        else if (option == 'c')
+            options->carry = true;
         else if (option == 's')
             options->spin_us = strtoul(optarg, NULL, 10);
         else if (option == 'P')
@@ -168,7 +170,8 @@ int main(int argc, char **argv)
     if (parse(argc, argv, &options) < 0 ||
         inet_pton(AF_INET, options.host, &address->sin_addr) != 1) {
         fprintf(stderr, "usage: echo [--host IPv4] [--port N] [--backend io_uring|mmsg "
-                        "[--spin-us N] | --plain] [--join] [--interface NAME [--ring N]]\n");
+                        "[--spin-us N] | --plain] [--join] [--interface NAME [--ring N] "
+                        "[--carry]]\n");
         return 2;
     }
     sigaction(SIGTERM, &action, NULL);
@@ -183,7 +186,7 @@ int main(int argc, char **argv)
     struct xdp *xdp = NULL;
     if (options.interface) {
         options.backend = IO_BACKEND_AF_XDP;
-        xdp = open_interface(options.interface, options.ring, &storage);
+        xdp = open_interface(options.interface, options.ring, options.carry, &storage);
         if (!xdp)
             return 2;
     }

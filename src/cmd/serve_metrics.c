@@ -69,6 +69,9 @@ static void print_counters(const struct server *server, struct http_out *out)
               sum(server, COUNTER_CLOCK_STEPS));
     print_one(out, "mete_batches_total", "counter", "Receives that brought something.",
               sum(server, COUNTER_BATCHES));
+    print_one(out, "mete_carried_total", "counter",
+              "Answers that left in the frames of the next questions.",
+              sum(server, COUNTER_CARRIED));
 }
 
 /* By tenant as long as they are few enough for labels. */

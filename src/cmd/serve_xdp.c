@@ -144,6 +144,7 @@ int serve_open_xdp(struct server *server)
         .queues = config->queues,
         .vlan = (uint16_t)config->vlan,
         .ring = (uint32_t)config->ring,
+        .carry = config->carry == CONFIG_XDP_CARRY_ON,
         .targets = targets.list,
         .target_count = targets.count,
     };
@@ -191,8 +192,8 @@ void serve_format_backend(const struct server *server, char *out, size_t size)
         return;
     }
     const struct xdp_facts facts = xdp_facts(server->xdp);
-    snprintf(out, size, "af_xdp on %s (%s, %s, %u %s)", server->config->xdp.interface,
+    snprintf(out, size, "af_xdp on %s (%s, %s, %u %s%s)", server->config->xdp.interface,
              facts.mode == XDP_ATTACH_NATIVE ? "native" : "generic",
              facts.is_zero_copy ? "zero-copy" : "copy", facts.queues,
-             facts.queues == 1 ? "queue" : "queues");
+             facts.queues == 1 ? "queue" : "queues", facts.carries ? ", carrying" : "");
 }

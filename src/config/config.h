@@ -26,6 +26,7 @@ enum config_steering { STEERING_FLOW, STEERING_CPU };
 enum config_reload { RELOAD_SIGNAL, RELOAD_WATCH };
 enum config_log { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 enum config_backend { BACKEND_AUTO, BACKEND_IO_URING, BACKEND_MMSG, BACKEND_AF_XDP };
+enum config_xdp_carry { CONFIG_XDP_CARRY_OFF, CONFIG_XDP_CARRY_ON };
 enum config_xdp_mode { CONFIG_XDP_AUTO, CONFIG_XDP_NATIVE, CONFIG_XDP_GENERIC };
 enum config_on_full { ON_FULL_EVICT, ON_FULL_ALLOW, ON_FULL_DENY };
 enum config_on_bad_file { ON_BAD_FILE_START, ON_BAD_FILE_REFUSE };
@@ -249,6 +250,7 @@ struct config_xdp {
     enum config_xdp_mode mode;
     uint64_t vlan; /* number of the 802.1Q tag that its frames carry; 0: none */
     uint64_t ring; /* datagrams that may wait on each queue; a power of two */
+    enum config_xdp_carry carry;
 };
 
 struct config {

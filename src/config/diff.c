@@ -175,6 +175,7 @@ static void diff_interface(struct diff *diff, const struct config_xdp *from,
     diff_text(diff, "af_xdp.mode", false, modes[from->mode], modes[to->mode]);
     diff_text(diff, "af_xdp.vlan", false, vlans[0], vlans[1]);
     diff_text(diff, "af_xdp.ring", false, rings[0], rings[1]);
+    diff_text(diff, "af_xdp.carry", false, from->carry ? "on" : "off", to->carry ? "on" : "off");
 }
 
 static void diff_headers(struct diff *diff, unsigned from, unsigned to)

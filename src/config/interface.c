@@ -76,6 +76,7 @@ void interface_print(const struct config *config, FILE *out)
         fprintf(out, "%u", config->xdp.queues);
     else
         fputs("auto", out);
-    fprintf(out, ", mode: %s, vlan: %" PRIu64 ", ring: %" PRIu64 "}\n", modes[config->xdp.mode],
-            config->xdp.vlan, config->xdp.ring);
+    fprintf(out, ", mode: %s, vlan: %" PRIu64 ", ring: %" PRIu64 ", carry: %s}\n",
+            modes[config->xdp.mode], config->xdp.vlan, config->xdp.ring,
+            config->xdp.carry ? "on" : "off");
 }

@@ -137,6 +137,8 @@ static int keep_interface(struct keeping *keeping, const struct config_xdp *runn
 {
     xdp->queues = (unsigned)keep_number(keeping, "af_xdp.queues", running->queues, xdp->queues);
     xdp->mode = (enum config_xdp_mode)keep_number(keeping, "af_xdp.mode", running->mode, xdp->mode);
+    xdp->carry =
+        (enum config_xdp_carry)keep_number(keeping, "af_xdp.carry", running->carry, xdp->carry);
     xdp->ring = keep_number(keeping, "af_xdp.ring", running->ring, xdp->ring);
     xdp->vlan = keep_number(keeping, "af_xdp.vlan", running->vlan, xdp->vlan);
     return keep_text(keeping, "listen.interface", running->interface, &xdp->interface);

@@ -56,6 +56,7 @@ struct field {
 
 static const char *const BACKENDS[] = CONFIG_BACKENDS;
 static const char *const XDP_MODES[] = CONFIG_XDP_MODES;
+static const char *const SWITCH[] = {"off", "on", NULL};
 static const char *const FILTERS[] = {"auto", "off", NULL};
 static const char *const STEERINGS[] = {"flow", "cpu", NULL};
 static const char *const HEADERS[] = CONFIG_HEADERS_NAMES;
@@ -70,6 +71,7 @@ _Static_assert(BACKEND_AUTO == 0 && BACKEND_IO_URING == 1 && BACKEND_MMSG == 2 &
 _Static_assert(CONFIG_XDP_AUTO == 0 && CONFIG_XDP_NATIVE == 1 && CONFIG_XDP_GENERIC == 2,
                "as XDP_MODES");
 _Static_assert(sizeof(enum config_xdp_mode) == sizeof(unsigned), "set as unsigned");
+_Static_assert(CONFIG_XDP_CARRY_OFF == 0 && CONFIG_XDP_CARRY_ON == 1, "as SWITCH");
 _Static_assert(ON_FULL_EVICT == 0 && ON_FULL_ALLOW == 1 && ON_FULL_DENY == 2, "as ON_FULL");
 _Static_assert(ON_BAD_FILE_START == 0 && ON_BAD_FILE_REFUSE == 1, "as ON_BAD_FILE");
 _Static_assert(CLIENTS_OPTIONAL == 0 && CLIENTS_REQUIRED == 1, "as CLIENTS");
@@ -193,6 +195,11 @@ static const struct field FIELDS[] = {
      .choices = XDP_MODES,
      .fallback = "auto"},
     BETWEEN(TYPE_NUMBER, "af_xdp.vlan", xdp.vlan, 0, 4094, "0"),
+    {.path = "af_xdp.carry",
+     .type = TYPE_CHOICE,
+     AT(xdp.carry),
+     .choices = SWITCH,
+     .fallback = "off"},
     BETWEEN(TYPE_NUMBER, "af_xdp.ring", xdp.ring, CONFIG_MIN_XDP_RING, CONFIG_MAX_XDP_RING, "4096"),
     {.path = "filter", .type = TYPE_CHOICE, AT(filter), .choices = FILTERS, .fallback = "auto"},
     {.path = "steering",

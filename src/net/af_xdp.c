@@ -8,6 +8,9 @@
  * here, transmit ring, done ring, free ring; nothing is copied here. An answer whose question's
  * frame has gone meanwhile (net/udp_park.h) is copied into a free frame.
  *
+ * With `af_xdp.carry` most answers leave by another way, in the frames of the next questions
+ * (net/xdp_carry.h): net/af_xdp_rest.c.
+ *
  * While the rings are busy the sockets are looked at every XDP_TURNS batches only, because that is
  * a system call; when the rings are empty both are waited for. In copy mode sending is one too, for
  * a batch (32 frames before Linux 6.17): that is the backend's cost. */
@@ -16,92 +19,35 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
-#include "net/frame.h"
-#include "net/io.h"
-#include "net/xdp_parts.h"
+#include "net/af_xdp.h"
 
 #define XDP_TURNS 16u
-#define XDP_KICKS 8u          /* most system calls to send one batch */
 #define XDP_SOCKET (1u << 16) /* io_message.socket: this, and the queue's place among ours */
-#define MAX_SOCKETS 16u
+#define CARRY_SHARE 8u        /* see net/af_xdp_rest.c */
 
 _Static_assert(XDP_DATA_OFFSET + FRAME_MAX_HEADERS + 1232 <= XDP_FRAME_BYTES, "a datagram fits");
-
-struct arrival {
-    struct frame frame;
-    uint64_t address; /* of the frame's first byte */
-    bool is_sent;
-    struct msghdr path; /* name: the peer; control: the headers it came under */
-};
-
-struct af_xdp {
-    struct io io;
-    struct io_counters counters;
-    struct io *sockets;
-    bool has_socket_batch;
-    bool is_paused;
-    unsigned turns; /* batches of the rings since the sockets were looked at */
-    unsigned queue_count;
-    unsigned next_queue;
-    struct xdp_queue *queues[XDP_MAX_QUEUES];
-    unsigned poll_count; /* queues, then sockets */
-    struct pollfd polls[XDP_MAX_QUEUES + MAX_SOCKETS];
-    unsigned arrival_count;
-    struct xdp_queue *arrival_queue;
-    struct arrival arrivals[IO_BATCH];
-    struct io_message messages[IO_BATCH];
-};
-
-/* ---- frames ---- */
-
-static void free_frame(struct xdp_queue *queue, uint64_t address)
-{
-    queue->free[queue->free_count++] = (uint32_t)address & ~(XDP_FRAME_BYTES - 1);
-}
-
-static void collect_done(struct xdp_queue *queue)
-{
-    uint32_t at = 0;
-    uint32_t count = xsk_ring_cons__peek(&queue->done, queue->ring, &at);
-    for (uint32_t i = 0; i < count; i++)
-        free_frame(queue, *xsk_ring_cons__comp_addr(&queue->done, at + i));
-    if (count)
-        xsk_ring_cons__release(&queue->done, count);
-}
-
-/* The latest freed go first: they are in the cache. */
-static void refill(struct xdp_queue *queue)
-{
-    uint32_t at = 0;
-    uint32_t count = xsk_prod_nb_free(&queue->fill, queue->ring);
-    count = count < queue->free_count ? count : queue->free_count;
-    if (!count || !xsk_ring_prod__reserve(&queue->fill, count, &at))
-        return;
-    for (uint32_t i = 0; i < count; i++)
-        *xsk_ring_prod__fill_addr(&queue->fill, at + i) = queue->free[--queue->free_count];
-    xsk_ring_prod__submit(&queue->fill, count);
-}
+_Static_assert(XDP_CARRY_LEAST_BYTES <= FRAME_ETHERNET_BYTES + FRAME_IPV4_BYTES + FRAME_UDP_BYTES,
+               "every question may be carried");
 
 /* ---- receiving ---- */
 
-/* Returns whether it is a datagram; else the frame is free again. */
-static bool take_frame(struct af_xdp *xdp, struct xdp_queue *queue, unsigned queue_index,
-                       const struct xdp_desc *descriptor)
+/* Returns where it is written down, if it is a datagram, else NULL. */
+static struct arrival *take_bytes(struct af_xdp *xdp, unsigned queue_index, uint8_t *bytes,
+                                  uint32_t len)
 {
     const unsigned place = xdp->arrival_count;
     struct arrival *arrival = &xdp->arrivals[place];
-    uint8_t *bytes = queue->frames + descriptor->addr;
-    if (frame_decode(bytes, descriptor->len, &arrival->frame) != FRAME_OK) {
-        xdp->counters.receive_errors++;
-        free_frame(queue, descriptor->addr);
-        return false;
-    }
     const struct frame *frame = &arrival->frame;
-    arrival->address = descriptor->addr;
-    arrival->is_sent = false;
+    if (frame_decode(bytes, len, &arrival->frame) != FRAME_OK) {
+        xdp->counters.receive_errors++;
+        return NULL;
+    }
+    arrival->bytes = bytes;
+    arrival->is_sent = arrival->is_carried = false;
     arrival->path = (struct msghdr){
         .msg_name = &arrival->frame.peer,
         .msg_namelen =
@@ -119,32 +65,74 @@ static bool take_frame(struct af_xdp *xdp, struct xdp_queue *queue, unsigned que
         .peer_header = &arrival->path,
     };
     xdp->arrival_count++;
-    return true;
+    return arrival;
 }
 
-static int receive_frames(struct af_xdp *xdp)
+/* From the receive ring. */
+static void take_received(struct af_xdp *xdp, unsigned queue_index)
+{
+    struct xdp_queue *queue = xdp->queues[queue_index];
+    uint32_t at;
+    uint32_t count = xsk_ring_cons__peek(&queue->receive, IO_BATCH - xdp->arrival_count, &at);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint8_t *bytes =
+            queue->frames + xsk_ring_cons__rx_desc(&queue->receive, at + i)->addr;
+        __builtin_prefetch(bytes);
+        __builtin_prefetch(bytes + 64);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct xdp_desc *descriptor = xsk_ring_cons__rx_desc(&queue->receive, at + i);
+        struct arrival *arrival =
+            take_bytes(xdp, queue_index, queue->frames + descriptor->addr, descriptor->len);
+        if (arrival)
+            arrival->address = descriptor->addr;
+        else
+            xdp_queue_free(queue, descriptor->addr);
+    }
+    if (count)
+        xsk_ring_cons__release(&queue->receive, count);
+}
+
+void af_xdp_take_carried(struct af_xdp *xdp, unsigned queue_index)
+{
+    struct xdp_queue *queue = xdp->queues[queue_index];
+    struct xdp_carry *carry = &queue->carry;
+    uint32_t word;
+    while (xdp->arrival_count < IO_BATCH && (word = xdp_carry_peek(carry))) {
+        uint8_t *bytes = xdp_carry_frame(carry, word);
+        const uint32_t len = xdp_carry_len(word);
+        if (word & XDP_CARRY_UNSENT && !xdp_queue_transmit_copy(queue, bytes, len))
+            return;
+        xdp_carry_take(carry);
+        xdp->counters.carried += word & XDP_CARRY_CAME ? 1 : 0;
+        struct arrival *arrival =
+            word & XDP_CARRY_CAME ? take_bytes(xdp, queue_index, bytes, len) : NULL;
+        if (!arrival) {
+            xdp_carry_free(carry, word);
+            continue;
+        }
+        arrival->is_carried = true;
+        arrival->word = word;
+    }
+}
+
+int af_xdp_receive_frames(struct af_xdp *xdp)
 {
     for (unsigned tried = 0; tried < xdp->queue_count; tried++) {
         const unsigned index = xdp->next_queue;
         struct xdp_queue *queue = xdp->queues[index];
-        uint32_t at;
         xdp->next_queue = index + 1 < xdp->queue_count ? index + 1 : 0;
-        uint32_t count = xsk_ring_cons__peek(&queue->receive, IO_BATCH, &at);
-        if (!count)
-            continue;
-        for (uint32_t i = 0; i < count; i++) {
-            const uint8_t *bytes =
-                queue->frames + xsk_ring_cons__rx_desc(&queue->receive, at + i)->addr;
-            __builtin_prefetch(bytes);
-            __builtin_prefetch(bytes + 64);
+        if (queue->carries) {
+            if (xdp->is_ring_first)
+                take_received(xdp, index);
+            xdp->is_ring_first = !xdp->is_ring_first;
+            af_xdp_take_carried(xdp, index);
         }
-        for (uint32_t i = 0; i < count; i++)
-            take_frame(xdp, queue, index, xsk_ring_cons__rx_desc(&queue->receive, at + i));
-        xsk_ring_cons__release(&queue->receive, count);
+        take_received(xdp, index);
         xdp->arrival_queue = queue;
         if (xdp->arrival_count)
             return (int)xdp->arrival_count;
-        refill(queue);
+        xdp_queue_refill(queue);
     }
     return 0;
 }
@@ -165,7 +153,7 @@ static int receive_now(struct af_xdp *xdp, struct io_message **ret_messages)
             return count;
     }
     *ret_messages = xdp->messages;
-    return receive_frames(xdp);
+    return af_xdp_receive_frames(xdp);
 }
 
 static bool is_any_socket_ready(const struct af_xdp *xdp)
@@ -190,33 +178,27 @@ static int wait_for_any(struct af_xdp *xdp, uint64_t wait_ns, struct io_message 
             return count;
     }
     *ret_messages = xdp->messages;
-    return receive_frames(xdp);
+    return af_xdp_receive_frames(xdp);
 }
 
 static int af_xdp_receive(struct io *io, uint64_t wait_ns, struct io_message **ret_messages)
 {
     struct af_xdp *xdp = (struct af_xdp *)io;
-    if (xdp->is_paused)
-        return 0;
+    if (xdp->is_paused) {
+        *ret_messages = xdp->messages;
+        return af_xdp_drain(xdp);
+    }
     int count = receive_now(xdp, ret_messages);
+    if (count == 0 && af_xdp_is_carrying(xdp))
+        count = af_xdp_rest(xdp, wait_ns > 0);
     if (count == 0)
-        count =
-            wait_ns ? wait_for_any(xdp, wait_ns, ret_messages) : receive_sockets(xdp, ret_messages);
+        count = wait_ns && !af_xdp_is_carrying(xdp) ? wait_for_any(xdp, wait_ns, ret_messages)
+                                                    : receive_sockets(xdp, ret_messages);
     io->has_more = count >= (int)IO_BATCH;
     return count;
 }
 
 /* ---- answering ---- */
-
-static bool transmit(struct xdp_queue *queue, uint64_t address, uint32_t len)
-{
-    uint32_t at = 0;
-    if (!xsk_ring_prod__reserve(&queue->transmit, 1, &at))
-        return false;
-    *xsk_ring_prod__tx_desc(&queue->transmit, at) = (struct xdp_desc){.addr = address, .len = len};
-    queue->unsent++;
-    return true;
-}
 
 /* From a copy of the question and of the headers it came under. */
 static bool answer_anew(struct xdp_queue *queue, const struct msghdr *path, const uint8_t *payload,
@@ -229,10 +211,43 @@ static bool answer_anew(struct xdp_queue *queue, const struct msghdr *path, cons
     uint8_t *bytes = queue->frames + address;
     memcpy(bytes, path->msg_control, headers);
     memcpy(bytes + headers, payload, len);
-    if (!transmit(queue, address, frame_answer(bytes, headers, len)))
+    if (!xdp_queue_transmit(queue, address, frame_answer(bytes, headers, len)))
         return false;
     queue->free_count--;
     return true;
+}
+
+static bool answer_carried(const struct af_xdp *xdp, struct xdp_queue *queue,
+                           struct arrival *arrival, uint32_t len)
+{
+    if (xdp->is_paused)
+        return xdp_queue_transmit_copy(queue, arrival->bytes, len);
+    xdp_carry_offer(&queue->carry, arrival->word, len);
+    return arrival->is_sent = true;
+}
+
+/* Whether the answer to a question out of the receive ring is to wait, and has room to. */
+static bool offer(struct af_xdp *xdp, struct xdp_queue *queue, const uint8_t *bytes, uint32_t len)
+{
+    uint32_t word;
+    if (!queue->carries || xdp->arrival_count < AF_XDP_CARRY_LEAST || len > XDP_CARRY_FRAME_BYTES ||
+        xdp->is_paused || xdp->carry.surplus++ % CARRY_SHARE ||
+        !xdp_carry_get(&queue->carry, &word))
+        return false;
+    memcpy(xdp_carry_frame(&queue->carry, word), bytes, len);
+    xdp_carry_offer(&queue->carry, word, len);
+    return true;
+}
+
+static bool answer_in_place(struct af_xdp *xdp, struct xdp_queue *queue, struct arrival *arrival,
+                            uint32_t payload_len)
+{
+    const uint32_t len = frame_answer(arrival->bytes, arrival->frame.headers, payload_len);
+    if (arrival->is_carried)
+        return answer_carried(xdp, queue, arrival, len);
+    if (offer(xdp, queue, arrival->bytes, len))
+        return true; /* the frame is free after the batch */
+    return arrival->is_sent = xdp_queue_transmit(queue, arrival->address, len);
 }
 
 /* A frame is one datagram, so its answer is one: segments do not come here. */
@@ -248,42 +263,11 @@ static void af_xdp_reply(struct io *io, const struct io_message *message, uint32
     struct xdp_queue *queue = xdp->queues[message->socket & ~XDP_SOCKET];
     bool is_done;
     if (message->buffer) {
-        struct arrival *arrival = &xdp->arrivals[message->buffer - 1];
-        uint8_t *bytes = queue->frames + arrival->address;
-        is_done =
-            transmit(queue, arrival->address, frame_answer(bytes, arrival->frame.headers, len));
-        arrival->is_sent = is_done;
+        is_done = answer_in_place(xdp, queue, &xdp->arrivals[message->buffer - 1], len);
     } else {
         is_done = answer_anew(queue, message->peer_header, message->data + offset, len);
     }
     xdp->counters.send_errors += !is_done;
-}
-
-/* In copy mode the call sends; else it wakes the driver, if it asked for that. What the device
- * cannot take now stays in the ring for the next batch, or for the next poll(), which sends too. */
-static void kick(struct af_xdp *xdp, struct xdp_queue *queue)
-{
-    for (unsigned i = 0; i < XDP_KICKS; i++) {
-        if (!xsk_ring_prod__needs_wakeup(&queue->transmit))
-            return;
-        if (sendto(queue->fd, NULL, 0, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0) >= 0)
-            return;
-        if (errno != EAGAIN && errno != EINTR) {
-            xdp->counters.send_errors += errno != EBUSY && errno != ENOBUFS;
-            return;
-        }
-    }
-}
-
-static void send_queue(struct af_xdp *xdp, struct xdp_queue *queue)
-{
-    if (queue->unsent) {
-        xsk_ring_prod__submit(&queue->transmit, queue->unsent);
-        queue->unsent = 0;
-        kick(xdp, queue);
-    }
-    collect_done(queue);
-    refill(queue);
 }
 
 static void leave_queues(struct af_xdp *xdp)
@@ -292,15 +276,27 @@ static void leave_queues(struct af_xdp *xdp)
         xdp_queue_leave(xdp->queues[i]);
 }
 
+/* Without an answer, or with one that went in another frame. */
+static void free_arrival(struct xdp_queue *queue, const struct arrival *arrival)
+{
+    if (arrival->is_carried)
+        xdp_carry_free(&queue->carry, arrival->word);
+    else
+        xdp_queue_free(queue, arrival->address);
+}
+
 static void af_xdp_send(struct io *io)
 {
     struct af_xdp *xdp = (struct af_xdp *)io;
     for (unsigned i = 0; i < xdp->arrival_count; i++)
         if (!xdp->arrivals[i].is_sent)
-            free_frame(xdp->arrival_queue, xdp->arrivals[i].address);
+            free_arrival(xdp->arrival_queue, &xdp->arrivals[i]);
     xdp->arrival_count = 0;
-    for (unsigned i = 0; i < xdp->queue_count; i++)
-        send_queue(xdp, xdp->queues[i]);
+    for (unsigned i = 0; i < xdp->queue_count; i++) {
+        if (xdp->queues[i]->carries)
+            xdp_carry_publish(&xdp->queues[i]->carry);
+        xdp_queue_send(xdp->queues[i], &xdp->counters);
+    }
     if (xdp->has_socket_batch)
         io_send(xdp->sockets);
     xdp->has_socket_batch = false;
@@ -325,7 +321,8 @@ static void af_xdp_resume(struct io *io)
     struct af_xdp *xdp = (struct af_xdp *)io;
     for (unsigned i = 0; i < xdp->queue_count; i++) {
         xdp_queue_take_up(xdp->queues[i]);
-        kick(xdp, xdp->queues[i]); /* what the one before could not send at once */
+        xdp_queue_kick(xdp->queues[i],
+                       &xdp->counters); /* what the one before could not send at once */
     }
     xdp->is_paused = false;
     io_resume(xdp->sockets);
@@ -340,9 +337,11 @@ static int take_queues(struct af_xdp *xdp, const struct io_options *options)
     for (unsigned i = options->worker; i < interface->facts.queues; i += options->worker_count) {
         struct xdp_queue *queue = &interface->queues[i];
         xdp->polls[xdp->poll_count++] = (struct pollfd){.fd = queue->fd, .events = POLLIN};
+        if (queue->carries)
+            prctl(PR_SET_TIMERSLACK, 1ul); /* or a short sleep is twice as long */
         xdp->queues[xdp->queue_count++] = queue;
     }
-    if (options->socket_count > MAX_SOCKETS)
+    if (options->socket_count > AF_XDP_MAX_SOCKETS)
         return -EINVAL;
     for (unsigned i = 0; i < options->socket_count; i++)
         xdp->polls[xdp->poll_count++] =
@@ -370,10 +369,14 @@ static int af_xdp_open(const struct io_options *options, struct io **ret_io)
     return 0;
 }
 
-/* The queues are who opened them's to close. */
+/* The queues are who opened them's to close. No answer stays behind in them. */
 static void af_xdp_close(struct io *io)
 {
     struct af_xdp *xdp = (struct af_xdp *)io;
+    while (!xdp->is_paused && af_xdp_drain(xdp))
+        xdp->arrival_count = 0; /* came after the end */
+    for (unsigned i = 0; i < xdp->queue_count && !xdp->is_paused; i++)
+        xdp_queue_send(xdp->queues[i], &xdp->counters);
     io_close(xdp->sockets);
     free(xdp);
 }
@@ -384,6 +387,7 @@ static struct io_counters af_xdp_counters(const struct io *io)
     struct io_counters counters = xdp->sockets->operations->counters(xdp->sockets);
     counters.send_errors += xdp->counters.send_errors;
     counters.receive_errors += xdp->counters.receive_errors;
+    counters.carried = xdp->counters.carried;
     for (unsigned i = 0; i < xdp->queue_count; i++)
         counters.receive_drops += xdp_queue_drops(xdp->queues[i]) - xdp->queues[i]->drops_before;
     return counters;

@@ -56,6 +56,7 @@ struct io_counters {
     uint64_t send_errors; /* answers the kernel refused (their peers see a lost datagram) */
     uint64_t send_plain;  /* joined sends that had to be sent one by one */
     uint64_t receive_errors;
+    uint64_t carried;       /* answers that left in the frames of questions (net/xdp_carry.h) */
     uint64_t receive_drops; /* datagrams that the kernel had no room for, off the sockets */
 };
 

@@ -24,6 +24,7 @@ static uint64_t publish_io_counters(struct worker *worker)
     _Atomic uint64_t *cell = worker->counters->cell;
     atomic_store_explicit(&cell[COUNTER_SEND_ERRORS], io.send_errors, memory_order_relaxed);
     atomic_store_explicit(&cell[COUNTER_RECEIVE_ERRORS], io.receive_errors, memory_order_relaxed);
+    atomic_store_explicit(&cell[COUNTER_CARRIED], io.carried, memory_order_relaxed);
     return io.receive_drops;
 }
 

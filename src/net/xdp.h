@@ -27,6 +27,7 @@ struct xdp_open_options {
     enum xdp_attach mode; /* auto: native where the driver can, else generic */
     unsigned queues;      /* the first so many; 0: all that there are */
     uint16_t vlan;        /* see struct xdp_program */
+    bool carry;           /* answers leave in the frames of questions, where that can be */
     uint32_t ring;        /* datagrams that may wait on each; a power of two; 0: XDP_RING */
     const struct sockaddr_storage *targets;
     unsigned target_count; /* at most XDP_MAX_TARGETS */
@@ -44,6 +45,7 @@ enum xdp_step {
 struct xdp_facts {
     enum xdp_attach mode; /* never auto */
     bool is_zero_copy;
+    bool carries; /* see struct xdp_open_options */
     unsigned queues;
 };
 

@@ -102,6 +102,7 @@ static int load_program(struct xdp_program *text, struct xdp *xdp)
                                           sizeof(int), xdp->facts.queues, NULL);
     if (xdp->sockets_map >= 0) {
         text->sockets_map = xdp->sockets_map;
+        text->carry_map = xdp->carry_map;
         const unsigned count = xdp_program_write(text, insns);
         /* frames in several pieces too, which jumbo MTUs need; before Linux 5.18 there are none */
         LIBBPF_OPTS(bpf_prog_load_opts, options, .prog_flags = BPF_F_XDP_HAS_FRAGS);
@@ -111,6 +112,39 @@ static int load_program(struct xdp_program *text, struct xdp *xdp)
     }
     free(insns);
     return xdp->sockets_map < 0 ? xdp->sockets_map : xdp->program < 0 ? xdp->program : 0;
+}
+
+/* Where it cannot be had, answers go by themselves. */
+static void make_carry(struct xdp *xdp)
+{
+    LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
+    const size_t size = xdp->facts.queues * sizeof(struct xdp_carry_shared);
+    int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "mete_carry", sizeof(uint32_t),
+                             sizeof(struct xdp_carry_shared), xdp->facts.queues, &options);
+    if (map < 0)
+        return;
+    void *area = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, map, 0);
+    if (area == MAP_FAILED) {
+        close(map);
+        return;
+    }
+    xdp->carry_map = map;
+    xdp->carried = area;
+    xdp->carried_size = size;
+}
+
+/* A generic program has a buffer of the kernel's in hand anyway, and zero-copy has nothing to save.
+ */
+void xdp_begin_carrying(struct xdp *xdp)
+{
+    if (xdp->carried_size < xdp->facts.queues * sizeof(*xdp->carried) ||
+        xdp->facts.mode != XDP_ATTACH_NATIVE || xdp->facts.is_zero_copy)
+        return;
+    for (unsigned i = 0; i < xdp->facts.queues; i++) {
+        xdp_carry_init(&xdp->queues[i].carry, &xdp->carried[i]);
+        xdp->queues[i].carries = true;
+    }
+    xdp->facts.carries = true;
 }
 
 static int attach_as(struct xdp *xdp, int interface_index, enum xdp_attach mode)
@@ -302,6 +336,8 @@ int xdp_load(const struct xdp_open_options *options, struct xdp *xdp, enum xdp_s
     if (result)
         return result;
     *ret_step = XDP_STEP_PROGRAM;
+    if (options->carry)
+        make_carry(xdp);
     return load_program(&text, xdp);
 }
 
@@ -316,7 +352,10 @@ static int open_all(const struct xdp_open_options *options, struct xdp *xdp,
     if (result)
         return result;
     *ret_step = XDP_STEP_SOCKET;
-    return open_queues(xdp, options);
+    result = open_queues(xdp, options);
+    if (!result)
+        xdp_begin_carrying(xdp);
+    return result;
 }
 
 int xdp_open(const struct xdp_open_options *options, struct xdp **ret_xdp, enum xdp_step *ret_step)
@@ -325,7 +364,7 @@ int xdp_open(const struct xdp_open_options *options, struct xdp **ret_xdp, enum 
     struct xdp *xdp = calloc(1, sizeof(*xdp));
     if (!xdp)
         return -ENOMEM;
-    xdp->sockets_map = xdp->program = xdp->link = -1;
+    xdp->sockets_map = xdp->program = xdp->link = xdp->carry_map = -1;
     int result = open_all(options, xdp, ret_step);
     if (result) {
         xdp_close(xdp);
@@ -345,12 +384,14 @@ void xdp_close(struct xdp *xdp)
 {
     if (!xdp)
         return;
-    const int descriptors[] = {xdp->link, xdp->program, xdp->sockets_map};
+    const int descriptors[] = {xdp->link, xdp->program, xdp->sockets_map, xdp->carry_map};
     for (unsigned i = 0; i < sizeof(descriptors) / sizeof(descriptors[0]); i++)
         if (descriptors[i] >= 0)
             close(descriptors[i]);
     for (unsigned i = 0; xdp->queues && i < xdp->facts.queues; i++)
         close_queue(&xdp->queues[i]);
+    if (xdp->carried)
+        munmap(xdp->carried, xdp->carried_size);
     free(xdp->queues);
     free(xdp);
 }

@@ -7,6 +7,7 @@
 #include <xdp/xsk.h>
 
 #include "net/xdp.h"
+#include "net/xdp_carry.h"
 
 struct xdp_program;
 
@@ -49,6 +50,8 @@ struct xdp_queue {
     uint32_t free_count;
     uint32_t *free;        /* of what is left */
     uint64_t drops_before; /* of the process that had it before */
+    bool carries;
+    struct xdp_carry carry;
     struct {               /* rings of a queue that was passed; else libxdp has them */
         void *address;
         size_t size;
@@ -57,6 +60,9 @@ struct xdp_queue {
 
 struct xdp {
     int sockets_map, program, link; /* descriptors; -1: none */
+    int carry_map;
+    struct xdp_carry_shared *carried; /* of all queues; NULL: none */
+    size_t carried_size;
     int interface_index;
     struct xdp_facts facts;
     struct xdp_queue *queues;
@@ -67,6 +73,8 @@ struct xdp {
 /* The interface's MAC and queues; the program for it, over the map that there is, else a new one.
  * Results as xdp_open(). */
 int xdp_load(const struct xdp_open_options *options, struct xdp *xdp, enum xdp_step *ret_step);
+/* Once mode and queues are known: whether answers are carried. */
+void xdp_begin_carrying(struct xdp *xdp);
 uint32_t xdp_queue_room(uint32_t ring);
 uint32_t xdp_queue_size(uint32_t ring);
 

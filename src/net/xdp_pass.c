@@ -229,6 +229,8 @@ static int adopt_all(const struct xdp_open_options *options, const struct xdp_pa
         xdp->queues[i].memory = passed->memories[i];
         result = adopt_queue(xdp, options, &xdp->queues[i]);
     }
+    if (!result)
+        xdp_begin_carrying(xdp);
     return result;
 }
 
@@ -239,7 +241,7 @@ int xdp_adopt(const struct xdp_open_options *options, const struct xdp_passed *p
     struct xdp *xdp = calloc(1, sizeof(*xdp));
     if (!xdp)
         return -ENOMEM;
-    xdp->program = -1;
+    xdp->program = xdp->carry_map = -1;
     xdp->link = passed->link;
     xdp->sockets_map = passed->sockets_map;
     int result = adopt_all(options, passed, xdp, ret_step);

@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "net/xdp_insns.h"
+#include "net/xdp_program_carry.h"
+
 #define TYPE_IPV4 0x0800
 #define TYPE_IPV6 0x86DD
 #define TYPE_TAGGED 0x8100
@@ -18,98 +21,6 @@ enum { V4_PORT = IP + 22, V4_END = IP + 28 };
 enum { V6_NEXT = IP + 6, V6_SOURCE = IP + 8, V6_TARGET = IP + 24, V6_PORT = IP + 42 };
 enum { V6_SUM = IP + 46, V6_END = IP + 48 };
 #define TAG_BYTES 4
-
-/* The verifier knows register 6 to survive the call; the others are free. */
-enum { VALUE = BPF_REG_4, PORT = BPF_REG_5, FRAME = BPF_REG_7, END = BPF_REG_8 };
-enum { CONTEXT = BPF_REG_6 };
-
-/* Where a jump goes that is written before its target is: patched when that is known. */
-enum label {
-    LABEL_PASS,
-    LABEL_TAKE,
-    LABEL_UNTAGGED,
-    LABEL_NETWORK,
-    LABEL_V4,
-    LABEL_V6,
-    LABEL_NEXT
-};
-#define NO_LABEL (-1)
-
-struct writer {
-    struct bpf_insn *insns;
-    int8_t label[XDP_PROGRAM_MAX_INSNS]; /* of each instruction, if it is a jump yet open */
-    unsigned count;
-};
-
-static void emit(struct writer *writer, struct bpf_insn insn, int label)
-{
-    writer->label[writer->count] = (int8_t)label;
-    writer->insns[writer->count++] = insn;
-}
-
-static void emit_move(struct writer *writer, unsigned to, unsigned from)
-{
-    emit(writer,
-         (struct bpf_insn){
-             .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = to & 0xF, .src_reg = from & 0xF},
-         NO_LABEL);
-}
-
-static void emit_add(struct writer *writer, unsigned to, int32_t number)
-{
-    /* NOLINTBEGIN(misc-redundant-expression): two of the names happen to be 0 */
-    emit(writer,
-         (struct bpf_insn){.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = to & 0xF, .imm = number},
-         NO_LABEL);
-    /* NOLINTEND(misc-redundant-expression) */
-}
-
-static void emit_load(struct writer *writer, unsigned size, unsigned to, unsigned from, int offset)
-{
-    emit(writer,
-         (struct bpf_insn){.code = (uint8_t)(BPF_LDX | BPF_MEM | size),
-                           .dst_reg = to & 0xF,
-                           .src_reg = from & 0xF,
-                           .off = (int16_t)offset},
-         NO_LABEL);
-}
-
-/* Compares the lower half of a register. */
-static void emit_if(struct writer *writer, unsigned condition, unsigned reg, uint32_t number,
-                    enum label label)
-{
-    emit(writer,
-         (struct bpf_insn){.code = (uint8_t)(BPF_JMP32 | condition | BPF_K),
-                           .dst_reg = reg & 0xF,
-                           .imm = (int32_t)number},
-         (int)label);
-}
-
-static void emit_goto(struct writer *writer, enum label label)
-{
-    emit(writer, (struct bpf_insn){.code = BPF_JMP | BPF_JA}, (int)label);
-}
-
-/* Passes on what ends before offset. */
-static void emit_need(struct writer *writer, int offset)
-{
-    emit_move(writer, VALUE, FRAME);
-    emit_add(writer, VALUE, offset);
-    emit(writer,
-         (struct bpf_insn){.code = BPF_JMP | BPF_JGT | BPF_X, .dst_reg = VALUE, .src_reg = END},
-         LABEL_PASS);
-}
-
-/* The jumps to this label lead to what is written next. Jumps never go back. */
-static void place(struct writer *writer, enum label label)
-{
-    for (unsigned i = 0; i < writer->count; i++) {
-        if (writer->label[i] != (int)label)
-            continue;
-        writer->insns[i].off = (int16_t)(writer->count - i - 1);
-        writer->label[i] = NO_LABEL;
-    }
-}
 
 static void write_ethernet(struct writer *writer, const struct xdp_program *program)
 {
@@ -212,28 +123,16 @@ static void write_v6(struct writer *writer, const struct xdp_program *program)
 static void write_ends(struct writer *writer, const struct xdp_program *program)
 {
     place(writer, LABEL_TAKE);
+    if (program->carry_map >= 0)
+        xdp_program_write_carry(writer, program->carry_map);
+    place(writer, LABEL_REDIRECT);
     emit_load(writer, BPF_W, BPF_REG_2, CONTEXT, offsetof(struct xdp_md, rx_queue_index));
-    emit(writer,
-         /* NOLINTNEXTLINE(misc-redundant-expression): as above */
-         (struct bpf_insn){.code = BPF_LD | BPF_DW | BPF_IMM,
-                           .dst_reg = BPF_REG_1,
-                           .src_reg = BPF_PSEUDO_MAP_FD,
-                           .imm = program->sockets_map},
-         NO_LABEL);
-    emit(writer, (struct bpf_insn){0}, NO_LABEL); /* the upper half of the number */
-    emit(writer,
-         (struct bpf_insn){
-             .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3, .imm = XDP_PASS},
-         NO_LABEL);
-    emit(writer, (struct bpf_insn){.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_redirect_map},
-         NO_LABEL);
+    emit_map(writer, BPF_REG_1, program->sockets_map);
+    emit_number(writer, BPF_REG_3, XDP_PASS);
+    emit_call(writer, BPF_FUNC_redirect_map);
     emit(writer, (struct bpf_insn){.code = BPF_JMP | BPF_EXIT}, NO_LABEL);
     place(writer, LABEL_PASS);
-    emit(writer,
-         (struct bpf_insn){
-             .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS},
-         NO_LABEL);
-    emit(writer, (struct bpf_insn){.code = BPF_JMP | BPF_EXIT}, NO_LABEL);
+    emit_return(writer, XDP_PASS);
 }
 
 unsigned xdp_program_write(const struct xdp_program *program, struct bpf_insn *ret_insns)

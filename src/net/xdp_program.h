@@ -20,12 +20,13 @@
 #include <sys/socket.h>
 
 #define XDP_PROGRAM_MAX_TARGETS 128u
-#define XDP_PROGRAM_MAX_INSNS (128u + 10u * XDP_PROGRAM_MAX_TARGETS)
+#define XDP_PROGRAM_MAX_INSNS (192u + 10u * XDP_PROGRAM_MAX_TARGETS)
 
 struct xdp_program {
     uint8_t mac[6];                         /* of the interface */
     uint16_t vlan;                          /* the tag's number; 0: no tag, or only a priority */
     int sockets_map;                        /* descriptor of a BPF_MAP_TYPE_XSKMAP, by queue */
+    int carry_map;                          /* of struct xdp_carry_shared, by queue; -1: none */
     const struct sockaddr_storage *targets; /* addresses with ports; no wildcards */
     unsigned target_count;                  /* at most XDP_PROGRAM_MAX_TARGETS */
 };

@@ -47,6 +47,7 @@ static const char *const names[COUNTER_COUNT] = {
     [COUNTER_SWEPT] = "swept",
     [COUNTER_CLOCK_STEPS] = "clock_steps",
     [COUNTER_BATCHES] = "batches",
+    [COUNTER_CARRIED] = "carried",
     [COUNTER_PARKED] = "parked",
     [COUNTER_REPLICA_LOST] = "replica_lost",
 };

@@ -57,6 +57,7 @@ enum counter {
     COUNTER_SWEPT,         /* entries back at rest that upkeep freed */
     COUNTER_CLOCK_STEPS,   /* the host's clock was set */
     COUNTER_BATCHES,       /* receives that brought something */
+    COUNTER_CARRIED,       /* answers that left in the frames of questions */
     COUNTER_PARKED,        /* datagrams that waited for a grant */
     COUNTER_REPLICA_LOST,  /* units that other nodes will not hear of: a ring was full */
     COUNTER_COUNT

@@ -297,7 +297,7 @@ class Ways(Case):
         """Two queues among one, two and three workers, the last of which has none: every flow is answered past the sockets."""
         for workers in (1, 2, 3):
             with daemons.Daemon(workers=workers) as daemon:
-                self.assertTrue(any("2 queues)" in line for line in daemon.said), daemon.said)
+                self.assertTrue(any("2 queues" in line for line in daemon.said), daemon.said)
                 before, flows = datagrams_to_sockets(), 32
                 for _ in range(flows):
                     with daemon.client() as client:

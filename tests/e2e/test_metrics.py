@@ -71,6 +71,7 @@ class Metrics(unittest.TestCase):
         plain = {name: value for (name, labels), value in samples.items() if not labels}
         for name, expected in (("mete_datagrams_received_total", total["received"]), ("mete_checks_total", total["checks"]),
                                ("mete_repeats_total", total["repeats"]), ("mete_batches_total", total["batches"]),
+                               ("mete_carried_total", total["carried"]),
                                ("mete_swap_retries_total", total["swap_retries"]), ("mete_table_swept_total", total["swept"]),
                                ("mete_table_entries", stats["table"]["entries"]), ("mete_table_live_entries", stats["table"]["live"]),
                                ("mete_table_evictions_total", stats["table"]["evictions"]),

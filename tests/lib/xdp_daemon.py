@@ -11,13 +11,14 @@ import os
 import re
 import unittest
 
-from lib import daemon
+from lib import daemon, xdp_pass
 from lib.xdp_world import NETWORKS, SERVER4, SERVER6, Unavailable, World, run
 
 CLONE_NEWNET = 0x40000000
 SECOND4 = "10.99.77.3"
 HOSTS = {"127.0.0.1": SERVER4, "127.0.0.2": SECOND4, "[::1]": f"[{SERVER6}]"}
 world = None
+carry = []
 
 
 def enter(space):
@@ -41,7 +42,7 @@ class XdpDaemon(daemon.Daemon):
         sets = [one for one in sets if not one.startswith("trusted_networks=")]
         trusted = ",".join([*NETWORKS, *(one.strip("[]") for one in asked)])
         super().__init__(config, [*sets, f"trusted_networks=[{quoted(trusted)}]",
-                                  f"listen.interface={world.server_interface}"], listen=listen, backend="af_xdp",
+                                  f"listen.interface={world.server_interface}", *carry], listen=listen, backend="af_xdp",
                          command=[*world.server, *command], **options)
         assert self.interface == world.server_interface, self.said
 
@@ -50,9 +51,9 @@ def quoted(networks):
     return ",".join(f'"{one.strip().strip(chr(34))}"' for one in networks.split(",") if one.strip())
 
 
-def move(queues=1):
-    """All that this process does from here on."""
-    global world
+def move(queues=1, carries="METE_XDP_CARRY" in os.environ):
+    """All that this process does from here on. With `carries` answers leave in the frames of questions."""
+    global world, carry
     try:
         one = World(queues)
         need_backend()
@@ -60,6 +61,10 @@ def move(queues=1):
         atexit.register(one.remove)
         run("ip", "-n", one.spaces["s"], "addr", "add", f"{SECOND4}/24", "dev", one.server_interface)
         enter(one.spaces["c"])
+        if carries:
+            xdp_pass.attach(one.client_interface)
+            carry = ["af_xdp.carry=on"]
+            daemon.Client.may_overtake = True
     except (Unavailable, OSError) as why:
         raise unittest.SkipTest(f"no network namespaces: {why}") from None
     daemon.Daemon = XdpDaemon

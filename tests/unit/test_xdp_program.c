@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "net/frame.h"
+#include "net/xdp_carry.h"
 #include "unit/frames.h"
 
 #define PORT 6383
@@ -61,6 +62,12 @@ static int load(struct loaded *loaded, uint16_t vlan)
     memcpy(loaded->text.mac, frames_own_mac, 6);
     loaded->text.vlan = vlan;
     loaded->text.sockets_map = loaded->map;
+    loaded->text.carry_map = -1;
+    if (vlan) /* with answers or without, as long as none waits */
+        loaded->text.carry_map =
+            bpf_map_create(BPF_MAP_TYPE_ARRAY, "test", 4, sizeof(struct xdp_carry_shared), 1, NULL);
+    if (vlan && loaded->text.carry_map < 0)
+        return loaded->text.carry_map;
     loaded->text.targets = loaded->targets;
     add_target(loaded, "192.0.2.1", PORT);
     add_target(loaded, "2001:db8::1", PORT);
