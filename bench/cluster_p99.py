@@ -7,6 +7,7 @@ something to do; the load, the nodes' other threads, redis-server and the proxie
 kernel's stamps of a datagram's arrival and of its answer's departure (bench/worker_latency), so the load's own delays are not in it."""
 import contextlib
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -16,7 +17,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from cluster_hot import Apart, FAST, Pinned, ratio_of, verdict  # noqa: E402
+from cluster_hot import FAST, OTHERS, Pinned, ratio_of, verdict  # noqa: E402
 from compare_quiet import StampWhenDelivered  # noqa: E402
 from compare_run import robbed  # noqa: E402
 from lib.fault_proxy import FaultProxy  # noqa: E402
@@ -27,6 +28,13 @@ KINDS = ("healthy", "healthy again", "slow", "refused", "black hole", "local")
 SLOW_S = 0.2
 P99 = 5
 WINDOWS = 5  # for each round
+
+
+def pin(pid, cores):
+    """All its threads; some end meanwhile."""
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(int(task.name), cores)
 
 
 class Stage:
@@ -80,8 +88,9 @@ def p99(options):
     with contextlib.ExitStack() as stack:
         stack.enter_context(StampWhenDelivered())
         stages = [Stage(options, kind, stack) for kind in KINDS]
-        for stage in stages:
-            stack.enter_context(Apart(stage.store))
+        stack.callback(pin, os.getpid(), os.sched_getaffinity(0))
+        for pid in (os.getpid(), *(stage.store.process.pid for stage in stages)):
+            pin(pid, OTHERS)
         rate = statistics.median(int(stages[-1].pinned.bench("--seconds", 0.3, "--keys", 10000)["checks_per_second"] / 2) for _ in range(3))
         for stage in stages:
             stage.pinned.bench("--seconds", 0.2, "--keys", 10000)
