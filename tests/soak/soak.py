@@ -40,7 +40,7 @@ from lib.stores import Redis
 import latency
 
 DRIFT_KIB = 1024
-LONG_S = 120  # what is shorter need not know how latency went
+LONG_S = 300  # what is shorter need not know how latency went
 PROBE_S = 6
 STEP_S = 2.5  # from one thing that happens beside the traffic to the next
 STILL_S = 20  # at most, until the load holds still: who then waits for what is lost asks nothing
