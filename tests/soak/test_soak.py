@@ -109,7 +109,11 @@ class Judges(unittest.TestCase):
 
     def test_thirds(self):
         made = soak.Soak(10, 7)
-        self.assertEqual([made.third_of(at) for at in (0, 119, 120, 279, 280, 439, 440, 700)], [None, None, "first", "first", None, None, "last", "last"])
+        made.windows = [None]
+        self.assertEqual([made.third_of(at) for at in (0, 119, 120, 279, 280, 439, 440, 700)],
+                         [None, None, "first", "first", None, None, "last", "last"])
+        made.windows = []
+        self.assertEqual([made.third_of(at) for at in (119, 120, 300, 700)], [None, "first", "first", "first"])
 
     def test_latency_of_few_windows_is_told_and_not_judged(self):
         chance = random.Random(1)
