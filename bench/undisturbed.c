@@ -22,7 +22,7 @@
  * core C, so that on a crowded machine, too, nobody else runs on these two but for what the kernel
  * leaves them (a twentieth). Prints one line of JSON for each of W times S seconds: for both
  * servers trips, how many of them were undisturbed, percentiles in us of those, and p99.9 of all.
- * Linux, x86-64. */
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -39,6 +39,7 @@
 
 #include "mete/wire.h"
 #include "obs/histogram.h"
+#include "sys/clock.h"
 
 #define MOST_DISTURBED_NS 3000
 #define DISTURBED_PART 20u /* of a trip that takes long, so much more */
@@ -66,7 +67,8 @@ struct asker {
     uint64_t interval_ns;
     uint32_t clock_ms;    /* the server's, */
     uint64_t clock_at_ns; /* then */
-    struct mete_header header;
+    uint32_t client;
+    uint16_t boot;
     uint64_t tick_ns, tick_at_ns, coarse_ns;
 };
 
@@ -101,7 +103,7 @@ static struct clocks read_clocks(const struct asker *asker)
 static void *burn(void *unused)
 {
     for (;;)
-        __builtin_ia32_pause();
+        clock_pause();
     return unused;
 }
 
@@ -143,15 +145,24 @@ static uint64_t trip(const struct server *server, uint8_t *bytes, size_t len)
     }
 }
 
+static struct mete_header make_header(struct asker *asker, uint8_t type, uint8_t entry_bytes)
+{
+    return (struct mete_header){.type = type,
+                                .n = 1,
+                                .tenant = mete_name_id("default", 7),
+                                .client = asker->client,
+                                .sequence = asker->sequence++,
+                                .boot = asker->boot,
+                                .secret = METE_WIRE_NO_SECRET,
+                                .entry_bytes = entry_bytes};
+}
+
 /* Clock and boot bits of the server. */
 static int greet(struct asker *asker)
 {
     uint8_t bytes[METE_WIRE_MAX_BYTES] = {0};
-    struct mete_header header = asker->header;
+    const struct mete_header header = make_header(asker, METE_HELLO, HELLO_ENTRY_BYTES);
     const size_t len = mete_wire_request_bytes(1, HELLO_ENTRY_BYTES);
-    header.type = METE_HELLO;
-    header.entry_bytes = HELLO_ENTRY_BYTES;
-    header.sequence = asker->sequence++;
     mete_wire_encode_header(bytes, &header);
     mete_wire_sign_request(bytes, len, NULL);
     asker->clock_at_ns = trip(&asker->servers[WHO_NODE], bytes, len);
@@ -160,23 +171,22 @@ static int greet(struct asker *asker)
         return -1;
     }
     asker->clock_ms = mete_wire_get32(bytes + 8);
-    asker->header.boot = mete_wire_get16(bytes + 12);
+    asker->boot = mete_wire_get16(bytes + 12);
     return 0;
 }
 
 static size_t write_check(struct asker *asker, uint64_t now_ns, uint8_t *bytes)
 {
-    struct mete_header *header = &asker->header;
+    struct mete_header header = make_header(asker, METE_CHECK, METE_WIRE_ENTRY_BYTES);
     const struct mete_entry entry = {.rule = mete_name_id("local", 5),
                                      .cost = 1,
-                                     .key_low = asker->sequence / WHO_COUNT % asker->keys *
+                                     .key_low = header.sequence / WHO_COUNT % asker->keys *
                                                 0x9E3779B97F4A7C15ull,
                                      .key_high = 1};
-    const size_t len = mete_wire_request_bytes(1, header->entry_bytes);
-    header->sequence = asker->sequence++;
-    header->clock_ms = asker->clock_ms + (uint32_t)((now_ns - asker->clock_at_ns) / 1000000);
-    mete_wire_encode_header(bytes, header);
-    mete_wire_encode_entry(bytes, header, 0, &entry);
+    const size_t len = mete_wire_request_bytes(1, METE_WIRE_ENTRY_BYTES);
+    header.clock_ms = asker->clock_ms + (uint32_t)((now_ns - asker->clock_at_ns) / 1000000);
+    mete_wire_encode_header(bytes, &header);
+    mete_wire_encode_entry(bytes, &header, 0, &entry);
     mete_wire_sign_request(bytes, len, NULL);
     return len;
 }
@@ -276,12 +286,7 @@ static void init(struct asker *asker)
     asker->tick_ns = (uint64_t)tick.tv_nsec;
     asker->servers[WHO_ECHO].is_echo = true;
     asker->sequence = (uint32_t)read_ns(CLOCK_MONOTONIC);
-    asker->header = (struct mete_header){.type = METE_CHECK,
-                                         .n = 1,
-                                         .tenant = mete_name_id("default", 7),
-                                         .client = asker->sequence ^ (uint32_t)getpid() << 8,
-                                         .secret = METE_WIRE_NO_SECRET,
-                                         .entry_bytes = METE_WIRE_ENTRY_BYTES};
+    asker->client = asker->sequence ^ (uint32_t)getpid() << 8;
 }
 
 struct options {

@@ -28,7 +28,7 @@ import statistics
 import subprocess
 
 MOST = 1.10
-FEW = 10  # windows in a third; below, nothing is judged
+FEW = 24  # windows in a third; below, chance says too much, and figures are told alone
 LEAST = 2000  # undisturbed datagrams of each server in a window; below, it does not count
 WINDOW_S = 1.0
 TRIM = 0.2
@@ -65,18 +65,19 @@ def compare(first, last, name, seed=1):
 
 
 def judge(first, last, few=FEW):
-    """A line for each figure: (is it well, text); nothing if there are too few windows."""
-    if min(len(first), len(last)) < few:
+    """A line for each figure: (is it well, text); well without being judged where there are too few windows."""
+    if not first or not last:
         return
+    judged = JUDGED if min(len(first), len(last)) >= few else ()
     for name in TOLD:
         ratio, low, high = compare(first, last, name)
         said = (f"within {MOST - 1:.0%}" if high <= MOST else f"NOT within {MOST - 1:.0%}" if low > MOST
                 else f"not known to be within {MOST - 1:.0%}: too noisy for so short a time")
         node, echo = ([statistics.median(getattr(window, who)[name] for window in windows) for windows in (first, last)]
                       for who in ("node", "echo"))
-        yield name not in JUDGED or high <= MOST, (
+        yield name not in judged or high <= MOST, (
             f"{name:5} of a datagram {node[0]:8.2f} -> {node[1]:8.2f} us (an echo's {echo[0]:8.2f} -> {echo[1]:8.2f}): "
-            f"{ratio:.3f}, by chance {low:.3f} to {high:.3f}, {said}{'' if name in JUDGED else ' (told, not judged)'}")
+            f"{ratio:.3f}, by chance {low:.3f} to {high:.3f}, {said}{'' if name in judged else ' (told, not judged)'}")
 
 
 def threads(pid):

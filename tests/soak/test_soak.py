@@ -109,11 +109,19 @@ class Judges(unittest.TestCase):
 
     def test_thirds(self):
         made = soak.Soak(10, 7)
-        self.assertEqual([made.third_of(at) for at in (0, 119, 120, 279, 280, 439, 440, 700)], [None, None, "first", "first", None, None, "last", "last"])
+        made.windows = [None]
+        self.assertEqual([made.third_of(at) for at in (0, 119, 120, 279, 280, 439, 440, 700)],
+                         [None, None, "first", "first", None, None, "last", "last"])
+        made.windows = []
+        self.assertEqual([made.third_of(at) for at in (119, 120, 300, 700)], [None, "first", "first", "first"])
 
-    def test_latency_of_few_windows_is_not_judged(self):
+    def test_latency_of_few_windows_is_told_and_not_judged(self):
         chance = random.Random(1)
-        self.assertEqual(list(latency.judge(self.windows(chance, latency.FEW - 1), self.windows(chance, 50))), [])
+        few, many = self.windows(chance, latency.FEW - 1), self.windows(chance, 50, slower=2)
+        for is_well, text in latency.judge(few, many):
+            self.assertTrue(is_well)
+            self.assertIn("told, not judged", text)
+        self.assertEqual(list(latency.judge([], many)), [])
 
 
 if __name__ == "__main__":
