@@ -221,7 +221,7 @@ faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, c
 	    python3 tests/e2e/test_faults_$$file.py || exit 1; done
 
 soak: deps-test all ## MINUTES=10 of traffic on every door, reloads, a Redis behind a bad network: memory, lost answers, latency; ARGS="--faults send_short=1/100"
-	@$(MAKE) $(PARALLEL) --no-print-directory $(BUILD)/bench/echo $(BUILD)/bench/worker_latency $(BUILD)/tests/fault/mete
+	@$(MAKE) $(PARALLEL) --no-print-directory $(BUILD)/bench/echo $(BUILD)/bench/undisturbed $(BUILD)/tests/fault/mete
 	@METE_BUILD=$(BUILD) tests/soak/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
