@@ -52,7 +52,7 @@ struct xdp_queue {
     uint64_t drops_before; /* of the process that had it before */
     bool carries;
     struct xdp_carry carry;
-    struct {               /* rings of a queue that was passed; else libxdp has them */
+    struct { /* rings of a queue that was passed; else libxdp has them */
         void *address;
         size_t size;
     } maps[4];

@@ -368,11 +368,12 @@ class Rights(Case):
         # the binary where nobody else's folders are in the way
         program = shutil.copy(METE, folder)
         os.chmod(program, 0o755)
-        command = [*world().server, *self.as_nobody(self.NEEDED), program, *arguments(*SMALL)[1:]]
+        command = [*world().server, *self.as_nobody(self.NEEDED), program, *arguments(*SMALL, "af_xdp.carry=on")[1:]]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
         try:
             line = process.stderr.readline()
             self.assertIn("backend af_xdp on", line)
+            self.assertIn("carrying", line)
             for task in pathlib.Path(f"/proc/{process.pid}/task").iterdir():
                 status = (task / "status").read_text()
                 for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Answers that leave in the frames of the next questions (af_xdp.carry), over a veth pair whose other end has a program too: each
 once, whole and at once, by IPv4 and IPv6; and what is shown of the backend without it (upgrades, answers that wait) with it."""
+import json
 import os
 import pathlib
 import signal
@@ -88,6 +89,22 @@ class Carried(unittest.TestCase):
                 total = daemon.stats()["total"]
                 self.assertEqual((total["answered"], total["allowed"], total["repeats"], total["send_errors"]), (asked, asked, 0, 0))
                 self.assertEqual(daemon.rule("count")["units"], asked)
+                daemon.stop()
+
+    def test_under_load(self):
+        """Many clients at once: not an answer is missing, and none comes twice."""
+        for workers in (1, 2):
+            with self.subTest(workers=workers):
+                daemon = self.start(workers=workers)
+                for _ in range(20):
+                    report = json.loads(daemons.mete("bench", "--json", "--server", f"{SERVER4}:{daemon.port}", "--rule", "count",
+                                                     "--flows", "32", "--outstanding", "8", "--timeout", "20000", "--seconds",
+                                                     "0.4").stdout)
+                    self.assertEqual([report[what] for what in ("lost", "late", "duplicate", "malformed")], [0, 0, 0, 0])
+                    if self.carried(daemon) >= 100:
+                        break
+                else:
+                    self.fail("none were carried")
                 daemon.stop()
 
     def test_an_idle_server_answers_at_once(self):
