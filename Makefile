@@ -221,7 +221,7 @@ faults-inside: deps-test ## the daemon while memory, threads, mappings, sends, c
 	    python3 tests/e2e/test_faults_$$file.py || exit 1; done
 
 soak: deps-test all ## MINUTES=10 of traffic on every door, reloads, a Redis behind a bad network: memory, lost answers, latency; ARGS="--faults send_short=1/100"
-	@$(MAKE) $(PARALLEL) --no-print-directory $(BUILD)/bench/echo $(BUILD)/bench/worker_latency $(BUILD)/tests/fault/mete
+	@$(MAKE) $(PARALLEL) --no-print-directory $(BUILD)/bench/echo $(BUILD)/bench/undisturbed $(BUILD)/tests/fault/mete
 	@METE_BUILD=$(BUILD) tests/soak/soak.py --minutes $(or $(MINUTES),10) $(ARGS)
 
 bench-cluster: deps-test all ## how close to one limit several nodes stay, beside a Redis call per check (three minutes); ARGS="--only accuracy"
@@ -485,6 +485,8 @@ $(OBJ)/clients/%.o: clients/%.c
 	@echo "  cc   $<"
 	@$(CC) $(filter-out --coverage,$(CFLAGS)) -fno-lto -fPIC -fvisibility=hidden -c -o $@ $<
 
+# Tests are not counted themselves, nor what they include of src: gcov is asked of the daemon's own objects.
+$(OBJ)/tests_bench/%: CFLAGS := $(filter-out --coverage -fprofile-update=atomic,$(CFLAGS))
 # What asks, and is not asked, needs no speed, and clang takes four times as long to make some under these sanitizers.
 $(OBJ)/tests_bench/%: CFLAGS += $(if $(filter asan,$(FLAVOUR)),-O0)
 $(OBJ)/tests_bench/sim/% $(OBJ)/tests_bench/race/%: CFLAGS += $(if $(filter asan,$(FLAVOUR)),-O1)

@@ -4,8 +4,9 @@ know nothing of each other. All from one run on one machine.
 
     cluster.py [--nodes N] [--seconds S] [--rounds N] [--only PART,...] [--build DIR]
 
-PARTS: accuracy, few (fewer nodes), exact, visible, redis; cpu, batch, p99 (cluster_hot.py: what replication costs a check). Everything
-runs here: the nodes, redis-server, the load. The last three want two cores for themselves, p99 root besides."""
+PARTS: accuracy, few (fewer nodes), exact, visible, redis; cpu, batch (cluster_hot.py: what replication costs a check); p99
+(cluster_p99.py: what a slow or dead Redis does). Everything runs here: the nodes, redis-server, the load. The last three want two
+cores for themselves, p99 root besides."""
 import argparse
 import os
 import pathlib
@@ -50,6 +51,7 @@ OPTIONS = options()
 os.environ["METE_BUILD"] = OPTIONS.build  # the libraries below ask for it
 
 import cluster_hot  # noqa: E402
+import cluster_p99  # noqa: E402
 from lib import mete_wire as wire  # noqa: E402
 from lib.nodes import Load, Nodes  # noqa: E402
 from lib.stores import Redis  # noqa: E402
@@ -150,7 +152,7 @@ def redis_calls():
 
 PARTS = {"accuracy": accuracy, "few": few, "exact": exact, "visible": visible, "redis": redis_calls,
          "cpu": lambda: cluster_hot.worker_cpu(OPTIONS, "cpu"), "batch": lambda: cluster_hot.worker_cpu(OPTIONS, "batch"),
-         "p99": lambda: cluster_hot.p99(OPTIONS)}
+         "p99": lambda: cluster_p99.p99(OPTIONS)}
 
 
 def main():

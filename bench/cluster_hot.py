@@ -1,5 +1,4 @@
-"""What replication costs the path of a check: the worker's own CPU time with and without it, and its latency while the store is
-well, slow, refuses connections, or swallows them. Parts of cluster.py.
+"""What replication costs the path of a check: the worker's own CPU time with and without it. Parts of cluster.py.
 
 The worker has core 0, the node's other threads, redis-server and the proxy core 1, so what they do costs the worker only what they
 really take from it: lines of the table that were drained by another core. For CPU time, the worker thread's own
@@ -21,22 +20,17 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from compare_run import robbed  # noqa: E402
-from compare_quiet import StampWhenDelivered  # noqa: E402
-from lib.fault_proxy import FaultProxy  # noqa: E402
 from lib.nodes import Nodes  # noqa: E402
-from lib.stores import Redis, wait_until  # noqa: E402
+from lib.stores import Redis  # noqa: E402
 
 FAST = "{name: fast, algorithm: token_bucket, rate: 1000000/s, burst: 1000000%s}"
 WORKER, OTHERS = {0}, {1}
 # Single checks: a worker that is asked for all that it can, and keys that are drained again and again. Batches: every key dirty.
 SHAPES = {"cpu": ("single checks, 10,000 keys", ["--keys", 10000], 3),
           "batch": ("batches of 50, 100,000 keys, all dirty", ["--keys", 100000, "--batch", 50], 10)}
-SLOW_S = 0.2
 CPU_TURNS, CPU_PART = 3, 8  # turns for each round, windows of this part of its length
 CPU_WARM_S = 0.25  # until keys are as dirty as they stay
 FEWEST_PAIRS = 7
-P99 = 5
-WINDOWS = 5
 
 
 def tasks_of(pid):
@@ -186,80 +180,3 @@ def worker_cpu(options, part):
         change = 100 * (1 - 1 / (1 + change / 100))
     print(f"  {change:+.1f} % {'throughput lost' if part == 'batch' else 'more'} (on against both neighbours), A/A {spread:.1f} %, "
           f"target {target} %: {verdict(change, target, spread)}")
-
-
-class Stage:
-    """A local node and a shared one, whose store can be spoiled."""
-
-    def __init__(self, options, store, proxy, local, shared):
-        self.options, self.store, self.proxy = options, store, proxy
-        self.local, self.shared = local, shared
-
-    def spoil(self, kind):
-        if kind == "slow":
-            self.proxy.delay_s = SLOW_S / 2  # each way
-        elif kind == "refused":
-            self.proxy.refuse()
-        elif kind == "black hole":
-            self.proxy.black_hole = True
-
-    def mend(self, kind):
-        self.proxy.delay_s = 0
-        if kind == "refused":
-            self.proxy.accept()
-        if kind == "black hole":
-            self.proxy.black_hole = False
-            self.proxy.cut()  # what was swallowed does not come any more
-        wait_until(self.is_well, "the store's return")
-
-    def is_well(self):
-        replica = self.shared.node.stats()["replica"]
-        return replica["link"] == "fine" and replica["degraded_s"] == 0
-
-    def measure(self, kind, rate):
-        """The worker's latency between the kernel's stamps, and the load's own figure."""
-        pinned = self.local if kind.startswith("local") else self.shared
-        self.spoil(kind)
-        time.sleep(0.4 if kind not in ("local", "local again", "healthy") else 0.05)  # until it is noticed
-        load = pinned.start("--rate", f"{rate}/s", "--seconds", self.options.round_seconds + 0.5, "--keys", 10000)
-        time.sleep(0.15)
-        windows = [self.watch(pinned.node.port) for _ in range(WINDOWS)]
-        report = pinned.end(load)
-        self.mend(kind)
-        windows = [window for window in windows if window["answers"]]
-        assert windows, f"{kind}: nothing was answered"
-        return (*(statistics.median(window[figure] for window in windows) for figure in ("p50", "p99")),
-                report["latency_us"]["p99"], report["lost"])
-
-    def watch(self, port):
-        """A short one: a stall of the machine spoils it, and not the round."""
-        done = subprocess.run(["taskset", "-c", "1", str(ROOT / self.options.build / "bench/worker_latency"), "--port", str(port),
-                               "--seconds", str(self.options.round_seconds / WINDOWS), "--one-of", "4"], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-
-def p99(options):
-    """UDP's p99 at half load, whatever state the store is in, against a node that has none."""
-    kinds = {kind: [] for kind in ("local", "healthy", "slow", "refused", "black hole", "local again")}
-    with Redis(keeps=False) as store, FaultProxy(store.port) as proxy, Apart(store), StampWhenDelivered():
-        with Nodes(1, store.url, FAST % ", sync: local", entries=1 << 20) as local, \
-                Nodes(1, proxy.url, FAST % "", entries=1 << 20) as shared:
-            stage = Stage(options, store, proxy, Pinned(options.build, local[0]), Pinned(options.build, shared[0]))
-            rate = int(stage.local.bench("--seconds", 0.5, "--keys", 10000)["checks_per_second"] / 2)
-            stage.shared.bench("--seconds", 0.2, "--keys", 10000)
-            for number in range(options.rounds):
-                for kind in (list(kinds) if number % 2 == 0 else list(kinds)[::-1]):
-                    kinds[kind].append(stage.measure(kind, rate))
-    base = kinds["local"]
-    figures = {"p50": 0, "p99": 1}
-    spread = 100 * abs(ratio_of(*[[one[1] for one in kinds[kind]] for kind in ("local", "local again")]))
-    print(f"\nlatency of a worker that is asked {rate:,} single checks a second (half of what it does), from the kernel's stamp of the\n"
-          f"datagram's arrival to that of its answer; median of {options.rounds} rounds in turn; beside it what the load saw:")
-    for kind, found in kinds.items():
-        changes = {name: 100 * ratio_of([one[at] for one in base], [one[at] for one in found]) for name, at in figures.items()}
-        medians = [statistics.median(one[at] for one in found) for at in range(4)]
-        said = "" if kind.startswith("local") else f": {verdict(changes['p99'], P99, spread)}"
-        print(f"  {kind:12} p50 {medians[0]:7.2f} us ({changes['p50']:+5.1f} %), p99 {medians[1]:8.2f} us ({changes['p99']:+5.1f} %); "
-              f"the load's p99 {medians[2]:9.1f} us, lost {sum(one[3] for one in found)}{said}")
-    print(f"  target: p99 within {P99} % plus the A/A pair's {spread:.1f} %; slow: {1000 * SLOW_S:.0f} ms there and back")

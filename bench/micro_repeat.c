@@ -2,10 +2,11 @@
  * known (claim only), in groups as a worker's batch has them.
  *
  *   micro_repeat [--mib N] [--rate PER_MS] [--bits N] [--group N] [--seconds S] [--threads N]
- *                [--tiny]
+ *                [--locked] [--tiny]
  *
  * The first two lines are of a set that one worker has to itself, as with `workers: 1`; the others
- * of one that is shared, by one thread and then by as many as asked for. The clock is simulated: it
+ * of one that is shared, by one thread and then by as many as asked for. --locked: as on a machine
+ * without memory transactions (engine/repeat_transaction.h). The clock is simulated: it
  * goes on by a millisecond every PER_MS tags, so the set is as full as at that rate on one worker
  * with `mib` of its own (the default, 1000, is a million datagrams a second). Pin it (taskset -c 1)
  * for one core. Times are those of this machine and this minute; compare with another run, not with
@@ -36,6 +37,7 @@ struct bench {
     uint32_t group;
     double seconds;
     unsigned threads;
+    bool is_locked;
     uint64_t done; /* tags of all threads so far: the simulated clock */
 };
 
@@ -145,17 +147,22 @@ static void run(struct bench *bench, bool again, uint64_t first)
 static int usage(void)
 {
     fprintf(stderr, "usage: micro_repeat [--mib N] [--rate PER_MS] [--bits N] [--group N] "
-                    "[--seconds S] [--threads N] [--tiny]\n");
+                    "[--seconds S] [--threads N] [--locked] [--tiny]\n");
     return 2;
 }
 
 static int options_parse(struct bench *bench, int argc, char **argv)
 {
     static const struct option options[] = {
-        {"mib", required_argument, NULL, 'm'},     {"rate", required_argument, NULL, 'r'},
-        {"bits", required_argument, NULL, 'b'},    {"group", required_argument, NULL, 'g'},
-        {"seconds", required_argument, NULL, 's'}, {"threads", required_argument, NULL, 't'},
-        {"tiny", no_argument, NULL, 'T'},          {NULL, 0, NULL, 0},
+        {"mib", required_argument, NULL, 'm'},
+        {"rate", required_argument, NULL, 'r'},
+        {"bits", required_argument, NULL, 'b'},
+        {"group", required_argument, NULL, 'g'},
+        {"seconds", required_argument, NULL, 's'},
+        {"threads", required_argument, NULL, 't'},
+        {"locked", no_argument, NULL, 'l'},
+        {"tiny", no_argument, NULL, 'T'},
+        {NULL, 0, NULL, 0},
     };
     int option;
 
@@ -178,6 +185,9 @@ static int options_parse(struct bench *bench, int argc, char **argv)
             break;
         case 't':
             bench->threads = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'l':
+            bench->is_locked = true;
             break;
         case 'T':
             bench->mib = 1;
@@ -225,6 +235,7 @@ int main(int argc, char **argv)
         options.size = bench.mib * bench.threads << 20;
         if (repeat_init(&bench.set, &options))
             abort();
+        bench.set.has_transactions = bench.set.has_transactions && !bench.is_locked;
         run(&bench, false, 1);
         run(&bench, true, 1 + threads);
     }

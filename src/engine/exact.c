@@ -156,7 +156,8 @@ static uint64_t sum_before(const struct check *checks, uint32_t index)
     return units;
 }
 
-/* What the check at index lacks, of what nobody knows whether it is there; *check is prepared. */
+/* What to ask for, for the check at index, if nobody knows whether it is there, else 0; *check is
+ * prepared. */
 static uint32_t missing_of(struct engine *engine, const struct check *checks, uint32_t index,
                            const struct instant *now, struct check *check)
 {
@@ -173,12 +174,11 @@ static uint32_t missing_of(struct engine *engine, const struct check *checks, ui
     const uint64_t state = find_grant(engine, &check->probe, &ref);
     const uint64_t sum = sum_before(checks, index);
     const uint32_t wanted = sum < check->limit->burst ? (uint32_t)sum : check->limit->burst;
-    const uint32_t units =
-        grant_units_of(check->limit, state, share_window_at(check->limit, now->wall_ns));
 
     if (grant_spend(check->limit, state, wanted, now, &step) != GRANT_UNKNOWN)
         return 0;
-    return wanted - units < check->cost ? wanted - units : check->cost; /* units < wanted */
+    /* of what is in hand others may take some before the rest comes */
+    return most_of(check);
 }
 
 bool engine_must_wait(struct engine *engine, const struct check *checks, uint32_t count,

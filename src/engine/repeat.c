@@ -53,16 +53,9 @@
 
 #include "engine/repeat_lanes.h"
 #include "engine/repeat_look.h"
+#include "engine/repeat_transaction.h"
+#include "engine/repeat_view.h"
 #include "obs/assert.h"
-
-/* One bucket, as a claim that is not silent looks at it. */
-struct view {
-    struct repeat_bucket *bucket;
-    uint64_t tag; /* mixed */
-    uint32_t now_ms;
-    uint32_t oldest_age; /* of the horizon */
-    struct record seen[RECORD_PLACES];
-};
 
 static inline uint64_t tag_of_part(const struct repeat_set *set, uint64_t tag, uint32_t part)
 {
@@ -102,6 +95,7 @@ int repeat_init(struct repeat_set *set, const struct repeat_options *options)
         .window_ms = options->window_ms,
         .ahead_ms = options->ahead_ms,
         .is_shared = options->is_shared,
+        .has_transactions = options->is_shared && repeat_has_transactions(),
         .has_lanes = repeat_has_lanes() && options->size / REPEAT_BUCKET_BYTES <= UINT32_MAX,
     };
     /* The largest gap must reach past every horizon, else what is long forgotten would tell. */
@@ -118,71 +112,6 @@ bool repeat_is_fresh(const struct repeat_set *set, uint32_t sent_ms, uint32_t no
     int32_t age_ms = (int32_t)(now_ms - sent_ms); /* signed: clocks wrap */
 
     return sent_ms == 0 || (age_ms <= (int32_t)set->window_ms && age_ms >= -(int32_t)set->ahead_ms);
-}
-
-/* ---- one bucket ---- */
-
-static inline void bucket_read(struct view *view)
-{
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < RECORD_PLACES; i++)
-        view->seen[i] = record_read(&view->bucket->place[i]);
-}
-
-/* Torn records are taken for open ones; to say open or stale for that reason would be right, but
- * without need. */
-static inline bool bucket_is_torn(const struct view *view)
-{
-    bool is_torn = false;
-
-    for (unsigned i = 0; i < RECORD_PLACES; i++)
-        is_torn |= record_is_torn(view->seen[i]);
-    return is_torn;
-}
-
-static inline bool is_named(const struct view *view, unsigned i)
-{
-    return look_is_named(view->seen[i].name, view->tag);
-}
-
-/* Bits of places: which hold the tag; *ret_forgot: which forgot something too young. */
-static unsigned bucket_tells(const struct repeat_set *set, const struct view *view,
-                             unsigned *ret_forgot)
-{
-    unsigned known = 0, forgot = 0;
-
-    for (unsigned i = 0; i < RECORD_PLACES; i++) {
-        struct record seen = view->seen[i];
-        bool is_open = record_is_open(seen);
-        uint32_t age = look_age(seen.meta, view->now_ms);
-        uint32_t gap = is_open ? 0 : record_gap(seen.meta) << set->gap_shift;
-        bool is_young = record_is_done(seen.meta) && age <= view->oldest_age;
-
-        known |= (unsigned)(is_named(view, i) && (is_open || is_young)) << i;
-        forgot |= (unsigned)(age + gap <= view->oldest_age) << i;
-    }
-    *ret_forgot = forgot;
-    return known;
-}
-
-/* The place to claim: the oldest (the first of equals), but none that is open. -1: all are. The
- * score is the age with the place behind it, so that a maximum finds both. */
-static int choose_place(const struct view *view)
-{
-    uint32_t score[RECORD_PLACES];
-
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < RECORD_PLACES; i++) {
-        uint32_t age = look_age(view->seen[i].meta, view->now_ms) + 1;
-        bool is_open = record_is_open(view->seen[i]);
-
-        score[i] = is_open ? 0 : age << 2 | (RECORD_PLACES - 1 - i);
-    }
-    uint32_t left = score[0] > score[1] ? score[0] : score[1];
-    uint32_t right = score[2] > score[3] ? score[2] : score[3];
-    uint32_t best = left > right ? left : right;
-
-    return best ? (int)(RECORD_PLACES - 1 - (best & 3)) : -1;
 }
 
 /* ---- further records ---- */
@@ -271,16 +200,9 @@ static struct view view_of(const struct one *one)
 }
 
 /* Step 2; false: the place is another's by now. */
-static inline bool swap_in(const struct one *one)
+static inline bool swap_in(const struct repeat_set *set, const struct look *look, uint32_t i)
 {
-    const struct look *look = one->look;
-    struct record *place = look->place[one->i];
-
-    if (!record_claim(place, look->old[one->i], look->name[one->i], one->set->is_shared))
-        return false;
-    one->claim->place = place;
-    one->claim->meta = look->meta[one->i];
-    return true;
+    return record_claim(look->place[i], look->old[i], look->name[i], set->is_shared);
 }
 
 /* A bucket that is not silent, or not any more: told, or with open places. Or the datagram is not
@@ -314,16 +236,9 @@ static __attribute__((noinline)) enum repeat_result take_slowly(const struct one
             one->look->seen[i][one->i] = view.seen[i].name;
         look_choose(set, one->look, one->lines, one->i, (unsigned)place,
                     look_age(view.seen[place].meta, view.now_ms));
-        if (swap_in(one))
+        if (swap_in(set, one->look, one->i))
             return REPEAT_NEW;
     }
-}
-
-static inline enum repeat_result take(const struct one *one, uint64_t *ret_bits)
-{
-    if (__builtin_expect(one->look->place[one->i] != NULL, 1) && swap_in(one))
-        return REPEAT_NEW;
-    return take_slowly(one, ret_bits);
 }
 
 /* Names changed. What the own place told before the swap was judged in step 1. */
@@ -341,21 +256,6 @@ static __attribute__((noinline)) enum repeat_result confirm_slowly(const struct 
         return REPEAT_NEW;
     repeat_withdraw(one->set, one->claim);
     return known & ~own ? REPEAT_OPEN : REPEAT_STALE;
-}
-
-/* Step 3. Where no name changed since step 1, nothing is told that was not told then: who closes a
- * place adds nothing to it but what its name said already. */
-static inline enum repeat_result confirm(const struct one *one)
-{
-    const struct record *place = one->lines->bucket[one->i]->place;
-    uint64_t changed = 0;
-
-#pragma GCC unroll 4
-    for (unsigned i = 0; i < RECORD_PLACES; i++)
-        changed |= record_read_name(&place[i]) ^ one->look->seen[i][one->i];
-    if (__builtin_expect(!changed, 1))
-        return REPEAT_NEW;
-    return confirm_slowly(one);
 }
 
 /* Few are looked at one by one. */
@@ -388,22 +288,72 @@ static void look_some(const struct repeat_set *set, const struct repeat_claim *c
         look_words(set, look, lines, i, look_reach_ms(set, &claims[i]));
 }
 
-/* Steps 2 and 3 of a chunk. */
-static uint32_t take_all(const struct one *first, uint32_t count, uint32_t words,
-                         uint64_t *ret_words)
+/* Step 2 of claims that met silence, from i on; the first that could not take its place. A locked
+ * operation waits for the stores before it, so there are none between. */
+static inline uint32_t swap_some(const struct repeat_set *set, const struct look *look, uint32_t i,
+                                 uint32_t count)
 {
-    struct one one = *first;
+    while (i < count && look->place[i] && swap_in(set, look, i))
+        i++;
+    return i;
+}
 
-    for (one.i = 0; one.i < count; one.i++, one.claim++) {
-        one.claim->first_word = (uint16_t)words;
-        one.claim->result = (uint16_t)take(&one, &ret_words[words]);
-        if (__builtin_expect(one.claim->result == REPEAT_KNOWN, 0))
-            words += (one.claim->bit_count + 63) / 64;
+static inline void hand_out(const struct look *look, uint32_t i, struct repeat_claim *claim)
+{
+    claim->place = look->place[i];
+    claim->meta = look->meta[i];
+    claim->result = REPEAT_NEW;
+    claim->first_word = 0;
+}
+
+/* Step 3 of a chunk; bits of those in whose bucket names changed. Where none changed since step 1,
+ * nothing is told that was not told then: who closes a place adds nothing to it but what its name
+ * said already. */
+static inline uint32_t changed_all(const struct repeat_set *set, const struct look *look,
+                                   const struct look_lines *lines, uint32_t count)
+{
+    uint32_t changed = 0;
+
+    for (uint32_t at = 0; at < count; at += LOOK_LANES) {
+        if (has_lanes_for(set, count - at)) {
+            changed |= repeat_lanes_changed(at, count, lines, look) << at;
+            continue;
+        }
+        for (uint32_t i = at; i < count && i < at + LOOK_LANES; i++)
+            changed |= (uint32_t)look_is_changed(look, lines, i) << i;
     }
-    one = *first;
-    for (one.i = 0; one.i < count; one.i++, one.claim++)
-        if (__builtin_expect(one.claim->result == REPEAT_NEW, 1))
-            one.claim->result = (uint16_t)confirm(&one);
+    return changed;
+}
+
+/* Steps 2 and 3 of a chunk. */
+static uint32_t take_all(struct one *one, struct repeat_claim *claims, uint32_t count,
+                         uint32_t words, uint64_t *ret_words)
+{
+    uint32_t taken = (uint32_t)((1ull << count) - 1);
+
+    if (one->set->has_transactions && count >= REPEAT_TRANSACTION_LEAST &&
+        repeat_transaction_swap(one->look, count))
+        one->i = count;
+    while ((one->i = swap_some(one->set, one->look, one->i, count)) < count) {
+        one->claim = &claims[one->i];
+        one->claim->first_word = (uint16_t)words;
+        one->claim->result = (uint16_t)take_slowly(one, &ret_words[words]);
+        if (one->claim->result == REPEAT_KNOWN)
+            words += (one->claim->bit_count + 63) / 64;
+        if (one->claim->result != REPEAT_NEW)
+            taken &= ~(1u << one->i);
+        one->i++;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        if (__builtin_expect(taken >> i & 1, 1))
+            hand_out(one->look, i, &claims[i]);
+    uint32_t left = changed_all(one->set, one->look, one->lines, count) & taken;
+
+    for (; __builtin_expect(left, 0); left &= left - 1) {
+        one->i = (uint32_t)__builtin_ctz(left);
+        one->claim = &claims[one->i];
+        one->claim->result = (uint16_t)confirm_slowly(one);
+    }
     return words;
 }
 
@@ -420,13 +370,13 @@ uint32_t repeat_claim_all(struct repeat_set *set, struct repeat_claim *claims, u
     for (uint32_t left = count; left;) {
         const uint32_t end = left < LOOK_CHUNK ? left : LOOK_CHUNK;
         const uint32_t behind = left - end < LOOK_CHUNK ? left - end : LOOK_CHUNK;
-        struct one one = {.set = set, .look = &look, .lines = lines, .claim = claims};
+        struct one one = {.set = set, .look = &look, .lines = lines};
 
         for (uint32_t at = 0; at < end; at += LOOK_LANES) {
             prepare_some(set, claims + end, at, behind, next);
             look_some(set, claims, at, end, lines, &look);
         }
-        words = take_all(&one, end, words, ret_words);
+        words = take_all(&one, claims, end, words, ret_words);
         claims += end;
         left -= end;
         next = lines;

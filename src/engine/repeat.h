@@ -64,7 +64,8 @@ struct repeat_set { /* constant while workers run, but for what `buckets` points
     uint32_t ahead_ms;
     uint32_t gap_shift; /* see repeat.c */
     bool is_shared;
-    bool has_lanes; /* see repeat_lanes.h */
+    bool has_lanes;        /* see repeat_lanes.h */
+    bool has_transactions; /* see repeat_transaction.h */
 };
 
 /* Results: 0, -EINVAL (window_ms is 0, W + ahead above REPEAT_MAX_SPAN_MS, memory not aligned or

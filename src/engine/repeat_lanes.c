@@ -157,6 +157,22 @@ LANES void repeat_lanes_look(const struct repeat_set *set, const struct repeat_c
                                                   _mm512_srli_epi64(best, RECORD_TIME_SHIFT)));
 }
 
+LANES uint32_t repeat_lanes_changed(uint32_t at, uint32_t end, const struct look_lines *lines,
+                                    const struct look *look)
+{
+    __m512i buckets = _mm512_load_si512(&lines->bucket[at]), changed = _mm512_setzero_si512();
+
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < RECORD_PLACES; i++) {
+        __m512i name = _mm512_i64gather_epi64(
+            buckets, (const void *)(i * sizeof(struct record) + offsetof(struct record, name)), 1);
+
+        changed =
+            _mm512_or_si512(changed, _mm512_xor_si512(name, _mm512_load_si512(&look->seen[i][at])));
+    }
+    return _mm512_mask_test_epi64_mask(lanes_of(at, end), changed, changed);
+}
+
 #else
 
 bool repeat_has_lanes(void)
@@ -174,6 +190,13 @@ void repeat_lanes_look(const struct repeat_set *set, const struct repeat_claim *
                        uint32_t end, const struct look_lines *lines, struct look *look)
 {
     (void)set, (void)claims, (void)at, (void)end, (void)lines, (void)look;
+}
+
+uint32_t repeat_lanes_changed(uint32_t at, uint32_t end, const struct look_lines *lines,
+                              const struct look *look)
+{
+    (void)at, (void)end, (void)lines, (void)look;
+    return UINT32_MAX;
 }
 
 #endif

@@ -22,4 +22,8 @@ void repeat_lanes_prepare(const struct repeat_set *set, const struct repeat_clai
 void repeat_lanes_look(const struct repeat_set *set, const struct repeat_claim *claims, uint32_t at,
                        uint32_t end, const struct look_lines *lines, struct look *look);
 
+/* And look_is_changed(); a bit for each claim. */
+uint32_t repeat_lanes_changed(uint32_t at, uint32_t end, const struct look_lines *lines,
+                              const struct look *look);
+
 #endif

@@ -134,4 +134,17 @@ static inline void look_words(const struct repeat_set *set, struct look *look,
         look->place[i] = NULL;
 }
 
+/* Did a name change since, but for the own one? */
+static inline bool look_is_changed(const struct look *look, const struct look_lines *lines,
+                                   uint32_t i)
+{
+    const struct record *place = lines->bucket[i]->place;
+    uint64_t changed = 0;
+
+#pragma GCC unroll 4
+    for (unsigned at = 0; at < RECORD_PLACES; at++)
+        changed |= record_read_name(&place[at]) ^ look->seen[at][i];
+    return changed;
+}
+
 #endif

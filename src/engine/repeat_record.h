@@ -130,9 +130,9 @@ static inline void record_part_put(uint64_t *bits, uint32_t bit_count, uint32_t 
 /* ---- shared accesses ---- */
 
 /* The name was `seen` and is `next`; or false, and nothing is written. is_shared: a full barrier,
- * __sync_* is documented as one, and repeat.c counts on it. Else the caller is the only thread that
- * uses the set, and a locked operation would order nothing: it would only make what follows wait
- * (8 ns, and nothing overlaps it). */
+ * __sync_* is documented as one, and repeat.c counts on it. Else nobody comes between (no other
+ * thread uses the set, or a transaction sees to it), and a locked operation would order nothing: it
+ * would only make what follows wait (8 ns, and nothing overlaps it). */
 static inline bool record_claim(struct record *record, uint64_t seen, uint64_t next, bool is_shared)
 {
     bool done;

@@ -109,6 +109,7 @@ enum shed_fate shed_judge(struct shed *shed, const struct shed_question *questio
     struct shed_tenant *tenant = find(shed, header->tenant);
     tenant->row = question->row;
     tenant->read += header->n;
+    tenant->released += is_release ? header->n : 0;
     if (tenant->credit < header->n && !is_release)
         return may_answer(shed, now_ns) ? SHED_ANSWER : SHED_SHARE;
     tenant->passed += header->n;
@@ -133,8 +134,8 @@ uint64_t shed_count_kept(const struct shed_tenant *tenant)
 {
     if (tenant->threshold == GATE_ALL)
         return 0;
-    uint64_t asked = scale(tenant->read, 1ull << 32, (uint64_t)tenant->threshold + 1);
-    return asked - tenant->read;
+    uint64_t came = tenant->read - tenant->released; /* of what does not pass anyway */
+    return scale(came, 1ull << 32, (uint64_t)tenant->threshold + 1) - came;
 }
 
 /* Moving averages are by time, not by looks: a look that came late, because the worker had not the
@@ -193,7 +194,7 @@ static void measure_offers(struct shed *shed, uint64_t elapsed_ns)
         uint64_t over_ns = tenant->offered + tenant->forgeries ? AVERAGE_NS : 0;
         tenant->offered = average(tenant->offered, asked - forged, elapsed_ns, over_ns);
         tenant->forgeries = average(tenant->forgeries, forged, elapsed_ns, over_ns);
-        tenant->read = tenant->passed = tenant->forged = 0;
+        tenant->read = tenant->released = tenant->passed = tenant->forged = 0;
         if (is_gone && tenant->id)
             tenant->id = 0;
     }

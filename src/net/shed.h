@@ -27,7 +27,8 @@
  * is given back to its tenant and counts for a claimant of its own, who stands among the tenants
  * with what reading it costs: so forgeries take at most one fair share, and cost the tenant that
  * they name no credit. The kernel cannot tell them from its requests though: when they ask for more
- * than that share, the gate lets as much of both through as the share allows.
+ * than that share, the gate lets as much of both through as the share allows. Forged RELEASEs it
+ * lets through all; they take what the queue has room for.
  *
  * Pure but for its own state, time is an argument. Threads: the worker's. */
 #ifndef METE_NET_SHED_H
@@ -62,7 +63,8 @@ struct shed_tenant {
     uint32_t id;        /* 0: free */
     uint32_t row;       /* for counters */
     uint32_t read;      /* checks that came, since the last look */
-    uint32_t passed;    /* of them judged */
+    uint32_t released;  /* of them RELEASEs, which the gate never keeps */
+    uint32_t passed;    /* judged */
     uint32_t forged;    /* of those not believed */
     uint64_t offered;   /* checks a second that it asks for, gate or not; averaged */
     uint64_t forgeries; /* the same of those that only name it */

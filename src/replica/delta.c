@@ -125,8 +125,10 @@ struct merge_delta delta_message(const struct delta *delta, const struct limit *
     const uint64_t age_us = saturate_sub(now_ns, delta->sent_first_ns) / 1000;
     message.cap_us = saturate_add(limit->tolerance / TICKS_PER_US, debt_us);
     if (delta->sent > 0 && is_old(delta->sent_first_ns, now_ns)) {
+        const uint64_t owed = saturate_sub(state, gcra_ticks(now_ns));
         message.charge = 0;
-        message.ahead_us = (int64_t)(saturate_sub(state, gcra_ticks(now_ns)) / TICKS_PER_US);
+        message.ahead_us =
+            (int64_t)((owed < limit->tolerance ? owed : limit->tolerance) / TICKS_PER_US);
     } else {
         message.ahead_us = -(int64_t)(age_us < MERGE_CREDIT_US ? age_us : MERGE_CREDIT_US);
     }

@@ -193,6 +193,8 @@ static void judge_loss(struct replicator *replicator)
             oldest_ns = partition->begun_ns;
     }
     const bool is_lost = saturate_sub(replicator->now_ns, oldest_ns) > most_ns;
+    if (is_lost)
+        replicator->regained_ns = replicator->now_ns;
     if (is_lost == (state->degraded_since_ns != 0))
         return;
     state->degraded_since_ns = is_lost ? oldest_ns : 0;

@@ -3,7 +3,9 @@
  * Share of the limit: this node's part of the demand of all, as the store counts it, averaged over
  * answers; never below 1/2N, so that a newcomer is not starved. Until SETTLING_ANSWERS answers have
  * come the others' demand may be missing in them: until then it does not grow beyond 1/N, and that
- * of a key's last window is kept. What was wanted in the window before counts on, for nodes tell
+ * of a key's last window is kept. So is that of before an outage, until all may have been heard
+ * again: the next one may come before, and shares that add up to more than one would last as long
+ * as that. What was wanted in the window before counts on, for nodes tell
  * what they denied in it after its end, and not all at once. */
 #include <math.h>
 
@@ -21,16 +23,27 @@
 #define SHARE_UNIT 65536.0f
 /* Below four units the whole is a few sixteenths, and who reads what decays is all of it. */
 #define DEMAND_LEAST (4 * MERGE_DEMAND_UNIT)
+#define HOLD_NS (100 * MS_NS)     /* after so long room that was held back is 1/e of it */
+#define HOLD_MOST_NS (30 * MS_NS) /* and no more than that is, nor a HOLD_PART of the bucket */
+#define HOLD_PART 3u
 #define SLIDING_SHIFT 48
 #define SLIDING_BITS 24
 
 struct heard { /* of one key */
     struct delta_answer answer;
+    uint64_t hold_ns; /* hold_of() */
     const struct batch_answer_key *key;
     struct instant now;
     uint64_t asked_ns; /* when the batch was sent for the first time */
     uint32_t granted;  /* and still of use */
 };
+
+/* Was the store away until a moment ago? */
+static bool is_regaining(const struct replicator *replicator)
+{
+    return replicator->regained_ns != 0 &&
+           replicator->now_ns < replicator->regained_ns + REGAINING_NS;
+}
 
 static void settle_share(struct replicator *replicator, struct row *row, const struct heard *heard)
 {
@@ -46,7 +59,8 @@ static void settle_share(struct replicator *replicator, struct row *row, const s
     const uint64_t own = row->demand + merge_demand(row->past, past_us, 0);
     const uint64_t all = row->demand_of_all + merge_demand(row->past_of_all, past_us, 0);
     const bool is_settled = row->answers >= SETTLING_ANSWERS;
-    if (all >= DEMAND_LEAST && (is_settled || !row->is_carried)) {
+    const bool may_move = is_settled ? !is_regaining(replicator) : !row->is_carried;
+    if (all >= DEMAND_LEAST && may_move) {
         const float part = (float)own / (float)all;
         alpha += AVERAGE * ((part < 1 ? part : 1) - alpha);
     }
@@ -56,6 +70,22 @@ static void settle_share(struct replicator *replicator, struct row *row, const s
         row->answers++;
     row->alpha = alpha < least ? least : alpha > 1 ? 1 : alpha;
     row->share = share_of((uint64_t)(row->alpha * SHARE_UNIT), (uint64_t)SHARE_UNIT);
+}
+
+/* What is told of a window after its end is news for the share in the next one. */
+static void carry_demand(struct replicator *replicator, const struct row *row)
+{
+    struct row *other;
+    uint32_t cursor = 0;
+
+    while ((other = rows_next_of_key(&replicator->rows, row->key, row->owner, &cursor))) {
+        if (!other->is_carried || !share_is_later(&row->limit, other->window, row->window) ||
+            other->past_us > row->demand_us) /* of a later one */
+            continue;
+        other->past = row->demand;
+        other->past_of_all = row->demand_of_all;
+        other->past_us = row->demand_us;
+    }
 }
 
 /* The key as the store has it, as a state of this node. */
@@ -156,6 +186,34 @@ static bool is_over(const struct row *row, const struct instant *now)
            share_is_later(limit, share_window_at(limit, now->wall_ns), row->window);
 }
 
+/* What of the room that nobody expected is not taken yet, of HOLD_NS. A key that checks are denied
+ * of has no more room than drains, so where an answer shows more, others charged it and were not
+ * heard: a flush of theirs is late, or all were asked at one instant and this node is the first to
+ * hear. To take that room would be to admit it twice. If it is real it is no less real a bit later,
+ * for a bucket that is asked for more than it lets pass is far from full. Only what makes a value
+ * fall (a reset, a refund) shows in its epoch, and is believed at once. */
+static uint64_t hold_of(const struct replicator *replicator, const struct row *row,
+                        struct merge_cell cell)
+{
+    if (limit_is_wall(&row->limit) || row->patience == 0 || row->answers < SETTLING_ANSWERS ||
+        cell.epoch != row->delta.base.epoch)
+        return 0;
+    return saturate_sub(HOLD_NS, replicator->now_ns - row->answered_ns);
+}
+
+/* A bucket as it was seen, no further below what was expected of it than that. */
+static uint64_t held(const struct row *row, const struct heard *heard, uint64_t expected,
+                     uint64_t seen)
+{
+    const uint64_t gap = saturate_sub(expected, seen);
+    const uint64_t kept = saturate_mul(gap, heard->hold_ns / 1000) / (HOLD_NS / 1000);
+    const uint64_t most = gcra_ticks(HOLD_MOST_NS), part = row->limit.tolerance / HOLD_PART;
+
+    if (seen == 0)
+        return 0; /* at rest */
+    return seen + (kept < most && kept < part ? kept : most < part ? most : part);
+}
+
 /* Puts what was heard into the entry. False: somebody was faster. */
 static bool try_adopt(struct replicator *replicator, const struct row *row,
                       const struct heard *heard)
@@ -192,7 +250,8 @@ static bool try_adopt(struct replicator *replicator, const struct row *row,
         .now_ns = heard->now.now_ns,
         .spread = share_factor(row->share),
     };
-    const uint64_t value = delta_look(&row->delta, &row->limit, &heard->answer, &view);
+    const uint64_t seen = delta_look(&row->delta, &row->limit, &heard->answer, &view);
+    const uint64_t value = held(row, heard, view.state, seen);
     uint64_t state = adopt_state(&row->limit, view.state, row->window, value);
     if (state == 0 && pending != 0) /* the state says which window that is of */
         state = share_empty_window(&row->limit, share_window(&row->limit, view.state));
@@ -245,7 +304,11 @@ static void settle_row(struct replicator *replicator, struct row *row, const str
     }
     delta_settle(&row->delta, &heard->answer);
     row->answered_ns = replicator->now_ns;
+    if (row->patience > 0)
+        row->patience--;
     settle_share(replicator, row, heard);
+    if (limit_is_wall(&row->limit) && row->sent_wanted == 0) /* it is only read */
+        carry_demand(replicator, row);
     if (heard->key->granted > 0)
         keep_grant(replicator, row, heard);
     if (has_same_owner(replicator, row))
@@ -334,12 +397,14 @@ void replicator_answer(struct replicator *replicator, const struct batch_answer 
     const struct instant now = replicator_instant(replicator);
     for (uint32_t i = 0; i < answer->count; i++) {
         struct row *row = replicator_row(replicator, partition->flight[i]);
+        const struct merge_cell cell = merge_larger(row->delta.base, answer->keys[i].cell);
         const struct heard heard = {
-            .answer = {.cell = merge_larger(row->delta.base, answer->keys[i].cell),
+            .answer = {.cell = cell,
                        .store_now_us = answer->store_now_us,
                        .at_ns = store_clock_at_ns(&replicator->clock, answer->store_now_us)},
             .key = &answer->keys[i],
             .now = now,
+            .hold_ns = hold_of(replicator, row, cell),
             .asked_ns = partition->begun_ns,
             .granted = is_late || is_over(row, &now) ? 0 : answer->keys[i].granted,
         };

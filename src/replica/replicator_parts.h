@@ -21,7 +21,9 @@
 #define STALE_FLUSHES 4u             /* what was not heard of for longer is as good as unknown */
 #define TAKEN_AT_ONCE 1024u          /* events of a ring, before what is due is sent */
 #define GATHERING_NS (3000 * MS_NS)  /* after the first answer: others may not have been heard */
+#define REGAINING_NS (1000 * MS_NS)  /* after an outage, likewise: links wait as long at most */
 #define SETTLING_ANSWERS 3u          /* until then others' demand may not be in an answer */
+#define PATIENCE_ANSWERS 10u         /* after something was denied */
 
 struct partition {
     struct rows_list waiting;
@@ -60,6 +62,7 @@ struct replicator {
     uint32_t *hints;         /* the row last seen for an entry, by its index modulo rows.count */
     uint32_t node_count;
     uint64_t first_answer_ns; /* 0: none came */
+    uint64_t regained_ns;     /* when it was last degraded */
     bool is_finishing;
     uint8_t touches[TOUCH_TENANTS];
     uint64_t *refused_seen; /* per ring */

@@ -387,6 +387,7 @@ static void take_demand(struct replicator *replicator, uint64_t index, uint32_t 
         return;
     row->index = index;
     row->wanted = summed(row->wanted, units);
+    row->patience = PATIENCE_ANSWERS;
     used(replicator, row, &owner, false);
 }
 

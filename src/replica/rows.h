@@ -52,6 +52,7 @@ struct row {
     uint8_t is_carried; /* alpha is of another window */
     uint8_t is_kept;    /* units of a grant may have to go back */
     uint8_t is_urgent;  /* in the list before those that are not */
+    uint8_t patience;   /* answers for which room that nobody expected is taken slowly */
 };
 
 struct rows {

@@ -366,6 +366,7 @@ static void run(uint32_t window_ms, uint32_t ahead_ms, int64_t start_ms, bool ha
     if (repeat_init(&world.set, &options))
         abort();
     world.set.has_lanes = world.set.has_lanes && has_lanes;
+    world.set.has_transactions = world.set.has_transactions && below(4);
     world.now_ms = start_ms;
     world.open_count = 0;
     for (unsigned i = 0; i < BUCKETS * RECORD_PLACES; i++) {

@@ -40,7 +40,9 @@
 /* Puts the callee-saved registers on the stack, leaves the stack pointer in *save, goes on with
  * the stack `next`. */
 void interleave_switch(void **save, void *next);
+/* Global, because link-time optimisation may put its callers and this into different objects. */
 __asm__(".text\n"
+        ".globl interleave_switch\n"
         ".type interleave_switch, @function\n"
         "interleave_switch:\n"
         "push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n"

@@ -90,7 +90,8 @@ static void setup_old(void)
 
     if (repeat_init(&set, &options))
         abort();
-    set.has_lanes = false; /* word by word: a read of both at once is one of these orders */
+    set.has_lanes = false;        /* word by word: a read of both at once is one of these orders, */
+    set.has_transactions = false; /* and so is a transaction */
     memset(charged, 0, sizeof charged);
     memset(answered, 0, sizeof answered);
     wrong_bits = 0;

@@ -1,5 +1,6 @@
 /* How close to the limit nodes stay that share it, without faults and with all else as the targets
- * say: 8 nodes, flush 5 ms, round trip 1 ms at most, a key asked for at random everywhere. */
+ * say: 8 nodes, flush 5 ms, round trip 1 ms at most, a key asked for at random everywhere. The same
+ * where not all are scheduled all the time, as on a machine that has less cores than they are. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,21 +69,23 @@ struct task {
     bool is_exact;
 };
 
-/* Is it as the targets ask? At low rates a unit per node more; for other numbers of nodes than
- * theirs, which ask nothing, half as much again. */
+/* Is it as the targets ask? What was over in the first second is repaid after it. At low rates a
+ * unit per node more; for other numbers of nodes than theirs, which ask nothing, half as much
+ * again. */
 static bool judge(const struct world *world, double first, double any, double use)
 {
     const double rate = (double)world->spec.count;
     const double slack = rate < 10000 ? world->node_count : 0;
     const double looser = world->node_count == 8 ? 1 : 1.5;
+    const double asked = rate * (double)(world->stop_ns - 1000 * MS) / 1e9;
 
     if (sim_is_exact(world))
         return any < 1;
     return first <= 0.005 * looser * rate + slack && any <= 0.002 * looser * rate + slack &&
-           use >= 0.995;
+           use * asked + (first > 0 ? first : 0) + 1 >= 0.995 * asked; /* units are whole */
 }
 
-static bool run(const struct task *task, double seconds, uint64_t late_ms)
+static bool run(const struct task *task, double seconds, uint64_t late_ms, uint32_t late)
 {
     static struct world world; /* large; one thread */
     static struct packet packets[PACKETS];
@@ -99,6 +102,7 @@ static bool run(const struct task *task, double seconds, uint64_t late_ms)
     world.step_ns = MS / 10;
     world.way_ns = MS / 2;
     world.late_ns = (int64_t)late_ms * MS;
+    world.late = late;
     world.stop_ns = (int64_t)(seconds * 1e9);
     world.end_ns = world.stop_ns + 1200 * MS;
     world.limit.sync = task->is_exact ? SYNC_EXACT : SYNC_SHARED;
@@ -126,7 +130,7 @@ static bool run(const struct task *task, double seconds, uint64_t late_ms)
     return is_good;
 }
 
-int accuracy_print(bool is_short, uint64_t late_ms)
+int accuracy_print(bool is_short, uint64_t late_ms, uint32_t late)
 {
     static const struct task TASKS[] = {
         {.nodes = 8, .rate = 10000, .burst = 1000, .overload = 2},
@@ -146,7 +150,8 @@ int accuracy_print(bool is_short, uint64_t late_ms)
     course.at_ns = calloc(UNITS_MAX, sizeof *course.at_ns);
     course.owed = calloc(UNITS_MAX, sizeof *course.owed);
     for (uint32_t i = 0; course.at_ns && course.owed && i < sizeof TASKS / sizeof *TASKS; i++)
-        is_good = run(&TASKS[i], seconds, late_ms) && is_good;
+        if (late_ms == 0 || !TASKS[i].is_exact) /* who waits for a grant may wait in vain then */
+            is_good = run(&TASKS[i], seconds, late_ms, late) && is_good;
     free(course.at_ns);
     free(course.owed);
     return !is_good;

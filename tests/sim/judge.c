@@ -179,10 +179,20 @@ void judge_applied(struct world *world, const struct packet *packet, uint32_t it
         world->oldest_ns = (uint64_t)age_ns;
 }
 
+/* An answer to what a node charged while its clock was wrong by an hour. */
+static bool is_astray(const struct world *world, uint32_t node, uint32_t key, uint64_t window)
+{
+    const struct seen *seen = &world->seen[node][key][window % 2];
+
+    return seen->has_charged && window - seen->window > 2;
+}
+
 void judge_delivered(struct world *world, const struct packet *packet)
 {
     for (uint32_t i = 0; i < packet->count; i++) {
         const uint32_t key = sim_key_number(packet->keys[i].key);
+        if (is_astray(world, packet->node, key, packet->keys[i].window))
+            continue;
         struct seen *seen = seen_of(world, packet->node, key, packet->keys[i].window);
         double share;
         seen->before = seen->cell;
@@ -240,9 +250,12 @@ static void judge_bucket(struct world *world, uint32_t key)
                    "the merge is off by more than F", error_us, f_us);
     judge_fail(world, error_us <= tau_us + f_us, "stricter by more than a full bucket", error_us,
                tau_us);
+    /* what was at rest again when the faults were over is not told any more */
+    const int64_t calm_us = world->calm_ns / 1000;
+    const int64_t owed_us = central_us > calm_us ? central_us : calm_us;
     if (!(world->faults & alone) && world->limit.on_loss != LOSS_FULL)
-        judge_fail(world, error_us >= -2 * credit_us, "an outage gave units back", error_us,
-                   credit_us);
+        judge_fail(world, (merged_us > calm_us ? merged_us : calm_us) - owed_us >= -2 * credit_us,
+                   "an outage gave units back", error_us, credit_us);
 }
 
 static void judge_windows(struct world *world)

@@ -181,6 +181,10 @@ void node_ask(struct world *world, struct node *node, uint32_t key, uint32_t cos
 
     if (node->down_until_ns > world->now_ns)
         return;
+    if (node->stopped_until_ns > world->now_ns) {
+        node->queued++;
+        return;
+    }
     judge_want(world, index_of(world, node), key, cost);
     if (sim_is_exact(world) && node->parked_count < PARKED && must_wait(world, node, &what))
         node->parked[node->parked_count++] = what;
@@ -231,6 +235,13 @@ static void make_wrong(const struct world *world, const struct node *node, struc
     }
 }
 
+/* Is what was charged told as what is owed of it, which may be nothing? */
+static bool is_old(const struct world *world, const struct batch_key *key)
+{
+    return !limit_is_wall(&world->limit) && !sim_is_exact(world) && key->units > 0 &&
+           key->delta.charge == 0;
+}
+
 static void send_batch(struct world *world, struct node *node, const struct batch *batch)
 {
     static struct packet packet; /* large; one thread */
@@ -253,7 +264,7 @@ static void send_batch(struct world *world, struct node *node, const struct batc
     packet.sent_ns = world->now_ns;
     memcpy(packet.keys, batch->keys, batch->count * sizeof *batch->keys);
     for (uint32_t i = 0; i < batch->count; i++)
-        world->old_count += batch->keys[i].delta.ahead_us > 0;
+        world->old_count += is_old(world, &batch->keys[i]);
     make_wrong(world, node, &packet);
     *flight = (struct flight){.is_under_way = true,
                               .sequence = batch->sequence,
@@ -341,19 +352,30 @@ static void step_flights(struct world *world, struct node *node)
     }
 }
 
+/* Is its replication thread, or all of it, not scheduled? What came to a worker meanwhile comes
+ * before what its replication thread hears of. */
+static bool is_away(struct world *world, struct node *node)
+{
+    if (sim_is_late(world, LATE_REPLICATORS) && node->asleep_until_ns <= world->now_ns)
+        node->asleep_until_ns =
+            world->now_ns + (int64_t)sim_random(world, (uint64_t)world->late_ns);
+    if (sim_is_late(world, LATE_NODES) && node->stopped_until_ns <= world->now_ns)
+        node->stopped_until_ns =
+            world->now_ns + (int64_t)sim_random(world, (uint64_t)world->late_ns);
+    if (node->stopped_until_ns > world->now_ns)
+        return true;
+    for (; node->queued > 0; node->queued--)
+        node_ask(world, node, 0, 1);
+    return node->asleep_until_ns > world->now_ns;
+}
+
 void node_step(struct world *world, struct node *node)
 {
     const uint64_t now_ns = clock_of(world, node);
     const struct batch *batch;
     struct ring_event event;
 
-    if (node->down_until_ns > world->now_ns)
-        return;
-    if (world->late_ns > 0 && node->asleep_until_ns <= world->now_ns &&
-        sim_random(world, 20 * FLUSH_NS / (uint64_t)world->step_ns) == 0)
-        node->asleep_until_ns =
-            world->now_ns + (int64_t)sim_random(world, (uint64_t)world->late_ns);
-    if (node->asleep_until_ns > world->now_ns)
+    if (node->down_until_ns > world->now_ns || is_away(world, node))
         return;
     if (world->wrong == WRONG_SHARE)
         spend_all(world, node);

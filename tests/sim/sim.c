@@ -3,9 +3,9 @@
  *   build/sim SEED              one world, told in a line
  *   build/sim --count N [SEED]  N worlds from SEED (1) on; silent but for those that fail
  *   build/sim --accuracy        how close to the limit several nodes stay, as the targets ask;
- *                               with --count 1 of shorter worlds, with --late MS on nodes whose
- *                               replication threads, one flush in 20, are not scheduled for up to
- *                               so long
+ *                               with --count 1 of shorter worlds; with --late MS where who is not
+ *                               scheduled now and then for up to so long, --late-of replicators,
+ *                               nodes, store or load, else all of them
  *   build/sim --wrong           every deliberate mistake; each must be seen within --count worlds
  *
  * Real are the engine, the algorithms, the table, rings and demand, the replicator and the
@@ -40,6 +40,14 @@ static const char *const WRONG_NAMES[WRONG_COUNT] = {
 uint64_t sim_random(struct world *world, uint64_t bound)
 {
     return random_next(&world->random) % bound;
+}
+
+bool sim_is_late(struct world *world, enum late who)
+{
+    const uint64_t flushes = who == LATE_NODES ? 40 : 20;
+
+    return (world->late & who) && world->late_ns > 0 &&
+           sim_random(world, flushes * FLUSH_NS / (uint64_t)world->step_ns) == 0;
 }
 
 struct key sim_key(uint32_t key)
@@ -124,9 +132,22 @@ static int try_wrongs(uint64_t count, uint64_t first)
     return missed > 0;
 }
 
+static uint32_t late_of(const char *name)
+{
+    static const char *const NAMES[] = {"replicators", "nodes", "store", "load"};
+
+    for (uint32_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+        if (strcmp(name, NAMES[i]) == 0)
+            return 1u << i;
+    fprintf(stderr, "sim: nobody is called %s; there are replicators, nodes, store and load\n",
+            name);
+    exit(2);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t count = 0, first = 1, late_ms = 0;
+    uint32_t late = LATE_REPLICATORS | LATE_NODES | LATE_STORE | LATE_LOAD;
     bool is_wrong = false, is_accuracy = false;
     int failed = 0;
 
@@ -139,11 +160,13 @@ int main(int argc, char **argv)
             count = strtoull(argv[++i], NULL, 0);
         else if (strcmp(argv[i], "--late") == 0 && i + 1 < argc)
             late_ms = strtoull(argv[++i], NULL, 0);
+        else if (strcmp(argv[i], "--late-of") == 0 && i + 1 < argc)
+            late = late_of(argv[++i]);
         else
             first = strtoull(argv[i], NULL, 0);
     }
     if (is_accuracy)
-        return accuracy_print(count == 1, late_ms);
+        return accuracy_print(count == 1, late_ms, late);
     if (is_wrong)
         return try_wrongs(count ? count : 300, first);
     if (count == 0)

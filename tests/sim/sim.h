@@ -74,6 +74,14 @@ enum wrong {
     WRONG_COUNT
 };
 
+/* Who is not scheduled now and then, for up to world.late_ns. */
+enum late {
+    LATE_REPLICATORS = 1, /* a node's replication thread, one flush in 20 */
+    LATE_NODES = 2,       /* all of it, one flush in 40 */
+    LATE_STORE = 4,       /* one flush in 20 */
+    LATE_LOAD = 8,        /* likewise */
+};
+
 enum packet_kind {
     PACKET_BATCH,
     PACKET_ANSWER,
@@ -129,6 +137,8 @@ struct node {
     int64_t clock_ns, host_error_ns; /* ahead of true time */
     int64_t cut_until_ns, down_until_ns;
     int64_t asleep_until_ns; /* its replication thread alone */
+    int64_t stopped_until_ns;
+    uint32_t queued; /* checks of key 0 for a unit that came meanwhile */
 };
 
 struct cell {                    /* of the store */
@@ -200,7 +210,10 @@ struct world {
     int64_t excess;   /* beyond the limit: ticks, or units */
     int64_t flash_ns; /* when far more than the limit is asked at once; 0: never */
     bool gives_back;  /* refunds and resets happen, too */
-    int64_t late_ns;  /* one flush in 20 a replication thread is not scheduled, for up to this */
+    int64_t late_ns;  /* how long whoever is late is away at most */
+    uint32_t late;    /* enum late: who */
+    int64_t load_stopped_until_ns;
+    double load_owed; /* checks that it has not sent yet */
     double demand;    /* units a second for each key; 0: by overload_percent */
     void (*on_charge)(struct world *world, uint32_t key, uint32_t cost);
     const char *fault;
@@ -208,6 +221,7 @@ struct world {
 };
 
 uint64_t sim_random(struct world *world, uint64_t bound);
+bool sim_is_late(struct world *world, enum late who); /* from now on; asked once a step */
 struct key sim_key(uint32_t key);
 uint32_t sim_key_number(struct key key);
 uint64_t sim_store_us(const struct world *world);
@@ -220,7 +234,7 @@ bool world_begin(struct world *world);
 void world_run(struct world *world); /* after one of these; ends it, too */
 
 /* accuracy.c */
-int accuracy_print(bool is_short, uint64_t late_ms);
+int accuracy_print(bool is_short, uint64_t late_ms, uint32_t late);
 
 /* node.c */
 bool node_create(struct world *world, struct node *node);

@@ -148,6 +148,8 @@ static void crash(struct world *world)
 
 void store_step(struct world *world)
 {
+    if (sim_is_late(world, LATE_STORE) && world->slow_until_ns <= world->now_ns)
+        world->slow_until_ns = world->now_ns + (int64_t)sim_random(world, (uint64_t)world->late_ns);
     if (world->saved_ns > 0 && world->now_ns >= world->saved_ns) {
         world->saved = world->data;
         world->saved_ns = 0;

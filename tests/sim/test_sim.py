@@ -48,6 +48,12 @@ class Sim(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertEqual(done.stdout.count(": ok\n"), 10, done.stdout)
 
+    def test_accuracy_of_who_is_late(self):
+        for who in ("replicators", "nodes", "store", "load"):
+            done = run("--accuracy", "--count", 1, "--late", 20, "--late-of", who)
+            self.assertEqual(done.returncode, 0, f"{who}: {done.stdout}{done.stderr}")
+            self.assertEqual(done.stdout.count(": ok\n"), 8, done.stdout)
+
 
 if __name__ == "__main__":
     unittest.main()

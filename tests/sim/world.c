@@ -192,11 +192,22 @@ static void traffic(struct world *world)
                               ? world->demand
                               : rate_of(world) * world->overload_percent / 100 * world->key_count;
     const double mean_cost = (1.0 + world->most_cost) / 2;
-    const double per_step = demand / mean_cost * (double)world->step_ns / 1e9;
-    uint64_t count = (uint64_t)per_step;
+    double per_step = demand / mean_cost * (double)world->step_ns / 1e9;
 
     if (world->now_ns >= world->stop_ns)
         return;
+    if (world->late & LATE_LOAD) {
+        if (sim_is_late(world, LATE_LOAD) && world->load_stopped_until_ns <= world->now_ns)
+            world->load_stopped_until_ns =
+                world->now_ns + (int64_t)sim_random(world, (uint64_t)world->late_ns);
+        world->load_owed += per_step;
+        if (world->load_stopped_until_ns > world->now_ns)
+            return;
+        per_step = world->load_owed;
+        world->load_owed = 0;
+    }
+    uint64_t count = (uint64_t)per_step;
+
     count += (double)sim_random(world, 1u << 20) < (1u << 20) * (per_step - (double)count);
     if (world->flash_ns > 0 && world->now_ns / world->step_ns == world->flash_ns / world->step_ns)
         count += 2 * KEYS * world->limit.burst;

@@ -4,18 +4,20 @@ nodes share behind a proxy that cuts, delays, swallows and garbles.
 
     tests/soak/soak.py [--minutes N] [--faults SPEC] [--part SECONDS] [--slower US]     `make soak MINUTES=N`
 
+The load comes in parts. After each part of the first and the last third of the time (of what follows the first fifth) it holds
+still, the network is well, and for --probe seconds one even load asks the daemon and a null echo for their latency (latency.py;
+needs root and two cores).
+
 Judged at the end, exit 1 if not so: resident memory drifts at most 1 MiB after the first fifth; every answer that was lost is
 accounted for (it came late, or the daemon or the kernel counted why); no answer was wrong; the store counted every unit of the
-shared rule once; p99.9 of the workers' own latency, and their CPU time for a datagram, are within 10 % of what they were in the
-first third after that fifth (latency.py; needs root, and enough time for the noise of the machine); the daemon ends well. Told beside it: p99.9
-as the loads saw it, with what that differs between every other part, which is noise. A line each ten seconds.
+shared rule once; p99.9 and the median of that even load are within 10 % of what they were in the first third; the daemon ends
+well. Told beside it: p99.9 as the mixed loads saw it, with what that differs between every other part, which is noise. A line
+each ten seconds.
 
 --faults runs the daemon with faults inside (tests/fault/fault.h), such as send_short=1/100,eagain=1/1000. --slower makes it
 take so many microseconds longer for each batch from the middle on: to see the judge say no. $METE_BUILD."""
 
 import argparse
-import contextlib
-import itertools
 import json
 import os
 import pathlib
@@ -29,8 +31,7 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
-from compare_quiet import StampWhenDelivered
+sys.path.insert(0, str(ROOT / "tests"))
 from lib import daemon, faulty
 from lib.fault_proxy import FaultProxy
 from lib.nodes import usage_of
@@ -40,7 +41,9 @@ import latency
 
 DRIFT_KIB = 1024
 LONG_S = 120  # what is shorter need not know how latency went
-WINDOW_S = 0.3  # of the latency's judge
+PROBE_S = 6
+STEP_S = 2.5  # from one thing that happens beside the traffic to the next
+STILL_S = 20  # at most, until the load holds still: who then waits for what is lost asks nothing
 WARM = 0.2  # of the time
 TIMEOUT_MS = 60000  # a crowded machine may leave a worker waiting for its CPU for seconds; what comes then is not lost
 CHECKS_MOST = 20  # in a datagram of any lane
@@ -78,13 +81,21 @@ ECHO = ("echo", 500, ["--echo"])  # beside them, and not of the daemon
 REASONS = ("dropped_open", "send_errors")
 
 
-class Lane(threading.Thread):
-    """One part of the load after the other, until it is time."""
+class Lane:
+    """One part of the load after the other; never two at a time."""
 
     def __init__(self, soak, name, what=None):
-        super().__init__(name=name)
-        self.soak, self.reports, self.wrong, self.silent = soak, [], None, 0
+        self.name, self.soak, self.reports, self.wrong, self.silent = name, soak, [], None, 0
         self.door, self.rate, self.more = what or LANES[name]
+        self.thread = None
+
+    def begin(self):
+        if not self.wrong and not (self.thread and self.thread.is_alive()):
+            self.thread = threading.Thread(target=self.run, name=self.name)
+            self.thread.start()
+
+    def end(self, timeout=None):
+        self.thread.join(timeout)
 
     def command(self):
         soak = self.soak
@@ -95,17 +106,16 @@ class Lane(threading.Thread):
                 "--timeout", str(TIMEOUT_MS), *(["--door", self.door] if self.door in ("resp", "http", "grpc") else []), *more]
 
     def run(self):
-        while time.monotonic() < self.soak.end and not self.wrong:
-            began = time.monotonic() - self.soak.began
-            done = subprocess.run(self.command(), text=True, capture_output=True, stdin=subprocess.DEVNULL)
-            self.silent = self.silent + 1 if done.returncode == 3 else 0
-            if 0 < self.silent < TRIES:
-                continue
-            # 4: this machine could not keep the schedule; the answers count all the same
-            if done.returncode not in (0, 4) or not done.stdout:
-                self.wrong = f"{self.name}: exit status {done.returncode}: {done.stderr.strip()}"
-            else:
-                self.reports.append((began, json.loads(done.stdout)))
+        began = time.monotonic() - self.soak.began
+        done = subprocess.run(self.command(), text=True, capture_output=True, stdin=subprocess.DEVNULL)
+        self.silent = self.silent + 1 if done.returncode == 3 else 0
+        if 0 < self.silent < TRIES:
+            return
+        # 4: this machine could not keep the schedule; the answers count all the same
+        if done.returncode not in (0, 4) or not done.stdout:
+            self.wrong = f"{self.name}: exit status {done.returncode}: {done.stderr.strip()}"
+        else:
+            self.reports.append((began, json.loads(done.stdout)))
 
     def total(self, field):
         return sum(report.get(field) or 0 for _, report in self.reports)
@@ -131,14 +141,14 @@ class Echo:
 
 
 class Soak:
-    def __init__(self, minutes, part, faults="", slower_us=0):
-        self.part, self.faults, self.slower_us = part, faults, slower_us
+    def __init__(self, minutes, part, faults="", slower_us=0, probe=PROBE_S):
+        self.part, self.faults, self.slower_us, self.probe = part, faults, slower_us, probe
         self.seconds = minutes * 60
         self.folder = tempfile.mkdtemp(prefix="mete-soak-")
         self.windows_to = None  # a file, for who wants to see them all
-        self.few = latency.FEW  # windows in a third; below, latency is not judged
-        self.most_stolen = 0  # by the host in a window that is looked at
-        self.faulted, self.reloads, self.scrapes, self.memory = {}, 0, 0, []
+        self.few, self.least, self.window_s = latency.FEW, latency.LEAST, latency.WINDOW_S
+        self.windows, self.asked, self.unanswered = [], 0, 0  # of the even load
+        self.faulted, self.reloads, self.scrapes, self.memory, self.turn = {}, 0, 0, [], 0
         self.failures, self.is_refusing = [], False
         secret = pathlib.Path(self.folder, "secret")
         secret.write_bytes(os.urandom(32))
@@ -156,12 +166,6 @@ class Soak:
             return faulty.Faulty(self.faults, sets=sets, **options)
         return daemon.Daemon(sets=sets, **options)
 
-    def watch(self):
-        self.window_s = min(WINDOW_S, max(0.2, self.seconds / 100))
-        tool = daemon.BUILD / "bench" / "worker_latency"
-        self.watched = [latency.Watched(tool, self.node.port, self.node.process.pid, "mete-worker", self.window_s),
-                        latency.Watched(tool, self.echo.address[1], self.echo.process.pid, "echo", self.window_s, "--echo")]
-
     # ---- what happens beside the traffic ----
 
     def reload(self, turn):
@@ -171,21 +175,28 @@ class Soak:
         if done.returncode:
             self.failures.append(f"reload {self.reloads}: {done.stderr.strip()}")
 
-    def hurt(self, turn):
-        """One fault of the network to Redis, made good at the next turn but one."""
+    def mend(self):
+        """The network is well. A connection of which something was swallowed has ended: it would go on with a hole in its bytes."""
         proxy = self.proxy
+        if proxy.black_hole:
+            proxy.cut()
         proxy.black_hole, proxy.by_byte, proxy.delay_s = False, False, 0
         if self.is_refusing:
             proxy.accept()
+        self.is_refusing = False
+
+    def hurt(self, turn):
+        """One fault of the network to Redis, made good at the next turn."""
+        self.mend()
         kind = ("cut", "rest", "delay", "rest", "black_hole", "rest", "by_byte", "rest", "refuse", "rest")[turn % 10]
         self.is_refusing = kind == "refuse"
         self.faulted[kind] = self.faulted.get(kind, 0) + 1
         if kind == "delay":
-            proxy.delay_s = 0.02
+            self.proxy.delay_s = 0.02
         elif kind in ("black_hole", "by_byte"):
-            setattr(proxy, kind, True)
+            setattr(self.proxy, kind, True)
         elif kind in ("cut", "refuse"):
-            getattr(proxy, kind)()
+            getattr(self.proxy, kind)()
 
     def look(self):
         """Resident KiB; what Prometheus would read is read."""
@@ -197,22 +208,60 @@ class Soak:
         self.memory.append((time.monotonic() - self.began, kib))
         return kib
 
-    def turn_by_turn(self):
-        for turn in itertools.count():
-            if time.monotonic() >= self.end or self.node.process.poll() is not None or any(lane.wrong for lane in self.lanes):
-                return
-            time.sleep(2.5)
-            if self.slower_us and time.monotonic() >= self.end - self.seconds * 0.5:
-                self.node.slow_down(self.slower_us * 1000)
-            self.hurt(turn)
-            if turn % 2:
-                self.reload(turn)
-            kib = self.look()
-            if turn % 4 == 3:
-                asked = sum(lane.total("checks") for lane in self.lanes)
-                lost = sum(lane.total("lost") for lane in self.lanes)
-                print(f"{time.monotonic() - self.began:7.0f} s  {asked:10} checks  {lost} lost  {kib / 1024:8.1f} MiB  "
-                      f"{self.reloads} reloads  {sum(self.faulted.values())} faults", flush=True)
+    def take_turn(self):
+        turn, self.turn = self.turn, self.turn + 1
+        if self.slower_us and time.monotonic() >= self.end - self.seconds * 0.5:
+            self.node.slow_down(int(self.slower_us * 1000))
+        self.hurt(turn)
+        if turn % 2:
+            self.reload(turn)
+        kib = self.look()
+        if turn % 4 == 3:
+            asked = sum(lane.total("checks") for lane in self.lanes)
+            lost = sum(lane.total("lost") for lane in self.lanes)
+            print(f"{time.monotonic() - self.began:7.0f} s  {asked:10} checks  {lost} lost  {kib / 1024:8.1f} MiB  "
+                  f"{self.reloads} reloads  {sum(self.faulted.values())} faults  {self.asked} asked undisturbed", flush=True)
+
+    def is_well(self):
+        return self.node.process.poll() is None and not any(lane.wrong for lane in self.lanes)
+
+    def load(self):
+        """One part of it, and what happens beside it."""
+        lanes = (*self.lanes, self.echo_lane)
+        for lane in lanes:
+            lane.begin()
+        end = time.monotonic() + self.part
+        while time.monotonic() < end and self.is_well():
+            time.sleep(max(0, min(STEP_S, end - time.monotonic())))
+            self.take_turn()
+        until = time.monotonic() + STILL_S
+        for lane in lanes:
+            lane.end(max(0, until - time.monotonic()))
+
+    def third_of(self, at):
+        """first, last, or None: neither."""
+        third = (1 - WARM) * self.seconds / 3
+        if at >= self.seconds - third:
+            return "last"
+        return "first" if WARM * self.seconds <= at < WARM * self.seconds + third else None
+
+    def ask_undisturbed(self):
+        self.mend()
+        tool = daemon.BUILD / "bench" / "undisturbed"
+        node = self.node.port, self.node.process.pid, "mete-worker"
+        echo = self.echo.address[1], self.echo.process.pid, "echo"
+        for report in latency.ask(tool, node, echo, self.probe, self.window_s):
+            at = time.monotonic() - self.began
+            self.asked += report["node"]["trips"]
+            self.unanswered += report["node"]["lost"]
+            self.windows.append((at, report))
+
+    def go_through(self):
+        can_ask = not os.geteuid() and len(os.sched_getaffinity(0)) > 1
+        while time.monotonic() < self.end and self.is_well():
+            self.load()
+            if can_ask and self.is_well() and self.third_of(time.monotonic() - self.began):
+                self.ask_undisturbed()
 
     # ---- the judgement ----
 
@@ -260,18 +309,22 @@ class Soak:
         self.expect(usage_of(self.store) == units(), f"the store has counted {usage_of(self.store)} units, {units()} were admitted")
 
     def judge_latency(self):
-        found = latency.join(*self.watched, self.most_stolen)
-        third = (1 - WARM) * self.seconds / 3
-        first = [window for window in found if 0 <= window.at - self.began - WARM * self.seconds < third]
-        last = [window for window in found if window.at > self.end - third]
         if self.windows_to:
-            pathlib.Path(self.windows_to).write_text(json.dumps([[window.at - self.began, window.node, window.echo] for window in found]))
+            pathlib.Path(self.windows_to).write_text(json.dumps(self.windows))
+        found = {"first": [], "last": [], None: []}
+        for at, report in self.windows:
+            if latency.is_good(report, self.least):
+                found[self.third_of(at)].append(latency.Window(at, report["node"], report["echo"]))
+        first, last = found["first"], found["last"]
         for is_well, text in latency.judge(first, last, self.few):
             self.expect(is_well, text)
-        print(f"        {len(first)} and {len(last)} windows of {self.window_s:.1f} s, of {int(third / self.window_s)} each"
-              + "".join(f"; {one.wrong}" for one in self.watched if one.wrong))
+        trips = sum(one["trips"] for _, report in self.windows for one in report.values())
+        clean = sum(one["undisturbed"] for _, report in self.windows for one in report.values())
+        print(f"        {len(first)} and {len(last)} windows of {self.window_s:g} s, of {len(self.windows)} in all; {trips} datagrams, "
+              f"{clean / max(trips, 1):.1%} of them undisturbed")
+        self.expect(self.unanswered == 0, f"the even load lost {self.unanswered} of {self.asked} answers")
         if self.seconds >= LONG_S:
-            self.expect(min(len(first), len(last)) >= self.few, "the workers' latency was watched, in enough windows")
+            self.expect(min(len(first), len(last)) >= self.few, "latency was asked for in enough windows")
 
     def tell_latency(self):
         """Of what the loads saw: medians of the parts' p99.9: how the last third of the time stands to the first after the warm-up, and noise."""
@@ -284,12 +337,6 @@ class Soak:
                       f"(A/A {max(one, other) / min(one, other):.2f})")
 
     def run(self):
-        with contextlib.ExitStack() as stack:
-            if not os.geteuid():  # else nobody is watched, either
-                stack.enter_context(StampWhenDelivered())
-            return self.run_through()
-
-    def run_through(self):
         with Redis() as self.store, FaultProxy(self.store.port) as self.proxy:
             self.node = self.start_node()
             other = CONFIG.format(folder=self.folder, pid=os.getpid(), url=self.store.url, rate=10)
@@ -298,16 +345,11 @@ class Soak:
             self.began = time.monotonic()
             self.end = self.began + self.seconds
             self.lanes, self.echo_lane = [Lane(self, name) for name in LANES], Lane(self, "echo", ECHO)
-            self.watch()
             try:
+                self.go_through()
                 for lane in (*self.lanes, self.echo_lane):
-                    lane.start()
-                self.turn_by_turn()
-                for one in self.watched:
-                    one.close()
-                for lane in (*self.lanes, self.echo_lane):
-                    lane.join()
-                self.hurt(1)  # the network is well again
+                    lane.end()
+                self.mend()
                 print(f"{self.reloads} reloads, {self.scrapes} scrapes, faults {self.faulted}")
                 self.expect(self.node.process.poll() is None, "the daemon runs")
                 self.judge_memory()
@@ -319,8 +361,7 @@ class Soak:
                     node.stop()
                 self.expect(True, "both nodes ended well")
             finally:
-                self.end = 0
-                for one in (*self.watched, self.node, self.other, self.echo):
+                for one in (self.node, self.other, self.echo):
                     one.close()
         print("soak: " + ("well" if not self.failures else f"{len(self.failures)} failures: {self.failures[0]}"))
         return 1 if self.failures else 0
@@ -329,12 +370,13 @@ class Soak:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--part", type=float, default=10, help="seconds of one run of the load")
+    parser.add_argument("--part", type=float, default=7, help="seconds of one run of the load")
+    parser.add_argument("--probe", type=float, default=PROBE_S, help="seconds that it then holds still, where latency is asked for")
     parser.add_argument("--faults", default="")
     parser.add_argument("--slower", type=float, default=0, metavar="US", help="to see the judge say no")
     parser.add_argument("--windows", metavar="FILE", help="writes down what the latency's judge sees")
     chosen = parser.parse_args()
-    soak = Soak(chosen.minutes, chosen.part, chosen.faults, chosen.slower)
+    soak = Soak(chosen.minutes, chosen.part, chosen.faults, chosen.slower, chosen.probe)
     soak.windows_to = chosen.windows
     return soak.run()
 

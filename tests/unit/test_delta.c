@@ -51,6 +51,9 @@ static void test_message_ages(void **state)
         assert_int_equal(message.ahead_us, TABLE[i].ahead_us);
         assert_int_equal(message.cap_us, 1005000);
     }
+    /* a view that charged for the others, too, owes no more than a bucket has */
+    const uint64_t view = 5000 * MS * LIMIT_TICKS_PER_NS;
+    assert_int_equal(delta_message(&delta, &BUCKET, view, 5000, 261 * MS).ahead_us, 1000000);
 }
 
 /* Less than a microsecond is left of a batch; the next one is as old as its own first charge. */

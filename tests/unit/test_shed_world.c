@@ -28,6 +28,7 @@ struct world {
     uint64_t now_ns, random;
     double due_ns[STREAMS];
     double per_second[STREAMS];
+    uint8_t forged_type;
     uint32_t room;           /* of the queue */
     uint64_t off_ns, on_ns;  /* how long another process has the core on average, then the worker */
     uint64_t off_next_at_ns; /* when it is taken again */
@@ -49,7 +50,8 @@ static uint64_t draw(struct world *world)
 
 static void arrive(struct world *world, unsigned stream, uint64_t at_ns)
 {
-    for (uint32_t i = 0; i < world->gate.count; i++)
+    bool is_release = stream >= TENANTS && world->forged_type == METE_RELEASE;
+    for (uint32_t i = 0; i < world->gate.count && !is_release; i++)
         if (world->gate.tenants[i].id == stream % TENANTS + 1 &&
             (uint32_t)(draw(world) >> 32) >= world->gate.tenants[i].threshold) {
             world->kept++;
@@ -87,7 +89,8 @@ static void judge(struct world *world)
     unsigned tenant = world->queue[world->head] % TENANTS;
     bool is_forged = world->queue[world->head] >= TENANTS;
     uint64_t waited_ns = world->now_ns - world->came_ns[world->head];
-    struct mete_header header = {.type = METE_CHECK, .n = 1, .tenant = tenant + 1};
+    struct mete_header header = {
+        .type = is_forged ? world->forged_type : METE_CHECK, .n = 1, .tenant = tenant + 1};
     struct shed_question question = {.header = &header, .row = 7, .has_good_clock = true};
     world->head = (world->head + 1) % QUEUE;
     world->count--;
@@ -161,6 +164,7 @@ static struct world *make_world(void)
         .budget_ns = 20 * MS, .max_age_ns = 100 * MS, .answers_per_second = 1000};
     world->random = random_seed(1) * 0x9E3779B97F4A7C15ull | 1;
     world->room = 7500; /* the delay budget's */
+    world->forged_type = METE_CHECK;
     return world;
 }
 
@@ -280,6 +284,39 @@ static void a_forged_flood_has_one_share(void **state)
     }
 }
 
+/* Forged RELEASEs pass the gate and are never left out, so their flood is bounded by the queue
+ * alone: what it has no room for the kernel drops. Some of the named tenant's requests pass all the
+ * same, the others keep more, nobody's answers get old, and it ends with the flood. */
+static void a_flood_of_forged_releases_shuts_nobody_out(void **state)
+{
+    (void)state;
+    static const struct {
+        double forged;       /* of the capacity */
+        double named, other; /* at least so much of what was asked */
+    } cases[] = {{0.5, 0.95, 0.95}, {1, 0.6, 0.85}, {2, 0.15, 0.6}, {5, 0.1, 0.4}, {10, 0.08, 0.2}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct world *world = make_world();
+        world->forged_type = METE_RELEASE;
+        offer(world, (const double[TENANTS]){0.2, 0.2, 0.2, 0.2});
+        set_stream(world, TENANTS, cases[i].forged);
+        run(world, SECOND);
+        run(world, 2 * SECOND);
+        tell(world, "forged releases");
+        for (unsigned t = 0; t < TENANTS; t++) {
+            double part = (double)world->answered[t] / (2 * CAPACITY * 0.2);
+            if (part < (t ? cases[i].other : cases[i].named))
+                fail_msg("case %zu tenant %u: %.3f of what it asked", i, t, part);
+        }
+        assert_true(world->oldest_ns <= 25 * MS);
+        set_stream(world, TENANTS, 0);
+        run(world, SECOND); /* within which it is over */
+        assert_false(world->shed.is_on);
+        run(world, SECOND);
+        assert_int_equal(world->lost + world->kept + world->told, 0);
+        free(world);
+    }
+}
+
 /* A worker that has a quarter of its core, in turns that are never the same: what it finds comes in
  * lumps. A tenant that asks for just its share must not lose by it. */
 static void a_part_of_a_core_is_shared_fairly(void **state)
@@ -346,6 +383,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_times_capacity),
         cmocka_unit_test(a_forged_flood_has_one_share),
+        cmocka_unit_test(a_flood_of_forged_releases_shuts_nobody_out),
         cmocka_unit_test(a_part_of_a_core_is_shared_fairly),
         cmocka_unit_test(a_capacity_too_small_is_found_out),
     };
