@@ -154,65 +154,120 @@ static bool has_lost_store(const struct engine_shared *shared, const struct limi
 
 /* ---- the short way ---- */
 
-bool shared_charge(struct engine *engine, const struct check *check, const struct instant *now,
-                   uint64_t now_ticks, struct answer *answer)
+enum charged { CHARGED, CHARGED_NOT, CHARGED_LATE }; /* it takes the long way; or again */
+
+/* What most charges are: of an entry that is known, that has units pending or none, and that lets
+ * this check pass. */
+static inline bool is_ordinary(const struct check *check, const struct table_ref *ref,
+                               uint64_t now_ticks)
+{
+    const struct limit *limit = check->limit;
+
+    return table_share(ref) != TABLE_SHARE_GRANT &&
+           (uint32_t)table_pending(ref) < PENDING_MUCH - check->cost &&
+           saturate_sub(ref->state, now_ticks) <= limit->tolerance - check->cost * limit->interval;
+}
+
+/* charge_any() for those, with all but the essential left out. What is left of the limit is
+ * computed behind the swap, which would wait for it otherwise. */
+static inline enum charged charge_ordinary(struct engine *engine, const struct check *check,
+                                           const struct table_ref *ref, uint64_t now_ns,
+                                           uint64_t now_ticks, struct answer *answer)
 {
     struct engine_shared *shared = engine->shared;
     const struct limit *limit = check->limit;
+    const unsigned share = table_share(ref);
+    const unsigned by = __builtin_expect(shared->caution, 0) ? careful(shared, share) : share;
+    const uint64_t after = saturate_add(saturate_sub(ref->state, now_ticks),
+                                        share_scaled(check->cost * limit->interval, by));
+    const uint32_t pending = (uint32_t)table_pending(ref);
+    const bool is_much =
+        share_is_much(limit, pending + check->cost, share) && !share_is_much(limit, pending, share);
+    const bool is_clean = !table_is_dirty(ref);
+    const bool pushes = (is_clean || is_much) && ring_has_room(shared->ring);
 
-    if ((shared->is_degraded && limit->on_loss != LOSS_SHARE) || check->cost > TABLE_PENDING_MAX)
-        return false;
+    if (!table_swap_more(ref, saturate_add(now_ticks, after), check->cost, pushes))
+        return CHARGED_LATE;
+    shared->has_charged = true;
+    if (__builtin_expect(pushes, 0))
+        ring_push_dirty(shared->ring, table_index(engine->table, ref), now_ns,
+                        is_much ? RING_MUCH : 0);
+    else if (__builtin_expect(is_clean, 0))
+        ring_refuse(shared->ring);
+    *answer = (struct answer){
+        .flags = METE_VERDICT_ALLOW | (shared->is_degraded ? METE_VERDICT_DEGRADED : 0),
+        .granted = check->cost,
+        .remaining = gcra_units_left(limit, after),
+        .reset_after_ns = gcra_ticks_to_ns(after),
+    };
+    return CHARGED;
+}
+
+static __attribute__((noinline)) enum charged
+charge_any(struct engine *engine, const struct check *check, const struct table_ref *ref,
+           bool is_new, const struct instant *now, struct answer *answer)
+{
+    struct engine_shared *shared = engine->shared;
+    const struct limit *limit = check->limit;
     const uint8_t flags = shared->is_degraded ? METE_VERDICT_DEGRADED : 0;
+    const uint8_t share = is_new ? shared->first_share : table_share(ref);
+    if (!is_new && (share == TABLE_SHARE_GRANT || !table_pending_fits(ref, check->cost)))
+        return CHARGED_NOT;
+    struct step step = share_charge(limit, ref->state, check->cost, careful(shared, share),
+                                    gcra_ticks(now->now_ns));
+
+    if (step.verdict.decision == DECISION_DENY) {
+        if (is_new)
+            table_withdraw(engine->table, ref);
+        else
+            demand_add(shared->demand, table_index(engine->table, ref), check->cost);
+        check_fill(check, &step.verdict, answer);
+        answer->flags |= flags;
+        return CHARGED;
+    }
+    const int32_t pending = is_new ? 0 : table_pending(ref);
+    const bool is_much = is_news(limit, pending, pending + (int32_t)check->cost, share);
+    const bool is_clean = is_new || !table_is_dirty(ref);
+    const bool has_room = (is_clean || is_much) && ring_has_room(shared->ring);
+    const struct table_charge charge = {
+        .state = step.state,
+        .units = (int32_t)check->cost,
+        .share = share,
+        .marks_dirty = has_room,
+    };
+
+    if (!table_swap_charged(engine->table, ref, &charge))
+        return CHARGED_LATE;
+    shared->has_charged = true;
+    if (has_room)
+        ring_push_dirty(shared->ring, table_index(engine->table, ref), now->now_ns,
+                        (is_new ? RING_NEW : 0) | (is_much ? RING_MUCH : 0));
+    else if (is_clean)
+        ring_refuse(shared->ring);
+    check_fill(check, &step.verdict, answer);
+    answer->flags |= flags;
+    return CHARGED;
+}
+
+bool shared_charge(struct engine *engine, const struct check *check, const struct instant *now,
+                   uint64_t now_ticks, struct answer *answer)
+{
+    if ((engine->shared->is_degraded && check->limit->on_loss != LOSS_SHARE) ||
+        check->cost >= PENDING_MUCH)
+        return false;
     for (;;) {
         struct table_ref ref;
-        enum table_result found =
+        const enum table_result found =
             table_find_or_claim_by(engine->table, &check->probe, &engine->taker, now, &ref);
-        bool is_new = found == TABLE_CLAIMED;
 
         if (found == TABLE_FULL)
             return false;
-        uint8_t share = is_new ? shared->first_share : table_share(&ref);
-
-        if (!is_new && (share == TABLE_SHARE_GRANT || !table_pending_fits(&ref, check->cost)))
-            return false;
-        struct step step =
-            share_charge(limit, ref.state, check->cost, careful(shared, share), now_ticks);
-
-        if (step.verdict.decision == DECISION_DENY) {
-            if (is_new)
-                table_withdraw(engine->table, &ref);
-            else
-                demand_add(shared->demand, table_index(engine->table, &ref), check->cost);
-            check_fill(check, &step.verdict, answer);
-            answer->flags |= flags;
-            return true;
-        }
-        const int32_t pending = is_new ? 0 : table_pending(&ref);
-        const bool is_much = is_news(limit, pending, pending + (int32_t)check->cost, share);
-        const bool is_clean = is_new || !table_is_dirty(&ref);
-        const bool has_room = (is_clean || is_much) && ring_has_room(shared->ring);
-        struct table_charge charge = {
-            .state = step.state,
-            .units = (int32_t)check->cost,
-            .share = share,
-            .marks_dirty = has_room,
-        };
-
-        if (table_swap_charged(engine->table, &ref, &charge)) {
-            shared->has_charged = true;
-            if (has_room)
-                ring_push_dirty(shared->ring, table_index(engine->table, &ref), now->now_ns,
-                                (is_new ? RING_NEW : 0) | (is_much ? RING_MUCH : 0));
-            else if (is_clean)
-                ring_refuse(shared->ring);
-            *answer = (struct answer){
-                .flags = METE_VERDICT_ALLOW | flags,
-                .granted = step.verdict.granted,
-                .remaining = step.verdict.remaining,
-                .reset_after_ns = step.verdict.reset_after_ns,
-            };
-            return true;
-        }
+        const enum charged charged =
+            found == TABLE_FOUND && is_ordinary(check, &ref, now_ticks)
+                ? charge_ordinary(engine, check, &ref, now->now_ns, now_ticks, answer)
+                : charge_any(engine, check, &ref, found == TABLE_CLAIMED, now, answer);
+        if (charged != CHARGED_LATE)
+            return charged == CHARGED;
         counter_add(&engine->counters->cell[COUNTER_SWAP_RETRIES], 1);
     }
 }

@@ -52,6 +52,16 @@ bool table_swap_charged(struct table *table, const struct table_ref *ref,
     return pair_cas(ref->entry, seen, (struct pair){.state = charge->state, .meta = meta});
 }
 
+bool table_swap_more(const struct table_ref *ref, uint64_t state, uint32_t units, bool marks_dirty)
+{
+    const struct pair seen = {.state = ref->state, .meta = ref->meta};
+    const uint64_t more = (uint64_t)units << META_PENDING_SHIFT; /* nothing stands above it */
+
+    return pair_cas(
+        ref->entry, seen,
+        (struct pair){.state = state, .meta = (ref->meta + more) | (marks_dirty ? META_DIRTY : 0)});
+}
+
 bool table_swap_forget(struct table *table, const struct table_ref *ref)
 {
     const struct pair seen = {.state = ref->state, .meta = ref->meta};

@@ -48,6 +48,10 @@ bool table_pending_fits(const struct table_ref *ref, int64_t units);
 bool table_swap_charged(struct table *table, const struct table_ref *ref,
                         const struct table_charge *charge);
 
+/* The same of a FOUND entry that has units pending, or none, and room for so many more; its share
+ * stays. */
+bool table_swap_more(const struct table_ref *ref, uint64_t state, uint32_t units, bool marks_dirty);
+
 /* Forgets a FOUND entry with all it has pending, which is the caller's then. */
 bool table_swap_forget(struct table *table, const struct table_ref *ref);
 
