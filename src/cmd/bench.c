@@ -246,24 +246,27 @@ static void add_counts(struct bench_counts *into, const struct bench_counts *fro
         into->statuses[i] += from->statuses[i];
 }
 
-/* A load that was late itself by more than a tenth of what it reports has measured itself. */
+/* A load that was late itself by more than a tenth of what it reports has measured itself; so has
+ * one that never sent more than a hundredth of what was to be sent. */
 static void find_invalid(struct bench_run *run)
 {
     const struct bench_options *options = run->options;
     const uint64_t slip_ns = histogram_percentile(run->slip, 0.99);
     const uint64_t latency_ns = histogram_percentile(run->latency, 0.99);
-    if (!options->rate || slip_ns <= latency_ns / 10)
+    const uint64_t unsent = run->counts.unsent, all = unsent + run->counts.sent;
+    const bool is_late = slip_ns > latency_ns / 10;
+    if (!options->rate || (!is_late && unsent <= all / 100))
         return;
-    int len =
-        snprintf(run->invalid, sizeof(run->invalid),
-                 "the load itself was late: the p99 of its slip is %.1f us, more than a tenth "
-                 "of the latency's p99, %.1f us",
-                 (double)slip_ns / 1e3, (double)latency_ns / 1e3);
-    if (run->counts.unsent)
+    int len = snprintf(run->invalid, sizeof(run->invalid), "the load itself was late");
+    if (is_late)
+        len += snprintf(run->invalid + len, sizeof(run->invalid) - (size_t)len,
+                        ": the p99 of its slip is %.1f us, more than a tenth of the latency's p99, "
+                        "%.1f us",
+                        (double)slip_ns / 1e3, (double)latency_ns / 1e3);
+    if (unsent)
         snprintf(run->invalid + len, sizeof(run->invalid) - (size_t)len,
                  "; %llu of %llu datagrams were never sent: this machine cannot offer %llu/s",
-                 (unsigned long long)run->counts.unsent,
-                 (unsigned long long)run->counts.unsent + run->counts.sent,
+                 (unsigned long long)unsent, (unsigned long long)all,
                  (unsigned long long)options->rate);
 }
 

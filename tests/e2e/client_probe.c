@@ -72,7 +72,9 @@ static void probe_submitted(struct mete_client *client)
         EXPECT(tallies[i].answers == CHECKS && tallies[i].allowed == BURST);
     EXPECT(mete_client_next_deadline_us(client) == -1);
     struct mete_client_stats stats = mete_client_stats(client);
-    EXPECT(stats.answers == SUBJECTS * CHECKS && stats.timeouts == 0 && stats.dropped == 0);
+    EXPECT(stats.answers == SUBJECTS * CHECKS && stats.timeouts == 0);
+    EXPECT(stats.dropped <=
+           stats.retries); /* of a datagram that was sent twice one answer is late */
     EXPECT(stats.sent_datagrams < SUBJECTS * CHECKS / 10);
 }
 

@@ -56,7 +56,7 @@ class Program(unittest.TestCase):
 
     def test_a_tiny_run(self):
         out = os.path.join(self.folder, "out.json")
-        process = self.start("--rounds", "1", "--seconds", "0.05", "--only", "af_xdp", "--json", out)
+        process = self.start("--rounds", "1", "--seconds", "0.3", "--only", "af_xdp", "--json", out)
         said, complaints = process.communicate(timeout=4 * PATIENCE_S)
         self.assertEqual((process.returncode, complaints), (0, ""))
         self.assertNotIn("INVALID", said)
