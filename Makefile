@@ -485,6 +485,8 @@ $(OBJ)/clients/%.o: clients/%.c
 	@echo "  cc   $<"
 	@$(CC) $(filter-out --coverage,$(CFLAGS)) -fno-lto -fPIC -fvisibility=hidden -c -o $@ $<
 
+# Tests are not counted themselves, nor what they include of src: gcov is asked of the daemon's own objects.
+$(OBJ)/tests_bench/%: CFLAGS := $(filter-out --coverage -fprofile-update=atomic,$(CFLAGS))
 # What asks, and is not asked, needs no speed, and clang takes four times as long to make some under these sanitizers.
 $(OBJ)/tests_bench/%: CFLAGS += $(if $(filter asan,$(FLAVOUR)),-O0)
 $(OBJ)/tests_bench/sim/% $(OBJ)/tests_bench/race/%: CFLAGS += $(if $(filter asan,$(FLAVOUR)),-O1)

@@ -38,7 +38,7 @@ class Stage:
         self.proxy = stack.enter_context(FaultProxy(self.store.port))
         sync = ", sync: local" if kind == "local" else ""
         nodes = stack.enter_context(Nodes(1, self.proxy.url, FAST % sync, entries=1 << 18))
-        stack.callback(self.mend)
+        stack.callback(self.mend)  # but for one that is refused: that is over at once
         self.pinned = Pinned(options.build, nodes[0])
         self.windows, self.lost = [], 0
 
@@ -55,10 +55,9 @@ class Stage:
             self.proxy.black_hole = True
 
     def mend(self):
+        """So that the node can tell what is left when it ends."""
         self.proxy.delay_s = 0
-        if self.kind == "refused":
-            self.proxy.accept()
-        if self.kind == "black hole":
+        if self.proxy.black_hole:
             self.proxy.black_hole = False
             self.proxy.cut()  # what was swallowed does not come any more
 

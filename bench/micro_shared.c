@@ -119,6 +119,7 @@ static uint64_t drain(struct node *node)
     struct ring_event event;
     struct table_drained drained;
     uint64_t count = 0;
+    shared_state_note_look(&node->state);
     while (ring_pop(&node->ring, &event))
         count += event.kind == RING_DIRTY && table_drain(node->table, event.index, &drained);
     return count;

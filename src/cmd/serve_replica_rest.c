@@ -16,7 +16,9 @@ static void leave_all(struct serve_replica *replica)
     const uint64_t now_ns = serve_replica_now_ns(replica);
 
     publish_enter(replica->server->publish, replica->reader);
-    replicator_tick(replica->replicator, now_ns);
+    do
+        replicator_tick(replica->replicator, now_ns);
+    while (replicator_has_more(replica->replicator));
     publish_leave(replica->server->publish, replica->reader);
     replicator_look(replica->replicator, now_ns, &state);
     replica->names->wall_offset_ns =

@@ -10,6 +10,7 @@
 
 #define SHARE_MAX 62u /* the smallest: 2^(-62/8), one in 215 */
 #define SHARE_FRACTION_BITS 16u
+#define SHARE_MUCH_SHIFT 3u
 
 extern const uint32_t share_eighths[8];
 
@@ -32,6 +33,13 @@ static inline uint64_t share_scaled(uint64_t amount, unsigned share)
 /* The exponent of the largest share that is not above part / whole; 0 if part >= whole, SHARE_MAX
  * if it is smaller than that. */
 uint8_t share_of(uint64_t part, uint64_t whole);
+
+/* Are so many units an eighth of what a node with this share may spend at once, or more? By whole
+ * powers of two: from a sixteenth on. units: below 2^32. */
+static inline bool share_is_much(const struct limit *limit, uint32_t units, unsigned share)
+{
+    return (uint64_t)units << (share / 8 + SHARE_MUCH_SHIFT) >= limit->burst;
+}
 
 /* gcra_charge() of a node with a share: allowed as if it had the whole limit, charged as if all
  * others did the same. What it is denied then it will be denied for as long as it says. */

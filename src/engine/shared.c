@@ -2,8 +2,9 @@
  *
  * A charge is one compare-and-swap: the view of the key, by this node's share (core/share.c), and
  * the true units in the entry's pending, from which the replication thread takes them
- * (table/shared.h). Whoever makes an entry dirty pushes it; a charge of one that is dirty costs
- * nothing more than a local one. A denied check writes nothing but a cell of this thread's demand.
+ * (table/shared.h). Whoever makes an entry dirty pushes it, and so does who finds that much is
+ * pending in it; any other charge of one that is dirty costs little more than a local one. A denied
+ * check writes nothing but a cell of this thread's demand.
  *
  * What no entry can hold is told by itself (shared_tell): units that do not fit pending, pending of
  * a window that has passed, of an entry that was evicted or reset, what is given back to a key that
@@ -11,7 +12,7 @@
  * of the present one, which is on the strict side; of the rest the units are counted as lost.
  *
  * The others take what nobody tells them is taken. So while the replication thread is not
- * scheduled, which shows by a ring that is not read, views are charged by less and less of the
+ * scheduled, which shows by its looks (shared_state.h), views are charged by less and less of the
  * share: what this node does not admit then the others do. Without that 20 ms were worth 20 ms of
  * its share.
  *
@@ -28,12 +29,16 @@
 #define CAUTION_STEP 8u /* half the share */
 #define CAUTION_STEPS 4u
 #define CAUTION_STEP_NS 3000000u
+#define PENDING_MUCH (TABLE_PENDING_MAX / 2) /* it is to be drained while more fits */
 
-/* The ring is looked at every millisecond while there is something in it. */
+/* The ring is looked at every millisecond while keys are charged. */
 static uint8_t caution_at(struct engine_shared *shared, uint64_t now_ns)
 {
-    if (ring_has_read(shared->ring, shared->mark)) {
-        shared->mark = ring_position(shared->ring);
+    const uint32_t looks = shared_state_looks(shared->state);
+
+    if (looks != shared->looks_seen || !shared->has_charged) {
+        shared->looks_seen = looks;
+        shared->has_charged = false;
         shared->marked_ns = now_ns;
         return 0;
     }
@@ -43,6 +48,7 @@ static uint8_t caution_at(struct engine_shared *shared, uint64_t now_ns)
 
 void shared_begin(struct engine_shared *shared, const struct instant *now)
 {
+    ring_look(shared->ring);
     shared->caution = caution_at(shared, now->now_ns);
     shared->is_degraded = shared_state_is_degraded(shared->state);
     shared->first_share = shared_state_first_share(shared->state);
@@ -128,6 +134,18 @@ static unsigned share_by(const struct engine_shared *shared, bool is_lost,
     return is_taking(operation) ? careful(shared, share) : share;
 }
 
+/* Is it worth telling that a bucket's `pending` became `next`, although the entry is dirty? Once as
+ * it grows: what is told of is drained, or more than that is no news. */
+static bool is_news(const struct limit *limit, int32_t pending, int32_t next, unsigned share)
+{
+    if (limit_is_wall(limit) || pending < 0 || next <= pending)
+        return false;
+    if (pending < PENDING_MUCH && next >= PENDING_MUCH)
+        return true;
+    return share_is_much(limit, (uint32_t)next, share) &&
+           !share_is_much(limit, (uint32_t)pending, share);
+}
+
 /* Is the store not heard of, or did it not answer who waited for it? */
 static bool has_lost_store(const struct engine_shared *shared, const struct limit *limit)
 {
@@ -169,8 +187,10 @@ bool shared_charge(struct engine *engine, const struct check *check, const struc
             answer->flags |= flags;
             return true;
         }
-        bool is_clean = is_new || !table_is_dirty(&ref);
-        bool has_room = is_clean && ring_has_room(shared->ring);
+        const int32_t pending = is_new ? 0 : table_pending(&ref);
+        const bool is_much = is_news(limit, pending, pending + (int32_t)check->cost, share);
+        const bool is_clean = is_new || !table_is_dirty(&ref);
+        const bool has_room = (is_clean || is_much) && ring_has_room(shared->ring);
         struct table_charge charge = {
             .state = step.state,
             .units = (int32_t)check->cost,
@@ -179,9 +199,10 @@ bool shared_charge(struct engine *engine, const struct check *check, const struc
         };
 
         if (table_swap_charged(engine->table, &ref, &charge)) {
+            shared->has_charged = true;
             if (has_room)
                 ring_push_dirty(shared->ring, table_index(engine->table, &ref), now->now_ns,
-                                is_new);
+                                (is_new ? RING_NEW : 0) | (is_much ? RING_MUCH : 0));
             else if (is_clean)
                 ring_refuse(shared->ring);
             *answer = (struct answer){
@@ -291,12 +312,15 @@ static bool put(struct engine *engine, const struct check *check, const struct a
     if (charge.state == 0 && kept + charge.units != 0)
         charge.state = share_empty_window(limit, tale.window);
     const bool is_clean = kept + charge.units != 0 && !(is_found && table_is_dirty(&attempt->ref));
-    charge.marks_dirty = is_clean && ring_has_room(ring);
+    const bool is_much =
+        is_news(limit, (int32_t)kept, (int32_t)(kept + charge.units), attempt->share);
+    charge.marks_dirty = (is_clean || is_much) && ring_has_room(ring);
     if (!table_swap_charged(engine->table, &attempt->ref, &charge))
         return false;
+    engine->shared->has_charged = true;
     if (charge.marks_dirty)
         ring_push_dirty(ring, table_index(engine->table, &attempt->ref), now->now_ns,
-                        !attempt->is_known);
+                        (attempt->is_known ? 0 : RING_NEW) | (is_much ? RING_MUCH : 0));
     else if (is_clean)
         ring_refuse(ring);
     tell(engine, check, &tale);

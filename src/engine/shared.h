@@ -31,7 +31,9 @@ struct engine_shared {
     uint8_t first_share; /* of keys that nothing is known of */
     uint8_t caution;     /* how much smaller shares are, because the ring is not read */
     uint64_t now_ns;
-    uint64_t mark, marked_ns; /* what was pushed by then is looked for in the ring */
+    bool has_charged;    /* since marked_ns, when the replication thread was last seen to look */
+    uint32_t looks_seen; /* of its looks */
+    uint64_t marked_ns;
 };
 
 /* Begins and ends a batch of checks: reads the state once; publishes the ring. */

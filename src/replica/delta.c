@@ -64,6 +64,11 @@ void delta_reset(struct delta *delta)
     delta->resets = true;
 }
 
+bool delta_has_charge(const struct delta *delta, const struct limit *limit)
+{
+    return delta->charge >= least(limit);
+}
+
 bool delta_is_silent(const struct delta *delta, const struct limit *limit)
 {
     return !delta->is_sent && !delta->resets && delta->units == 0 && delta->charge < least(limit) &&

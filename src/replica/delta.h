@@ -36,6 +36,9 @@ void delta_give_back(struct delta *delta, const struct limit *limit, uint32_t un
 /* The key was reset: the store is to forget it, and this what was charged before. */
 void delta_reset(struct delta *delta);
 
+/* Was enough charged since it was last taken that its age counts? */
+bool delta_has_charge(const struct delta *delta, const struct limit *limit);
+
 /* Is there nothing to tell? What is left of a charge below 1 us does not count. */
 bool delta_is_silent(const struct delta *delta, const struct limit *limit);
 

@@ -63,7 +63,9 @@ static int make(struct replicator *replicator)
         return result;
     replicator->refused_seen = calloc(options->thread_count + 1, sizeof(uint64_t));
     replicator->kept = calloc(options->rows, sizeof(*replicator->kept));
-    if (!replicator->partitions || !replicator->refused_seen || !replicator->kept)
+    replicator->hints = calloc(options->rows, sizeof(*replicator->hints));
+    if (!replicator->partitions || !replicator->refused_seen || !replicator->kept ||
+        !replicator->hints)
         return -ENOMEM;
     for (uint32_t i = 0; i < options->partitions && !options->resumes; i++) {
         rows_list_init(&replicator->partitions[i].waiting);
@@ -126,6 +128,7 @@ void replicator_destroy(struct replicator *replicator)
         free(replicator->partitions);
     free(replicator->refused_seen);
     free(replicator->kept);
+    free(replicator->hints);
     free(replicator);
 }
 
@@ -151,7 +154,8 @@ void replicator_finish(struct replicator *replicator)
 
 bool replicator_is_settled(const struct replicator *replicator)
 {
-    if (replicator->sweep_left > 0 || replicator->sweep_all || replicator->kept_count > 0)
+    if (replicator->has_more || replicator->sweep_left > 0 || replicator->sweep_all ||
+        replicator->kept_count > 0)
         return false;
     for (uint32_t i = 0; i < replicator->options.partitions; i++) {
         const struct partition *partition = &replicator->partitions[i];
@@ -201,6 +205,7 @@ static void judge_loss(struct replicator *replicator)
 void replicator_tick(struct replicator *replicator, uint64_t now_ns)
 {
     replicator->now_ns = now_ns;
+    shared_state_note_look(replicator->options.shared);
     take_rings(replicator);
     take_kept(replicator);
     if (now_ns >= replicator->flush_at_ns || replicator->is_finishing) {
@@ -212,6 +217,11 @@ void replicator_tick(struct replicator *replicator, uint64_t now_ns)
         replicator->flush_at_ns = now_ns + replicator->options.flush_ns;
     }
     judge_loss(replicator);
+}
+
+bool replicator_has_more(const struct replicator *replicator)
+{
+    return replicator->has_more;
 }
 
 static bool has_batch(const struct replicator *replicator, const struct partition *partition)
@@ -278,6 +288,8 @@ uint64_t replicator_due(const struct replicator *replicator, uint64_t now_ns)
                                 : flush_ns < IDLE_LOOK_NS ? flush_ns
                                                           : IDLE_LOOK_NS);
 
+    if (replicator->has_more)
+        return now_ns;
     if (now_ns < replicator->asked_at_ns + ASKED_NS)
         due_ns = now_ns + ASKED_LOOK_NS;
     for (uint32_t i = 0; i < replicator->options.partitions; i++) {

@@ -63,6 +63,10 @@ void replicator_take_up(struct replicator *replicator, const struct replicator_n
 /* Takes what was charged and wanted off the rings, and finds what is due. */
 void replicator_tick(struct replicator *replicator, uint64_t now_ns);
 
+/* Did the last one leave events in the rings? It takes so many at once, so that what it took is
+ * told although more comes all the time. */
+bool replicator_has_more(const struct replicator *replicator);
+
 /* The next batch to send, new or again; NULL: none now. Valid until the next call of anything here.
  */
 const struct batch *replicator_next(struct replicator *replicator, uint64_t now_ns);

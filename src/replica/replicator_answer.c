@@ -72,6 +72,22 @@ static void settle_share(struct replicator *replicator, struct row *row, const s
     row->share = share_of((uint64_t)(row->alpha * SHARE_UNIT), (uint64_t)SHARE_UNIT);
 }
 
+/* What is told of a window after its end is news for the share in the next one. */
+static void carry_demand(struct replicator *replicator, const struct row *row)
+{
+    struct row *other;
+    uint32_t cursor = 0;
+
+    while ((other = rows_next_of_key(&replicator->rows, row->key, row->owner, &cursor))) {
+        if (!other->is_carried || !share_is_later(&row->limit, other->window, row->window) ||
+            other->past_us > row->demand_us) /* of a later one */
+            continue;
+        other->past = row->demand;
+        other->past_of_all = row->demand_of_all;
+        other->past_us = row->demand_us;
+    }
+}
+
 /* The key as the store has it, as a state of this node. */
 static uint64_t stores_state(const struct row *row, const struct heard *heard)
 {
@@ -291,6 +307,8 @@ static void settle_row(struct replicator *replicator, struct row *row, const str
     if (row->patience > 0)
         row->patience--;
     settle_share(replicator, row, heard);
+    if (limit_is_wall(&row->limit) && row->sent_wanted == 0) /* it is only read */
+        carry_demand(replicator, row);
     if (heard->key->granted > 0)
         keep_grant(replicator, row, heard);
     if (has_same_owner(replicator, row))

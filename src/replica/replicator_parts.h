@@ -19,6 +19,7 @@
 #define TOUCH_TENANTS 256u           /* tenants share what first touches they may have */
 #define TOUCHES_PER_FLUSH 64u        /* of each; beyond it a new key waits for the next flush */
 #define STALE_FLUSHES 4u             /* what was not heard of for longer is as good as unknown */
+#define TAKEN_AT_ONCE 1024u          /* events of a ring, before what is due is sent */
 #define GATHERING_NS (3000 * MS_NS)  /* after the first answer: others may not have been heard */
 #define REGAINING_NS (1000 * MS_NS)  /* after an outage, likewise: links wait as long at most */
 #define SETTLING_ANSWERS 3u          /* until then others' demand may not be in an answer */
@@ -57,6 +58,8 @@ struct replicator {
     uint64_t active_at_ns;   /* when the rings last held something */
     uint64_t asked_at_ns;    /* when a grant was last wanted */
     uint32_t next_partition; /* round robin */
+    bool has_more;           /* in the rings: they are looked at again at once */
+    uint32_t *hints;         /* the row last seen for an entry, by its index modulo rows.count */
     uint32_t node_count;
     uint64_t first_answer_ns; /* 0: none came */
     uint64_t regained_ns;     /* when it was last degraded */

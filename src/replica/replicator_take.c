@@ -215,6 +215,7 @@ bool take_entry(struct replicator *replicator, uint64_t index, uint64_t first_ns
         }
     }
     row->index = index;
+    replicator->hints[index % replicator->rows.count] = (uint32_t)(row - replicator->rows.rows);
     if (look.units == 0 && !is_new && row->used_ns != 0) /* else nothing is known of the window */
         return true;
     if (look.units != 0)
@@ -225,6 +226,21 @@ bool take_entry(struct replicator *replicator, uint64_t index, uint64_t first_ns
         row->reads = 1;
     used(replicator, row, &owner, is_new);
     return true;
+}
+
+/* Does the key of this entry wait for its turn with a charge, so that the entry is drained when its
+ * batch begins (take_last())? Until then it stays dirty, and whoever charges it leaves ring and
+ * reader alone: a key is drained once per batch and not once per look, and the worker's line of it
+ * stays the worker's. If the entry has changed hands meanwhile its new key is taken then, too, a
+ * moment later. Windows are not passed over: each is a row of its own. */
+static bool is_waiting(struct replicator *replicator, uint64_t index)
+{
+    const uint32_t hint = replicator->hints[index % replicator->rows.count];
+    const struct row *row = replicator_row(replicator, hint);
+
+    return row->is_used && row->index == index && !limit_is_wall(&row->limit) &&
+           (row->place == ROW_WAITING || row->place == ROW_IN_FLIGHT) &&
+           delta_has_charge(&row->delta, &row->limit);
 }
 
 static void take_amount(struct replicator *replicator, const struct ring_event *event)
@@ -278,7 +294,8 @@ static void take_event(struct replicator *replicator, const struct ring_event *e
 {
     switch (event->kind) {
     case RING_DIRTY:
-        take_entry(replicator, event->index, event->first_ns, event->is_new);
+        if (event->is_new || event->is_much || !is_waiting(replicator, event->index))
+            take_entry(replicator, event->index, event->first_ns, event->is_new);
         break;
     case RING_AMOUNT:
         take_amount(replicator, event);
@@ -294,16 +311,21 @@ static void take_event(struct replicator *replicator, const struct ring_event *e
     }
 }
 
+/* So many of each at once: whoever charges may be faster than who drains, and what was taken has to
+ * be told, too. */
 void take_rings(struct replicator *replicator)
 {
     struct ring_event event;
 
+    replicator->has_more = false;
     for (uint32_t i = 0; i < replicator->options.thread_count; i++) {
         struct ring *ring = replicator->options.rings[i];
-        while (ring_pop(ring, &event)) {
+        uint32_t left = TAKEN_AT_ONCE;
+        for (; left > 0 && ring_pop(ring, &event); left--) {
             replicator->active_at_ns = replicator->now_ns;
             take_event(replicator, &event);
         }
+        replicator->has_more |= left == 0;
         const uint64_t refused = ring_refused(ring);
         if (refused != replicator->refused_seen[i])
             replicator->sweep_left =

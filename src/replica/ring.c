@@ -2,7 +2,7 @@
  * looked at by the other only when what it remembers of it does not suffice (Lamport's queue, with
  * the cached indices of B-Queue and FastForward).
  *
- *   word 0   kind 3 | is_new 1 | index, or owner, above
+ *   word 0   kind 3 | flags 2 | index, or owner, above
  *   word 1   first_ns
  *   long     then key (2 words), window, units */
 #include "replica/ring.h"
@@ -13,8 +13,10 @@
 
 #define KIND_BITS 3u
 #define KIND_MASK ((1u << KIND_BITS) - 1)
-#define NEW_BIT (1u << KIND_BITS)
-#define REST_SHIFT (KIND_BITS + 1)
+#define FLAG_BITS 2u
+#define REST_SHIFT (KIND_BITS + FLAG_BITS)
+#define TOLD_PARTS 16u /* the writer hears of each such part of the ring that was taken, */
+#define TOLD_CELLS 64u /* or of so many cells */
 
 void ring_init(struct ring *ring, struct ring_cell *cells, uint64_t cell_count)
 {
@@ -25,18 +27,24 @@ void ring_init(struct ring *ring, struct ring_cell *cells, uint64_t cell_count)
     atomic_init(&ring->head, 0);
 }
 
+static void see_head(struct ring *ring)
+{
+    /* acquire, with the release in ring_pop(): the reader is done with the cells before its head */
+    ring->head_seen = atomic_load_explicit(&ring->head, memory_order_acquire);
+}
+
+void ring_look(struct ring *ring)
+{
+    if (ring->next - ring->head_seen > ring->mask / 2)
+        see_head(ring);
+}
+
 static bool has_cells(struct ring *ring, uint64_t count)
 {
     if (ring->next + count - ring->head_seen <= ring->mask + 1)
         return true;
-    /* acquire, with the release in ring_pop(): the reader is done with the cells before its head */
-    ring->head_seen = atomic_load_explicit(&ring->head, memory_order_acquire);
+    see_head(ring);
     return ring->next + count - ring->head_seen <= ring->mask + 1;
-}
-
-bool ring_has_room(struct ring *ring)
-{
-    return has_cells(ring, 1 + (ring->mask + 1) / RING_RESERVED_PARTS);
 }
 
 bool ring_has_long_room(struct ring *ring, unsigned count)
@@ -50,13 +58,15 @@ static void put(struct ring *ring, uint64_t first, uint64_t second)
     ring->next++;
 }
 
-bool ring_push_dirty(struct ring *ring, uint64_t index, uint64_t first_ns, bool is_new)
+bool ring_push_dirty(struct ring *ring, uint64_t index, uint64_t first_ns, unsigned flags)
 {
+    if (!ring_has_room(ring))
+        ring_look(ring);
     if (!ring_has_room(ring)) {
         ring->refused++;
         return false;
     }
-    put(ring, RING_DIRTY | (is_new ? NEW_BIT : 0) | index << REST_SHIFT, first_ns);
+    put(ring, RING_DIRTY | (uint64_t)flags << KIND_BITS | index << REST_SHIFT, first_ns);
     return true;
 }
 
@@ -99,9 +109,21 @@ void ring_publish(struct ring *ring)
     }
 }
 
+/* After cells were read. */
+static void tell_head(struct ring *ring)
+{
+    const uint64_t part = (ring->mask + 1) / TOLD_PARTS;
+    const uint64_t told = atomic_load_explicit(&ring->head, memory_order_relaxed); /* its own */
+
+    if (ring->taken != ring->tail_seen &&
+        ring->taken - told < (part < TOLD_CELLS ? part : TOLD_CELLS))
+        return;
+    atomic_store_explicit(&ring->head, ring->taken, memory_order_release);
+}
+
 bool ring_pop(struct ring *ring, struct ring_event *ret_event)
 {
-    uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed); /* its own */
+    uint64_t head = ring->taken;
 
     if (head == ring->tail_seen) {
         ring->tail_seen = atomic_load_explicit(&ring->tail, memory_order_acquire);
@@ -115,7 +137,10 @@ bool ring_pop(struct ring *ring, struct ring_event *ret_event)
     };
 
     if (event.kind == RING_DIRTY) {
-        event.is_new = first.word[0] & NEW_BIT;
+        const unsigned flags = (unsigned)(first.word[0] >> KIND_BITS);
+
+        event.is_new = flags & RING_NEW;
+        event.is_much = flags & RING_MUCH;
         event.index = first.word[0] >> REST_SHIFT;
     } else {
         const struct ring_cell key = ring->cells[head++ & ring->mask];
@@ -126,7 +151,8 @@ bool ring_pop(struct ring *ring, struct ring_event *ret_event)
         event.window = rest.word[0];
         event.units = (int64_t)rest.word[1];
     }
-    atomic_store_explicit(&ring->head, head, memory_order_release);
+    ring->taken = head;
+    tell_head(ring);
     *ret_event = event;
     return true;
 }

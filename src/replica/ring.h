@@ -39,21 +39,27 @@ struct ring {
     _Atomic uint64_t tail;         /* published */
     _Atomic uint64_t refused_told; /* `refused`, for the reader */
     /* the reader's */
-    _Atomic uint64_t head __attribute__((aligned(128)));
+    _Atomic uint64_t head __attribute__((aligned(128))); /* taken, as far as the writer is told */
     uint64_t tail_seen;
+    uint64_t taken;
 } __attribute__((aligned(128))); /* two lines: the prefetcher takes pairs */
 
 enum ring_kind {
     RING_NONE = 0,
-    RING_DIRTY = 1,  /* index, first_ns, is_new */
+    RING_DIRTY = 1,  /* index, first_ns, is_new, is_much */
     RING_AMOUNT = 2, /* owner, key, window, units, first_ns: charged, and pending nowhere */
     RING_WANT = 3,   /* owner, key, window, units, first_ns: an exact key wants a grant */
     RING_RESET = 4,  /* owner, key, window, first_ns: all nodes forget it */
 };
 
+/* Why the reader is not to pass over a DIRTY of a key that waits for its turn anyway. */
+#define RING_NEW 1u  /* nothing was known of the key: the replicator asks at once */
+#define RING_MUCH 2u /* much is pending (share_is_much()): it may be worth a batch of its own */
+
 struct ring_event {
     enum ring_kind kind;
-    bool is_new;       /* nothing was known of the key: the replicator asks at once */
+    bool is_new;
+    bool is_much;
     uint32_t owner;    /* row */
     uint64_t index;    /* of the entry */
     uint64_t first_ns; /* table's clock */
@@ -66,13 +72,22 @@ struct ring_event {
  * zeroed. */
 void ring_init(struct ring *ring, struct ring_cell *cells, uint64_t cell_count);
 
-/* Is there room for one more DIRTY? Then the push succeeds: the room of a writer only grows. */
-bool ring_has_room(struct ring *ring);
+/* Looks how far the reader is, for ring_has_room(), if half of the ring was not read by what was
+ * seen of it: once per batch, because the reader's line is a miss whenever it has moved. */
+void ring_look(struct ring *ring);
+/* Is there room for one more DIRTY, by what was seen of the reader? Then the push succeeds: the
+ * room of a writer only grows. */
+static inline bool ring_has_room(const struct ring *ring)
+{
+    const uint64_t cells = ring->mask + 1;
+
+    return ring->next - ring->head_seen < cells - cells / RING_RESERVED_PARTS;
+}
 /* Is there room for `count` long ones? */
 bool ring_has_long_room(struct ring *ring, unsigned count);
 
 /* False: no room, nothing was pushed. (A DIRTY is counted in `refused`.) */
-bool ring_push_dirty(struct ring *ring, uint64_t index, uint64_t first_ns, bool is_new);
+bool ring_push_dirty(struct ring *ring, uint64_t index, uint64_t first_ns, unsigned flags);
 bool ring_push(struct ring *ring, const struct ring_event *event); /* the long ones */
 
 /* A DIRTY was not pushed because ring_has_room() said no: an entry has pending and is not dirty. */
@@ -82,21 +97,11 @@ void ring_refuse(struct ring *ring);
  * waits for a grant would wait for that, too. A call of the system, so only then. */
 void ring_call(struct ring *ring);
 
-/* How much was pushed so far, and has the reader taken as much? The writer's. */
-static inline uint64_t ring_position(const struct ring *ring)
-{
-    return ring->next;
-}
-
-static inline bool ring_has_read(const struct ring *ring, uint64_t position)
-{
-    return atomic_load_explicit(&ring->head, memory_order_relaxed) >= position;
-}
-
 /* Shows the reader what was pushed. */
 void ring_publish(struct ring *ring);
 
-/* False: nothing more is published. */
+/* False: nothing more is published. The writer hears of the room now and then, and when there is
+ * nothing more: each time costs both sides a miss. */
 bool ring_pop(struct ring *ring, struct ring_event *ret_event);
 
 /* DIRTY events that found no room, ever: when it grows, table_sweep_pending() has something to

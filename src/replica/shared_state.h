@@ -17,6 +17,7 @@ struct shared_state {
                                        SHARED_NO_WALL: the host's is taken */
     _Atomic uint8_t first_share;    /* of a key that nothing is known of */
     _Atomic bool is_degraded;       /* the store has not answered for too long */
+    _Atomic uint32_t looks;         /* of the replication thread into the rings, ever; wraps */
 } __attribute__((aligned(128)));    /* two lines: the prefetcher takes pairs */
 
 static inline void shared_state_init(struct shared_state *state)
@@ -24,6 +25,7 @@ static inline void shared_state_init(struct shared_state *state)
     atomic_init(&state->wall_offset_ns, SHARED_NO_WALL);
     atomic_init(&state->first_share, 0);
     atomic_init(&state->is_degraded, false);
+    atomic_init(&state->looks, 0);
 }
 
 /* The replication thread's. */
@@ -40,6 +42,18 @@ static inline void shared_state_set_first_share(struct shared_state *state, uint
 static inline void shared_state_set_degraded(struct shared_state *state, bool is_degraded)
 {
     atomic_store_explicit(&state->is_degraded, is_degraded, memory_order_relaxed);
+}
+
+static inline void shared_state_note_look(struct shared_state *state)
+{
+    const uint32_t looks = atomic_load_explicit(&state->looks, memory_order_relaxed); /* its own */
+
+    atomic_store_explicit(&state->looks, looks + 1, memory_order_relaxed);
+}
+
+static inline uint32_t shared_state_looks(const struct shared_state *state)
+{
+    return atomic_load_explicit(&state->looks, memory_order_relaxed);
 }
 
 /* Was the store's clock heard of? */

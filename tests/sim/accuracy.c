@@ -69,8 +69,9 @@ struct task {
     bool is_exact;
 };
 
-/* Is it as the targets ask? At low rates a unit per node more; for other numbers of nodes than
- * theirs, which ask nothing, half as much again. */
+/* Is it as the targets ask? What was over in the first second is repaid after it. At low rates a
+ * unit per node more; for other numbers of nodes than theirs, which ask nothing, half as much
+ * again. */
 static bool judge(const struct world *world, double first, double any, double use)
 {
     const double rate = (double)world->spec.count;
@@ -81,7 +82,7 @@ static bool judge(const struct world *world, double first, double any, double us
     if (sim_is_exact(world))
         return any < 1;
     return first <= 0.005 * looser * rate + slack && any <= 0.002 * looser * rate + slack &&
-           use >= 0.995 - 1 / asked; /* one unit is as whole as they come */
+           use * asked + (first > 0 ? first : 0) + 1 >= 0.995 * asked; /* units are whole */
 }
 
 static bool run(const struct task *task, double seconds, uint64_t late_ms, uint32_t late)

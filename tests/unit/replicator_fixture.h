@@ -1,4 +1,4 @@
-/* A node's table, ring and replicator, and a store that is a few lines of limit_merge(). */
+/* A replicator between a table, a ring and a store that is a few lines of limit_merge(). */
 #ifndef METE_TESTS_REPLICATOR_FIXTURE_H
 #define METE_TESTS_REPLICATOR_FIXTURE_H
 
@@ -23,6 +23,7 @@
 #define BASE (100000 * MS) /* the store's clock at 0 of the nodes' */
 #define CELLS 64u
 #define NODES 2u
+#define RING_CELLS 4096u
 
 struct cell {
     struct batch_key name;
@@ -41,7 +42,7 @@ struct store {
 struct node {
     struct table *table;
     struct ring ring;
-    struct ring_cell ring_cells[256];
+    struct ring_cell ring_cells[RING_CELLS];
     struct demand demand;
     _Atomic uint64_t demand_cells[64];
     struct shared_state shared;
@@ -68,7 +69,7 @@ static const struct limit EXACT = {.interval = 1600 * MS, /* 10/s, burst 10 */
 /* A process: its rings and all that it does not leave to the next. */
 static inline void begin_process(struct node *node, uint64_t now_ns, bool resumes)
 {
-    ring_init(&node->ring, node->ring_cells, 256);
+    ring_init(&node->ring, node->ring_cells, RING_CELLS);
     demand_init(&node->demand, node->demand_cells, 64);
     shared_state_init(&node->shared);
     node->rings[0] = &node->ring;

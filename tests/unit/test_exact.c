@@ -125,6 +125,7 @@ static void exact_without_the_store(void **state)
     assert_int_equal(admitted, 10);
     pop(f, RING_DIRTY);
     assert_int_equal(pop(f, RING_AMOUNT).units, -3); /* what was left of the grant */
+    assert_true(pop(f, RING_DIRTY).is_much);
     assert_silent(f);
     atomic_store(&f->state.is_degraded, false);
     f->shared.has_waited = true; /* and the same for who waited in vain */

@@ -1,6 +1,6 @@
 /* The replicator between a table, a ring and a store that is a few lines of limit_merge(). The
  * simulator judges what comes of many nodes and faults; here stand the single steps. */
-#include "replicator_fixture.h"
+#include "unit/replicator_fixture.h"
 
 /* What one node charged the other knows after both have told and asked. */
 static void test_a_charge_reaches_the_other_node(void **state)

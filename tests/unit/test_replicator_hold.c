@@ -1,5 +1,5 @@
 /* A bucket that is denied, and what a node makes of room in it that it did not expect. */
-#include "replicator_fixture.h"
+#include "unit/replicator_fixture.h"
 
 static void want(struct node *node, uint32_t units)
 {

@@ -241,28 +241,56 @@ static unsigned share_of_charge(struct fixture *f, uint64_t key)
     return by;
 }
 
-/* Nobody hears of what is charged: less and less of the share is used, until the ring is read. */
-static void a_ring_that_is_not_read(void **state)
+/* Nobody hears of what is charged: less and less of the share is used, until the thread that tells
+ * it looks again. */
+static void a_reader_that_is_away(void **state)
 {
     static const unsigned shares[] = {24, 32, 40, 48, 48, 48}; /* an eighth to its square */
     struct fixture *f = *state;
-    struct ring_event event;
     uint64_t key = 1000;
 
     shared_state_set_first_share(&f->state, 24);
-    assert_int_equal(share_of_charge(f, key++), 24); /* is pushed */
+    assert_int_equal(share_of_charge(f, key++), 24);
     for (unsigned round = 0; round < 2; round++) {
         for (unsigned i = 0; i < sizeof shares / sizeof *shares; i++) {
             assert_int_equal(share_of_charge(f, key++), shares[i]);
             f->now.now_ns += 3000000;
         }
-        while (ring_pop(&f->ring, &event))
-            ;
+        shared_state_note_look(&f->state);
         assert_int_equal(share_of_charge(f, key++), 24);
     }
     shared_state_set_first_share(&f->state, 0); /* nobody else has a part of it */
     f->now.now_ns += SEC;
     assert_int_equal(share_of_charge(f, key++), 0);
+}
+
+/* Who reads the ring may leave an entry dirty for a while, but hears when much is pending in it. */
+static void much_is_told_of_once(void **state)
+{
+    struct fixture *f = *state;
+    const struct limit *limit = &rule_of(f, "big")->limit;
+    const uint32_t much = (limit->burst + 7) / 8 / 4; /* of a quarter */
+
+    shared_state_set_first_share(&f->state, 16);
+    assert_true(is_allowed(ask(f, "big", 1, much - 1)));
+    assert_false(pop(f, RING_DIRTY).is_much);
+    assert_silent(f);
+    assert_true(is_allowed(ask(f, "big", 1, 1)));
+    const struct ring_event event = pop(f, RING_DIRTY);
+    assert_true(event.is_much);
+    assert_false(event.is_new);
+    assert_true(is_allowed(ask(f, "big", 1, 1)));
+    assert_silent(f);
+    operate(f, "big", 1, 2, OPERATION_REFUND);
+    assert_silent(f);
+    assert_true(is_allowed(operate(f, "big", 1, 3, OPERATION_AT_MOST))); /* the long way */
+    assert_true(pop(f, RING_DIRTY).is_much);
+    shared_state_set_first_share(&f->state, 0); /* an eighth is more than an entry holds */
+    assert_true(is_allowed(ask(f, "big", 2, 1)));
+    assert_false(pop(f, RING_DIRTY).is_much);
+    assert_true(is_allowed(ask(f, "big", 2, TABLE_PENDING_MAX / 2)));
+    assert_true(pop(f, RING_DIRTY).is_much);
+    assert_silent(f);
 }
 
 int main(void)
@@ -279,7 +307,8 @@ int main(void)
         TEST(evicted_pending_is_told),
         TEST(the_sweep_leaves_what_is_pending),
         TEST(without_the_store),
-        TEST(a_ring_that_is_not_read),
+        TEST(a_reader_that_is_away),
+        TEST(much_is_told_of_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
