@@ -61,7 +61,8 @@ class Program(unittest.TestCase):
         self.assertEqual((process.returncode, complaints), (0, ""))
         self.assertNotIn("INVALID", said)
         rows = json.loads(pathlib.Path(out).read_text())["rows"]
-        self.assertEqual(set(rows), {"mete, af_xdp", "mete, af_xdp, tags", "null echo, af_xdp"})
+        self.assertEqual(set(rows), {row.format(way) for way in ("", ", carried")
+                                     for row in ("mete, af_xdp{}", "mete, af_xdp{}, tags", "null echo, af_xdp{}")})
         for name, (row,) in rows.items():
             self.assertIn(f"| {name} |", said)
             self.assertGreater(row["answers"], 0)
