@@ -23,6 +23,7 @@ from lib.daemon import METE, PATIENCE_S, mete
 from lib.xdp_world import CLIENT4, CLIENT6, SERVER4, SERVER6, NETWORKS, run
 
 SOL_PACKET, PACKET_AUXDATA = 263, 8
+SO_RCVBUFFORCE = 33
 SMALL = ("af_xdp.queues=1", "af_xdp.ring=512")  # within the 8 MiB of memory that anybody may lock
 CLIENT_PORT = 40123
 
@@ -79,6 +80,7 @@ class Wire:
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         self.socket.bind((world().client_interface, 3))
         self.socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)  # it sees all that passes, and is read late
         self.socket.settimeout(PATIENCE_S)
         # the kernel would answer what no socket of its own asked with an ICMP message
         self.holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
