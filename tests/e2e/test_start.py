@@ -220,9 +220,10 @@ class Addresses(unittest.TestCase):
                 self.assertEqual(client.source[:2], (host, daemon.port))
 
     def test_several_addresses(self):
+        slow = "tenants: [{name: default, rules: [{name: demo, algorithm: token_bucket, rate: 1/h, burst: 10}]}]\n"
         for backend in BACKENDS:
             with self.subTest(backend=backend), \
-                    Daemon(backend=backend, workers=2, listen="[127.0.0.1:0, 127.0.0.9:0, '[::1]:0']") as daemon:
+                    Daemon(slow, backend=backend, workers=2, listen="[127.0.0.1:0, 127.0.0.9:0, '[::1]:0']") as daemon:
                 self.assertEqual([host for host, _ in daemon.addresses], ["127.0.0.1", "127.0.0.9", "::1"])
                 clients = [Client(address) for address in daemon.addresses for _ in range(3)]
                 for client in clients:
